@@ -1,0 +1,30 @@
+"""The errors of the link: one tree, each with the exit status of the command that ends with it.
+
+A message is one line: what failed, the value got, what to try.
+"""
+
+
+class LinkError(Exception):
+    """Base of every error this project raises on purpose."""
+
+    exit_status = 1
+
+
+class InputError(LinkError):
+    """A usage or input error: a bad option, file, model, address or recording."""
+
+
+class NothingReceivedError(LinkError):
+    """No frame was decodable, or the manifest was never decoded."""
+
+    exit_status = 2
+
+
+class RadioError(LinkError):
+    """The radio, or the connection to it, failed."""
+
+    exit_status = 3
+
+
+class RadioTimeoutError(RadioError):
+    """No samples came, or none were taken, within the timeout."""
