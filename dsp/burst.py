@@ -1,0 +1,212 @@
+"""From a stream of samples to demodulated frames: the receiver's synchronisation, frame by frame.
+
+Frames of a burst follow each other without a gap, so after one frame the next preamble is looked for where it must be; only
+where it is not, everything since the last preamble is searched.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from numba import njit
+
+from dsp import control, equalise, ofdm
+from dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, Header, frame_samples
+from dsp.sync import MAX_CFO, Acquisition, PreambleDetector
+
+SCAN_SAMPLES = 1 << 18
+MARGIN = 64  # samples that the window of a frame may move
+
+
+@dataclasses.dataclass(frozen=True)
+class ReceivedFrame:
+    """A frame whose header passed its CRC, with the soft values of its slots (see `equalise.soft_slots`).
+
+    start : index of its first sample in the stream; cfo in rad/sample; sco a ratio; snr per payload symbol, linear
+    erased_symbols : OFDM symbols of which nothing is usable
+    chunk : statistic of the manifest chunk; statistic, information : of the payload slots
+    """
+
+    header: Header
+    start: int
+    cfo: float
+    sco: float
+    snr: float
+    noise_var: float
+    erased_symbols: int
+    h_hat: np.ndarray
+    chunk: np.ndarray
+    statistic: np.ndarray
+    information: np.ndarray
+
+
+class FrameReceiver:
+    """Turns blocks of samples of any length into `ReceivedFrame`s; memory is bounded by a frame and a scan block."""
+
+    def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO):
+        self.fmt = fmt
+        self.detector = PreambleDetector(fmt, max_cfo)
+        self.num_samples = 0
+        self.num_not_finite = 0
+        self.other_versions: set[int] = set()
+        self._blocks: list[np.ndarray] = []
+        self._buffer = np.empty(0, np.complex64)
+        self._origin = 0  # stream index of the buffer's first sample
+        self._cursor = 0  # stream index from which preambles are searched
+        self._expected: int | None = None  # where the next preamble must be if the burst goes on
+        self._pending: list[int] = []  # candidates of the last scan, rising
+
+    def push(self, samples: np.ndarray) -> list[ReceivedFrame]:
+        """Take the next samples (n,) complex64; frames that became complete, in order."""
+        samples = np.asarray(samples, np.complex64)
+        if not np.isfinite(np.sum(samples)):
+            finite = np.isfinite(samples)
+            self.num_not_finite += int(samples.size - finite.sum())
+            samples = np.where(finite, samples, np.complex64(0))
+        self.num_samples += samples.size
+        self._blocks.append(samples)
+        if sum(map(len, self._blocks)) < self.fmt.symbol_samples * 8:
+            return []
+        return self._run(final=False)
+
+    def finish(self) -> list[ReceivedFrame]:
+        """The stream has ended: frames that were waiting for more, the last one possibly cut."""
+        return self._run(final=True)
+
+    def _run(self, final: bool) -> list[ReceivedFrame]:
+        self._buffer = np.concatenate([self._buffer, *self._blocks])
+        self._blocks.clear()
+        frames = []
+        while (start := self._next_candidate(final)) is not None:
+            outcome = self._try_frame(start - self._origin, final)
+            if outcome == "wait":
+                self._pending.insert(0, start)
+                break
+            if isinstance(outcome, ReceivedFrame):
+                frames.append(outcome)
+                length = frame_samples(outcome.header, self.fmt) / (1 + outcome.sco)
+                self._expected = outcome.start + round(length)
+                self._cursor = outcome.start + self.detector.length
+                self._pending.clear()
+        keep = self._pending[0] if self._pending else self._cursor
+        drop = min(max(0, keep - MARGIN - self._origin), self._buffer.size)
+        self._buffer = self._buffer[drop:]
+        self._origin += drop
+        return frames
+
+    def _next_candidate(self, final: bool) -> int | None:
+        """Stream index of the next preamble candidate; None when more samples are needed."""
+        end = self._origin + self._buffer.size
+        if self._expected is not None:
+            if self._expected + self.detector.length + MARGIN > end and not final:
+                return None
+            start, self._expected = self._expected, None
+            if self.detector.acquire(self._buffer, start - self._origin) is not None:
+                return start
+        while not self._pending:
+            block = self._buffer[self._cursor - self._origin :][:SCAN_SAMPLES]
+            if block.size < self.detector.length or (block.size < 8 * self.detector.length and not final):
+                return None
+            self._pending = [self._cursor + int(c) for c in self.detector.scan(block)]
+            self._cursor += block.size - self.detector.length + 1
+        return self._pending.pop(0)
+
+    def _try_frame(self, start: int, final: bool):
+        """A frame at buffer index start, None when there is none, "wait" when its samples have not all come."""
+        fmt = self.fmt
+        acquisition = self.detector.acquire(self._buffer, start)
+        if acquisition is None:
+            return None
+        header_symbols = math.ceil(fmt.header_symbols / fmt.slots_per_symbol)
+        available = self._buffer.size - start - MARGIN
+        if available < (1 + header_symbols) * fmt.symbol_samples:
+            if not final:
+                return "wait"
+            self._buffer = np.pad(self._buffer, (0, (2 + header_symbols) * fmt.symbol_samples))
+        shift = window_shift(self._buffer, acquisition, fmt)
+        channel, grid = open_frame(self._buffer, acquisition, shift, header_symbols, fmt)
+        header = read_header(channel, grid, fmt)
+        if header is None:
+            return None
+        if header.version != VERSION:
+            self.other_versions.add(header.version)
+            return None
+        num_available = max(0, min(header.num_symbols, available // fmt.symbol_samples - 1))
+        if num_available < header.num_symbols:
+            if not final:
+                return "wait"
+            missing = start + frame_samples(header, fmt) + MARGIN - self._buffer.size
+            self._buffer = np.pad(self._buffer, (0, max(0, missing)))
+        return self._demodulate(acquisition, shift, header, num_available)
+
+    def _demodulate(self, acquisition, shift, header, num_available) -> ReceivedFrame:
+        fmt = self.fmt
+        channel, grid = open_frame(self._buffer, acquisition, shift, header.num_symbols, fmt)
+        tracking = equalise.track(grid[:num_available], channel, fmt)
+        leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * float(np.mean(np.abs(channel.h_hat) ** 2))
+        if leakage > 0.02 * channel.noise_var:  # intercarrier interference (Moose 1994): correct it and look again
+            acquisition = dataclasses.replace(acquisition, cfo=acquisition.cfo + tracking.residual_cfo)
+            channel, grid = open_frame(self._buffer, acquisition, shift, header.num_symbols, fmt)
+            tracking = equalise.track(grid[:num_available], channel, fmt)
+        statistic, information = equalise.soft_slots(grid[:num_available], channel, tracking, fmt)
+        slots = header.num_symbols * fmt.slots_per_symbol
+        statistic = np.pad(statistic, (0, slots - statistic.size))
+        information = np.pad(information, (0, slots - information.size))
+        erased = ~np.isfinite(tracking.noise_var)
+        noise_var = float(np.median(tracking.noise_var[~erased])) if not erased.all() else channel.noise_var
+        body = fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step
+        return ReceivedFrame(
+            header=header,
+            start=self._origin + acquisition.start + shift + equalise.FIRST_PATH_TAP,
+            cfo=acquisition.cfo + tracking.residual_cfo,
+            sco=tracking.sco,
+            snr=equalise.mean_snr(channel, noise_var),
+            noise_var=noise_var,
+            erased_symbols=int(erased.sum()) + header.num_symbols - num_available,
+            h_hat=channel.h_hat,
+            chunk=statistic[fmt.header_symbols : body],
+            statistic=statistic[body:],
+            information=information[body:],
+        )
+
+
+def window_shift(samples: np.ndarray, acquisition: Acquisition, fmt: FrameFormat) -> int:
+    """Samples by which the FFT windows move so that the first path falls on tap FIRST_PATH_TAP."""
+    early = -equalise.FIRST_PATH_TAP
+    spectrum = ofdm.demodulate(_bodies(samples, acquisition.start + early, acquisition.cfo, 0, 1, fmt), fmt)[0]
+    return early + equalise.first_path(spectrum, fmt) - equalise.FIRST_PATH_TAP
+
+
+def open_frame(samples, acquisition: Acquisition, shift: int, num_symbols: int, fmt: FrameFormat):
+    """Channel estimate from the preamble and the grid (num_symbols, num_active) of the OFDM symbols after it."""
+    bodies = _bodies(samples, acquisition.start + shift, acquisition.cfo, 0, 1 + num_symbols, fmt)
+    grid = ofdm.demodulate(bodies, fmt)
+    return equalise.estimate_channel(grid[0], fmt), grid[1:]
+
+
+def read_header(channel: equalise.ChannelEstimate, grid: np.ndarray, fmt: FrameFormat) -> Header | None:
+    """Header from the first OFDM symbols of a frame, with the preamble's channel and carrier offset alone."""
+    flat = np.ones(len(grid))
+    still = equalise.Tracking(0.0, 0.0, flat + 0j, 0 * flat, flat * channel.noise_var)
+    statistic, _ = equalise.soft_slots(grid, channel, still, fmt)
+    return control.decode_header(statistic[: fmt.header_symbols], fmt)
+
+
+def _bodies(samples, start, cfo, first, count, fmt):
+    """Carrier-corrected bodies (count, fft_size) complex64 of the symbols from ``first`` of the frame at ``start``."""
+    out = np.zeros((count, fmt.fft_size), np.complex64)
+    _derotate(samples, start + first * fmt.symbol_samples + fmt.prefix_samples, fmt.symbol_samples, cfo, out)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _derotate(samples, start, hop, cfo, out):
+    """out[t, n] = samples[start + t·hop + n]·exp(-j·cfo·(t·hop + n)); samples outside the array count as 0."""
+    step = np.exp(-1j * cfo)
+    for t in range(out.shape[0]):
+        phasor = np.exp(-1j * cfo * (t * hop))
+        for n in range(out.shape[1]):
+            i = start + t * hop + n
+            if 0 <= i < samples.size:
+                out[t, n] = samples[i] * phasor
+            phasor *= step

@@ -1,0 +1,89 @@
+"""The coded control channel: header and manifest under a polar code with CRC, as scrambled QPSK.
+
+Both are decodable at -6.5 dB a symbol: the header's 72 bits use 512 symbols (0.14 bit a use), the manifest 6 symbols a bit
+(0.17 bit a use), where QPSK's capacity is 0.28. The manifest's code word is repeated cyclically over the chunks of all frames, so
+any of them may be lost while the rest carries enough.
+"""
+
+import binascii
+import zlib
+
+import numpy as np
+
+from dsp import polar
+from dsp.frame import DEFAULT_FORMAT, HEADER_BITS, VERSION, FrameFormat, Header, manifest_capacity
+from dsp.sequences import qpsk
+
+LIST_SIZES = (1, 8, 32)  # tried in turn until the CRC passes: strong signals cost little
+
+
+def encode_header(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Header to its unit-power QPSK symbols (header_symbols,) complex64."""
+    data = header.to_bytes()
+    info = _bits(data + binascii.crc_hqx(data, 0xFFFF).to_bytes(2, "big"))
+    return _modulate(polar.encode(info, _block_bits(fmt.header_symbols)), 0, fmt.header_symbols, fmt)
+
+
+def decode_header(statistic: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> Header | None:
+    """Soft symbols conj(h)·y/noise_var (header_symbols,) to a header, or None when the CRC fails or the fields make no sense.
+
+    A header of another format version passes too: the caller says so.
+    """
+    llr = combine_llr(statistic, 0, _block_bits(fmt.header_symbols), fmt)
+    for list_size in LIST_SIZES:
+        for word in np.packbits(polar.decode(llr, HEADER_BITS, list_size), axis=1):
+            data = word.tobytes()
+            if binascii.crc_hqx(data[:-2], 0xFFFF) == int.from_bytes(data[-2:], "big"):
+                header = Header.from_bytes(data[:-2])
+                if header.version != VERSION or header.consistent(fmt):
+                    return header
+    return None
+
+
+def encode_manifest(manifest: bytes, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Manifest, zero-padded to the burst's capacity, to QPSK (num_frames, chunk) complex64: one row a frame."""
+    data = manifest.ljust(manifest_capacity(header, fmt), b"\0")
+    info = _bits(data + zlib.crc32(data).to_bytes(4, "big"))
+    chunk = header.num_chunk_steps * fmt.chunk_step
+    uses = header.num_frames * chunk
+    return _modulate(polar.encode(info, _block_bits(uses)), 0, uses, fmt).reshape(header.num_frames, chunk)
+
+
+def decode_manifest(llr: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> bytes | None:
+    """Combined LLRs (block_bits,) of the code word to the padded manifest, or None when the CRC fails."""
+    num_info = 8 * manifest_capacity(header, fmt) + 32
+    for list_size in LIST_SIZES:
+        for word in np.packbits(polar.decode(llr, num_info, list_size), axis=1):
+            data = word.tobytes()
+            if zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "big"):
+                return data[:-4]
+    return None
+
+
+def manifest_block_bits(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
+    """Bits of the manifest's code word: the largest power of two that its channel uses hold whole."""
+    return _block_bits(header.num_frames * header.num_chunk_steps * fmt.chunk_step)
+
+
+def combine_llr(statistic, first_use: int, block_bits: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Soft QPSK symbols conj(h)·y/noise_var at uses first_use… of the repeated code word to summed LLRs (block_bits,) float32.
+
+    With unit-power QPSK the LLR of the bit on I is 2·√2·Re(conj(h)·y/noise_var), on Q with Im.
+    """
+    position = np.arange(2 * first_use, 2 * (first_use + len(statistic))) % block_bits
+    soft = 2 * np.sqrt(2) * np.ascontiguousarray(statistic, np.complex64).view(np.float32)
+    soft = soft * (1 - 2.0 * fmt.scramble[position])
+    return np.bincount(position, soft, minlength=block_bits).astype(np.float32)
+
+
+def _modulate(word, first_use, num_uses, fmt):
+    position = np.arange(2 * first_use, 2 * (first_use + num_uses)) % len(word)
+    return qpsk((word ^ fmt.scramble[: len(word)])[position])
+
+
+def _bits(data: bytes) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(data, np.uint8))
+
+
+def _block_bits(uses: int) -> int:
+    return 1 << (2 * uses).bit_length() - 1

@@ -1,0 +1,107 @@
+"""The manifest: all that the receiver must be told besides the symbols, sent in band and coded.
+
+Tensor names and shapes follow from the architecture's code; the manifest names the architecture and says, tensor by
+tensor, how the weights were centred, scaled and protected. Layout, big endian: length-prefixed model and data set names; accuracy
+(16 bits, 65535 unknown); number of tensors (16 bits); for each tensor the mean (upper 16 bits of a float32), the scale
+(16-bit code of log2, 0 for a constant tensor), copies (8 bits) and power (8 bits, quarter dB).
+"""
+
+import dataclasses
+import re
+import struct
+
+import numpy as np
+
+from dsp.errors import InputError, LinkError
+
+POWER_STEP_DB = 0.25
+_SCALE_STEPS_PER_OCTAVE = 256
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_TENSOR = struct.Struct(">HHBb")
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorPlan:
+    """How one tensor travels: value = mean + √2·scale·symbol part; each symbol ``copies`` times at ``power_db``."""
+
+    mean: float
+    scale: float
+    copies: int
+    power_db: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """Architecture's name, evaluation data set, accuracy as sent (None unknown) and the plan of every tensor in order."""
+
+    model: str
+    dataset: str
+    accuracy: float | None
+    tensors: tuple[TensorPlan, ...]
+
+    def to_bytes(self) -> bytes:
+        """Encode; InputError when a name or value does not fit."""
+        accuracy = 65535 if self.accuracy is None else round(self.accuracy * 65534)
+        out = _name_bytes(self.model) + _name_bytes(self.dataset) + struct.pack(">HH", accuracy, len(self.tensors))
+        for t in self.tensors:
+            if not 1 <= t.copies <= 255:
+                raise InputError(f"manifest: copies must be 1 to 255; got {t.copies}")
+            out += _TENSOR.pack(_mean_code(t.mean), _scale_code(t.scale), t.copies, round(t.power_db / POWER_STEP_DB))
+        return out
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Manifest":
+        """Decode what came off the air (zero padding may follow); LinkError when it makes no sense."""
+        try:
+            model, data = _split_name(data)
+            dataset, data = _split_name(data)
+            accuracy, count = struct.unpack_from(">HH", data)
+            rows = [_TENSOR.unpack_from(data, 4 + i * _TENSOR.size) for i in range(count)]
+        except (struct.error, IndexError, UnicodeDecodeError) as error:
+            raise LinkError("manifest: its CRC is right but its content is not; the sender is another version") from error
+        tensors = tuple(
+            TensorPlan(_mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB)
+            for mean, scale, copies, power in rows
+        )
+        if not all(t.copies >= 1 and np.isfinite(t.mean) for t in tensors):
+            raise LinkError("manifest: a tensor has no copies or no finite mean; the sender is another version")
+        return cls(model, dataset, None if accuracy == 65535 else accuracy / 65534, tensors)
+
+
+def centre_and_scale(weights: np.ndarray) -> tuple[float, float]:
+    """Mean and RMS about it of weights (n,), both as the manifest will carry them, so that receiver and sender agree exactly."""
+    weights = weights.astype(np.float64)
+    mean = _mean_value(_mean_code(float(weights.mean())))
+    return mean, _scale_value(_scale_code(float(np.sqrt(np.mean((weights - mean) ** 2)))))
+
+
+def _mean_code(mean: float) -> int:
+    return int(np.float32(mean).view(np.uint32) >> 16)
+
+
+def _mean_value(code: int) -> float:
+    return float(np.uint32(code << 16).view(np.float32))
+
+
+def _scale_code(scale: float) -> int:
+    if scale == 0:
+        return 0
+    return int(np.clip(round(np.log2(scale) * _SCALE_STEPS_PER_OCTAVE) + 32768, 1, 65535))
+
+
+def _scale_value(code: int) -> float:
+    return 0.0 if code == 0 else float(2.0 ** ((code - 32768) / _SCALE_STEPS_PER_OCTAVE))
+
+
+def _name_bytes(name: str) -> bytes:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"manifest: a name is 1 to 63 letters, digits, '_', '.' or '-'; got {name!r}")
+    return bytes([len(name)]) + name.encode()
+
+
+def _split_name(data: bytes) -> tuple[str, bytes]:
+    length = data[0]
+    name = data[1 : 1 + length].decode("ascii")
+    if not _NAME.fullmatch(name):
+        raise struct.error("name")
+    return name, data[1 + length :]

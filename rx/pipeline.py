@@ -1,0 +1,102 @@
+"""The receiver's signal path: samples -> frames -> combined symbols -> weights."""
+
+import dataclasses
+
+import numpy as np
+
+from dsp import control, symbols
+from dsp.burst import ReceivedFrame
+from dsp.errors import LinkError
+from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, payload_slots
+from dsp.interleave import deinterleave, stream_residue
+from dsp.units import linear
+from models.manifest import Manifest
+
+
+class BurstCombiner:
+    """Collects the frames of one burst, over as many cycles as are heard, and combines them by their measured noise."""
+
+    def __init__(self, header: Header, fmt: FrameFormat = DEFAULT_FORMAT):
+        self.header, self.fmt = header, fmt
+        self.heard: dict[int, int] = {}
+        self._soft: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # frame -> statistic, information in stream order
+        self._llr = np.zeros(control.manifest_block_bits(header, fmt), np.float32)
+        self._manifest: Manifest | None = None
+
+    @staticmethod
+    def key(header: Header) -> tuple:
+        """What frames of the same burst have in common."""
+        return dataclasses.replace(header, frame=0)
+
+    def add(self, frame: ReceivedFrame) -> None:
+        """Add a frame; heard before, it is combined with what was heard."""
+        number = frame.header.frame
+        self._llr += control.combine_llr(frame.chunk, number * frame.chunk.size, self._llr.size, self.fmt)
+        fresh = tuple(deinterleave(a, frame.header, self.fmt) for a in (frame.statistic, frame.information))
+        if number in self._soft:
+            for total, more in zip(self._soft[number], fresh, strict=True):
+                total += more
+        else:
+            self._soft[number] = fresh
+        self.heard[number] = self.heard.get(number, 0) + 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame of the burst was received at least once."""
+        return len(self.heard) == self.header.num_frames
+
+    @property
+    def cycles(self) -> int:
+        """The most often that any frame was received."""
+        return max(self.heard.values(), default=0)
+
+    def manifest(self) -> Manifest | None:
+        """The manifest, once enough of it has been received."""
+        if self._manifest is None:
+            data = control.decode_manifest(self._llr, self.header, self.fmt)
+            if data is not None:
+                self._manifest = Manifest.from_bytes(data)
+        return self._manifest
+
+    def stream(self, num_payload: int) -> tuple[np.ndarray, np.ndarray]:
+        """Combined statistic and information (num_payload,) of the payload stream; both 0 where nothing was received."""
+        frames = self.header.num_frames
+        if num_payload > frames * payload_slots(self.header, self.fmt):
+            raise LinkError(
+                f"the manifest wants {num_payload} payload symbols, the frames hold "
+                f"{frames * payload_slots(self.header, self.fmt)}; the sender's architecture is another one"
+            )
+        statistic = np.zeros(num_payload, np.complex64)
+        information = np.zeros(num_payload, np.float32)
+        for number, soft in self._soft.items():
+            residue = stream_residue(dataclasses.replace(self.header, frame=number), self.fmt)
+            for total, part in zip((statistic, information), soft, strict=True):
+                target = total[residue::frames]
+                target[:] = part[: target.size]
+        return statistic, information
+
+
+@dataclasses.dataclass(frozen=True)
+class ReceivedWeights:
+    """Weights as estimated, one vector (numel,) float32 a tensor, and the NMSE that the receiver itself expects of each."""
+
+    vectors: list[np.ndarray]
+    expected_nmse: list[float]
+
+
+def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> ReceivedWeights:
+    """Combine copies and estimate the weights by linear MMSE: NMSE 1/(1 + SNR after combining) each."""
+    if len(numels) != len(manifest.tensors):
+        raise LinkError(
+            f"the manifest describes {len(manifest.tensors)} tensors, {manifest.model!r} has {len(numels)} here; "
+            "use the sender's version of the architecture"
+        )
+    lengths = [(numel + 1) // 2 * plan.copies for numel, plan in zip(numels, manifest.tensors, strict=True)]
+    statistic, information = combiner.stream(sum(lengths))
+    vectors, expected, end = [], [], 0
+    for numel, plan, length in zip(numels, manifest.tensors, lengths, strict=True):
+        part, end = slice(end, end + length), end + length
+        total, snr = symbols.combine(statistic[part], information[part], plan.copies, linear(plan.power_db))
+        vectors.append(symbols.to_weights(symbols.linear_mmse(total, snr), numel, plan.mean, plan.scale))
+        expected.append(float(np.mean(1 / (1 + snr.astype(np.float64)))))
+    return ReceivedWeights(vectors, expected)

@@ -1,0 +1,65 @@
+"""The sender's signal path: checkpoint -> weights -> UEP plan -> symbols -> frames -> samples."""
+
+import dataclasses
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from dsp import control, ofdm, symbols
+from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout_burst
+from dsp.interleave import interleave
+from dsp.units import linear
+from models.manifest import Manifest, TensorPlan, centre_and_scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Burst:
+    """One cycle, ready to be modulated: header of frame 0, manifest and payload stream (num_payload,) complex64."""
+
+    header: Header
+    manifest: Manifest
+    stream: np.ndarray
+    fmt: FrameFormat = DEFAULT_FORMAT
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of one cycle."""
+        return self.header.num_frames * frame_samples(self.header, self.fmt)
+
+
+def prepare(model, dataset, accuracy, vectors, protection, fmt: FrameFormat = DEFAULT_FORMAT) -> Burst:
+    """Map weight vectors to the payload stream and lay out the burst.
+
+    vectors : list of (numel,) float32, one a tensor, in the architecture's order
+    protection : copies (tensors,) int and power (tensors,) linear, see `dsp.uep`
+    """
+    plans, stream = [], []
+    for weights, copies, power in zip(vectors, protection.copies, protection.power, strict=True):
+        mean, scale = centre_and_scale(weights)
+        plan = TensorPlan(mean, scale, int(copies), float(10 * np.log10(power)))
+        stream.append(symbols.repeat(symbols.to_symbols(weights, mean, scale), plan.copies, linear(plan.power_db)))
+        plans.append(plan)
+    stream = np.concatenate(stream)
+    manifest = Manifest(model, dataset, accuracy, tuple(plans))
+    burst_id = zlib.crc32(stream.tobytes() + manifest.to_bytes()) & 0xFFF
+    return Burst(layout_burst(stream.size, len(manifest.to_bytes()), burst_id, fmt), manifest, stream, fmt)
+
+
+def modulate(burst: Burst) -> Iterator[np.ndarray]:
+    """The frames of one cycle in order, each (frame_samples,) complex64 of unit average power."""
+    chunks = control.encode_manifest(burst.manifest.to_bytes(), burst.header, burst.fmt)
+    for number in range(burst.header.num_frames):
+        header = dataclasses.replace(burst.header, frame=number)
+        yield modulate_frame(header, chunks[number], interleave(burst.stream, header, burst.fmt), burst.fmt)
+
+
+def modulate_frame(header: Header, chunk: np.ndarray, payload: np.ndarray, fmt: FrameFormat) -> np.ndarray:
+    """One frame: preamble, then header, manifest chunk and payload slots among the pilots."""
+    slots = np.concatenate([control.encode_header(header, fmt), chunk, payload])
+    grid = np.empty((1 + header.num_symbols, fmt.num_active), np.complex64)
+    grid[0] = fmt.preamble
+    data = grid[1:]
+    np.put_along_axis(data, fmt.pilot_index[: header.num_symbols], fmt.pilots[: header.num_symbols], axis=1)
+    np.put_along_axis(data, fmt.data_index[: header.num_symbols], slots.reshape(header.num_symbols, -1), axis=1)
+    return ofdm.modulate(grid, fmt)
