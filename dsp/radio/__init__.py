@@ -1,0 +1,41 @@
+"""Radios behind one small interface: the only room of `dsp` with input and output.
+
+    with open_sink("file:capture.sigmf-meta") as sink:
+        sink.send(samples, label="cycle 0")
+"""
+
+from dsp.errors import RadioError
+from dsp.radio.address import ADDRESS_HELP, Address, parse
+from dsp.radio.base import RadioConfig, Sink, Source
+
+__all__ = ["ADDRESS_HELP", "Address", "RadioConfig", "Sink", "Source", "open_sink", "open_source", "parse"]
+
+
+def open_sink(address: str, config: RadioConfig = RadioConfig()) -> Sink:
+    """The sending end at `address`; it opens when its `with` block is entered."""
+    parsed = parse(address)
+    match parsed.scheme:
+        case "zmq":
+            from dsp.radio.zmq_stream import ZmqSink as sink
+        case "file":
+            from dsp.radio.sigmf_file import SigmfSink as sink
+        case _:
+            raise _not_built(parsed)
+    return sink(parsed, config)
+
+
+def open_source(address: str, config: RadioConfig = RadioConfig()) -> Source:
+    """The receiving end at `address`; it opens when its `with` block is entered."""
+    parsed = parse(address)
+    match parsed.scheme:
+        case "zmq":
+            from dsp.radio.zmq_stream import ZmqSource as source
+        case "file":
+            from dsp.radio.sigmf_file import SigmfSource as source
+        case _:
+            raise _not_built(parsed)
+    return source(parsed, config)
+
+
+def _not_built(address):
+    return RadioError(f"radio {address}: the PlutoSDR driver is not built yet; try a zmq: or file: address")

@@ -1,0 +1,119 @@
+"""What every radio has in common: its configuration, and the two ends a command sees."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsp.errors import InputError
+from dsp.radio.address import Address
+from dsp.radio.scale import BACKOFF_DB, to_full_scale
+
+
+@dataclass(frozen=True)
+class RadioConfig:
+    """Carrier, sample rate, gain and patience of one end of a link."""
+
+    freq_hz: float = 2.4e9
+    rate_hz: float = 2.5e6
+    gain_db: float | None = None  # None: the device's default
+    timeout_s: float = 60.0  # how long to wait for samples, or for somebody to take them; inf waits for ever
+    backoff_db: float | None = BACKOFF_DB  # rms below full scale; None sends samples at the scale they have
+
+    def __post_init__(self):
+        for name in ("freq_hz", "rate_hz"):
+            if not (0 < getattr(self, name) < math.inf):
+                raise InputError(f"{name} must be positive and finite; got {getattr(self, name)}")
+        if not self.timeout_s > 0:
+            raise InputError(f"timeout_s must be positive; got {self.timeout_s}")
+
+
+class Sink:
+    """Takes samples of unit average power and puts them on the air; a context manager.
+
+    A device implements `_open`, `_close` and `_write`. Scaling to full scale and the clip count happen here.
+    """
+
+    def __init__(self, address: Address, config: RadioConfig):
+        self.address, self.config = address, config
+        self.samples = self.clipped = 0
+
+    def send(self, samples: np.ndarray, label: str | None = None) -> None:
+        """Send complex64 (n,) of unit average power; `label` names the burst where the device keeps such names.
+
+        Raises RadioTimeoutError when nobody takes the samples within the configured timeout.
+        """
+        scaled, num_clipped = to_full_scale(samples, self.config.backoff_db)
+        if scaled.size:
+            self._write(scaled, label)
+        self.samples += scaled.size
+        self.clipped += num_clipped
+
+    def describe(self) -> dict:
+        """Plain numbers for a report."""
+        config = self.config
+        return {"address": str(self.address), "rate_hz": config.rate_hz, "freq_hz": config.freq_hz,
+                "gain_db": config.gain_db, "clipped": self.clipped, "samples": self.samples}
+
+    def __enter__(self):
+        self._open()
+        return self
+
+    def __exit__(self, exc_type, exc, traceback):
+        self._close(failed=exc_type is not None)
+
+    def _open(self): ...
+
+    def _close(self, failed: bool): ...
+
+    def _write(self, scaled: np.ndarray, label: str | None):
+        raise NotImplementedError
+
+
+class Source:
+    """Gives samples in blocks, at the device's scale; a context manager. A device implements `_open`, `_close`, `_read`.
+
+    `rate_hz` and `freq_hz` are the configured ones, or a recording's own once it is open.
+    """
+
+    def __init__(self, address: Address, config: RadioConfig):
+        self.address, self.config = address, config
+        self.rate_hz, self.freq_hz = config.rate_hz, config.freq_hz
+        self.samples = 0
+        self.overflow = None  # lost samples were seen; None where a device cannot tell
+        self.warnings = []
+
+    def read(self, timeout_s: float | None = None) -> np.ndarray | None:
+        """The next block, complex64 (n,), n as it comes; None at the end of a recording.
+
+        Raises RadioTimeoutError when nothing comes within `timeout_s` (None: the configured timeout); reading may go
+        on afterwards.
+        """
+        block = self._read(self.config.timeout_s if timeout_s is None else timeout_s)
+        self.samples += 0 if block is None else block.size
+        return block
+
+    def __iter__(self):
+        """Blocks until the recording ends, or RadioTimeoutError."""
+        while (block := self.read()) is not None:
+            yield block
+
+    def describe(self) -> dict:
+        """Plain numbers for a report, and what is odd about the source as text."""
+        return {"address": str(self.address), "rate_hz": self.rate_hz, "freq_hz": self.freq_hz,
+                "gain_db": self.config.gain_db, "overflow": self.overflow, "samples": self.samples,
+                "warnings": list(self.warnings)}
+
+    def __enter__(self):
+        self._open()
+        return self
+
+    def __exit__(self, exc_type, exc, traceback):
+        self._close()
+
+    def _open(self): ...
+
+    def _close(self): ...
+
+    def _read(self, timeout_s: float) -> np.ndarray | None:
+        raise NotImplementedError

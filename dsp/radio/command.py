@@ -1,0 +1,40 @@
+"""What every command shares: usage errors in one line with exit status 1, and errors mapped to their exit status once."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+
+from dsp.errors import LinkError
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and exit status 1 (2 means that nothing was received)."""
+
+    def __init__(self, **kwargs):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+
+    def error(self, message):
+        self.exit(1, f"{self.prog}: {message}; --help lists the options\n")
+
+
+def run_command(name: str, work: Callable[[], int | None]) -> int:
+    """Run ``work``; a LinkError becomes one line on standard error and its exit status, Ctrl-C and SIGTERM 130 and 143.
+
+    SIGTERM is raised inside ``work`` as SystemExit, so that ``with`` blocks shut their radios down.
+    """
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return work() or 0
+    except LinkError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"{name}: stopped by Ctrl-C", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _terminate(signum, frame):
+    raise SystemExit(128 + signum)

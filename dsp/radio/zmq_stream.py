@@ -1,0 +1,173 @@
+"""Samples over ZMQ, as GNU Radio's zeromq blocks and srsRAN's radio speak it: raw complex64, no header.
+
+| sender  | receiver | request                               | lost samples                                        |
+| push    | pull     | –                                     | none while both ends live; a slow reader slows both |
+| pub     | sub      | –                                     | whatever a slow or late reader misses               |
+| rep     | req      | uint32, host order: most items wanted | none while both ends live                           |
+| srsran  | srsran   | one byte, 0xFF (0x00 is taken too)    | none while both ends live                           |
+
+A send is one message, cut only above 2²⁰ samples (or into what a requester wants), so what dies with a peer is whole
+messages. Not modelled: time. The sample count is the clock.
+"""
+
+import math
+import time
+
+import numpy as np
+import zmq
+
+from dsp.errors import InputError, RadioError, RadioTimeoutError
+from dsp.radio.address import SINK_PATTERNS, SOURCE_PATTERNS
+from dsp.radio.base import Sink, Source
+
+MAX_MESSAGE_SAMPLES = 1 << 20  # 8 MiB; srsRAN takes up to 3,072,000 samples
+HIGH_WATER_MARK = 8  # messages: at most 64 MiB wait in each end
+FAILED_LINGER_S = 1.0  # after an error, deliver what can be delivered soon
+_TYPES = {"push": zmq.PUSH, "pub": zmq.PUB, "rep": zmq.REP, "pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
+_SINK_TYPES = {**_TYPES, "srsran": zmq.REP}
+_SOURCE_TYPES = {**_TYPES, "srsran": zmq.REQ}
+
+
+class ZmqSink(Sink):
+    """Sends to whoever pulls, subscribes or requests; leaving the `with` block waits until all is delivered."""
+
+    def _open(self):
+        self._pattern = _pattern(self.address, SINK_PATTERNS)
+        self._context = zmq.Context()
+        self._socket = _connected(self._context, _SINK_TYPES[self._pattern], self.address)
+
+    def _close(self, failed):
+        started = time.monotonic()
+        linger_s = FAILED_LINGER_S if failed else self.config.timeout_s
+        self._context.destroy(linger=_milliseconds(linger_s))
+        if not failed and time.monotonic() - started >= linger_s:
+            raise RadioTimeoutError(f"the last samples sent to {self.address} were not taken within {linger_s:g} s; "
+                                    "is the receiver still running there?")
+
+    def _write(self, scaled, label):
+        start = 0
+        while start < scaled.size:
+            stop = min(start + self._room(), scaled.size)
+            self._wait(zmq.POLLOUT)
+            self._socket.send(scaled[start:stop].view(np.uint8), copy=False)
+            start = stop
+
+    def _room(self):
+        """Samples that the next message may carry; a replier waits for the request that says so."""
+        if self._socket.type != zmq.REP:
+            return MAX_MESSAGE_SAMPLES
+        self._wait(zmq.POLLIN)
+        request = self._socket.recv()
+        if request in (b"\xff", b"\x00"):
+            return MAX_MESSAGE_SAMPLES
+        if len(request) == 4 and any(request):
+            return min(int(np.frombuffer(request, np.uint32)[0]), MAX_MESSAGE_SAMPLES)
+        raise RadioError(f"radio {self.address}: a request of {len(request)} bytes, {request[:8].hex()}; "
+                         "try a peer that sends 4 bytes (GNU Radio) or one byte ff (srsRAN)")
+
+    def _wait(self, event):
+        if not self._socket.poll(_milliseconds(self.config.timeout_s), event):
+            raise RadioTimeoutError(f"nobody took samples at {self.address} within {self.config.timeout_s:g} s; "
+                                    "is a receiver running there?")
+
+
+class ZmqSource(Source):
+    """Receives messages in order; each is one block."""
+
+    def _open(self):
+        self._pattern = _pattern(self.address, SOURCE_PATTERNS)
+        self._request = {"req": np.uint32(MAX_MESSAGE_SAMPLES).tobytes(), "srsran": b"\xff"}.get(self._pattern)
+        self._context = zmq.Context()
+        self._connect()
+
+    def _connect(self):
+        """A fresh socket and, for a requester, nothing asked yet; the monitor tells it when its peer is gone."""
+        self._socket = _connected(self._context, _SOURCE_TYPES[self._pattern], self.address)
+        self._asked = None
+        if self._request:
+            self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+    def _reconnect(self):
+        self._socket.disable_monitor()
+        self._socket.close(linger=0)
+        self._connect()
+
+    def _close(self):
+        if self._request:
+            self._socket.disable_monitor()
+        self._context.destroy(linger=0)
+
+    def _read(self, timeout_s):
+        self._await_message(timeout_s)
+        payload = self._socket.recv_multipart(copy=False)[-1].buffer  # GNU Radio sends a key, if any, before the data
+        self._asked = None
+        if payload.nbytes % 8:
+            raise RadioError(f"a message of {payload.nbytes} bytes came from {self.address}, no whole number of 8-byte "
+                             "complex64 samples; what sends there?")
+        return np.frombuffer(payload, np.complex64).copy()  # the frame is read-only and may be unaligned
+
+    def _await_message(self, timeout_s):
+        deadline = time.monotonic() + timeout_s
+        while not self._ready(deadline - time.monotonic()):
+            if time.monotonic() < deadline:
+                continue
+            if self._request and time.monotonic() - (self._asked or math.inf) >= self.config.timeout_s:
+                self._reconnect()  # the request or its answer went astray; a new socket may ask again
+            raise RadioTimeoutError(f"no samples came from {self.address} within {timeout_s:g} s; "
+                                    "is a sender running there?")
+
+    def _ready(self, timeout_s):
+        """Whether a message is there within `timeout_s`; a requester asks first, once."""
+        if not self._request:
+            return self._socket.poll(_milliseconds(timeout_s), zmq.POLLIN)
+        started = time.monotonic()
+        if self._asked is None:
+            if not self._socket.poll(_milliseconds(timeout_s), zmq.POLLOUT):
+                return False
+            while self._monitor.poll(0):
+                self._monitor.recv_multipart()  # a farewell to a peer that was not asked
+            self._socket.send(self._request)
+            self._asked = time.monotonic()
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        poller.poll(_milliseconds(timeout_s - (time.monotonic() - started)))
+        if self._socket.poll(0):  # looked at last: an answer comes before its sender's farewell
+            return True
+        if self._monitor.poll(0) and not self._socket.poll(0):
+            self._reconnect()  # the peer that was asked is gone: its successor must be asked again
+        return False
+
+
+def _connected(context, socket_type, address):
+    """A socket bound or connected."""
+    socket = context.socket(socket_type)
+    socket.set_hwm(HIGH_WATER_MARK)
+    if socket_type == zmq.PUSH:  # queue for peers that are there only; on a receiver this drops what a leaver has sent
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.IPV6, address.target.startswith("tcp://["))
+    if socket_type == zmq.SUB:
+        socket.subscribe(b"")
+    bind = address.options.get("bind") == "1"
+    for attempts_left in reversed(range(20)):
+        try:
+            (socket.bind if bind else socket.connect)(address.target)
+            return socket
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE or not attempts_left:
+                socket.close(linger=0)
+                raise RadioError(f"cannot {'bind' if bind else 'connect'} {address}: {error.strerror}; "
+                                 "try another port or host") from error
+            time.sleep(0.05)  # a socket closed a moment ago lets go of its port in the background
+
+
+def _pattern(address, allowed):
+    pattern = address.options.get("pattern", allowed[0])
+    if pattern not in allowed:
+        raise InputError(f"radio {address} cannot {'send' if allowed is SINK_PATTERNS else 'receive'} with pattern "
+                         f"{pattern}; try one of {', '.join(allowed)}")
+    return pattern
+
+
+def _milliseconds(seconds):
+    return -1 if seconds == math.inf else max(0, math.ceil(1000 * seconds))

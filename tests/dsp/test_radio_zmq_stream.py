@@ -1,0 +1,278 @@
+"""Real sockets on this machine: every pattern with a small peer, both start orders, peers that die and come back."""
+
+import math
+import multiprocessing
+import socket as os_socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import zmq
+
+from dsp.errors import RadioError, RadioTimeoutError
+from dsp.radio import RadioConfig, open_sink, open_source, zmq_stream
+from dsp.radio.scale import to_full_scale
+
+QUICK = RadioConfig(timeout_s=5.0)
+RAW = RadioConfig(timeout_s=5.0, backoff_db=None)
+
+
+@pytest.fixture
+def endpoint():
+    with os_socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def peer():
+    """Makes plain ZMQ sockets, as a foreign program would."""
+    context = zmq.Context()
+
+    def make(socket_type, endpoint, bind):
+        socket = context.socket(socket_type)
+        socket.RCVTIMEO = socket.SNDTIMEO = 5000
+        (socket.bind if bind else socket.connect)(endpoint)
+        return socket
+
+    yield make
+    context.destroy(linger=0)
+
+
+@pytest.fixture
+def background():
+    with ThreadPoolExecutor(1) as executor:
+        yield executor.submit
+
+
+def numbered(first, num):
+    """Samples that tell where they are in the stream (exact below 2²⁴)."""
+    return np.arange(first, first + num, dtype=np.float32).astype(np.complex64)
+
+
+def collect(source, num):
+    blocks = []
+    while sum(block.size for block in blocks) < num:
+        blocks.append(source.read())
+    return np.concatenate(blocks)
+
+
+def send_later(delay_s, address, blocks, config=RAW):
+    time.sleep(delay_s)
+    with open_sink(address, config) as sink:
+        for block in blocks:
+            sink.send(block)
+
+
+@pytest.mark.parametrize("sink_binds", [0, 1])
+@pytest.mark.parametrize("delay_s", [0.0, 0.3])
+@pytest.mark.parametrize("patterns", [("push", "pull"), ("rep", "req"), ("srsran", "srsran")])
+def test_every_lossless_pair_in_both_start_orders(endpoint, background, patterns, sink_binds, delay_s):
+    blocks = [numbered(1000 * i, 1000) for i in range(30)]  # more messages than both high-water marks hold
+    sending = background(send_later, delay_s, f"zmq:{endpoint}?pattern={patterns[0]}&bind={sink_binds}", blocks)
+    time.sleep(0.15)
+    with open_source(f"zmq:{endpoint}?pattern={patterns[1]}&bind={1 - sink_binds}", QUICK) as source:
+        np.testing.assert_array_equal(collect(source, 30_000), numbered(0, 30_000))
+    sending.result()
+    assert source.describe()["samples"] == 30_000
+
+
+def test_a_slow_reader_loses_nothing_and_slows_the_sender(endpoint, background):
+    blocks = [numbered(i << 16, 1 << 16) for i in range(60)]  # 31 MB: more than the marks and TCP hold together
+    sending = background(send_later, 0, f"zmq:{endpoint}?bind=1", blocks)
+    with open_source(f"zmq:{endpoint}", QUICK) as source:
+        first = source.read()
+        time.sleep(0.5)
+        assert not sending.done()
+        np.testing.assert_array_equal(np.concatenate([first, collect(source, 59 << 16)]), numbered(0, 60 << 16))
+    sending.result()
+
+
+def test_samples_go_out_below_full_scale_and_long_sends_are_cut(endpoint, background):
+    rng = np.random.default_rng(3)
+    samples = rng.normal(size=(zmq_stream.MAX_MESSAGE_SAMPLES + 5, 2)).astype(np.float32).view(np.complex64)[:, 0]
+    sending = background(send_later, 0, f"zmq:{endpoint}?bind=1", [samples], QUICK)
+    with open_source(f"zmq:{endpoint}", QUICK) as source:
+        blocks = [source.read(), source.read()]
+    assert [block.size for block in blocks] == [zmq_stream.MAX_MESSAGE_SAMPLES, 5]
+    np.testing.assert_array_equal(np.concatenate(blocks), to_full_scale(samples)[0])
+    assert blocks[0].flags.writeable and blocks[0].dtype == np.complex64
+    sending.result()
+
+
+def test_pub_reaches_a_subscriber_that_is_there(endpoint):
+    with open_sink(f"zmq:{endpoint}?pattern=pub&bind=1", RAW) as sink, \
+            open_source(f"zmq:{endpoint}?pattern=sub", QUICK) as source:
+        for _ in range(100):  # what is published before the subscription arrives is lost
+            sink.send(numbered(7, 3))
+            try:
+                block = source.read(timeout_s=0.05)
+                break
+            except RadioTimeoutError:
+                pass
+    np.testing.assert_array_equal(block, numbered(7, 3))
+
+
+def test_push_to_a_foreign_pull_and_pull_from_a_foreign_push_with_key(endpoint, peer):
+    pull = peer(zmq.PULL, endpoint, bind=True)
+    with open_sink(f"zmq:{endpoint}", RAW) as sink:
+        sink.send(numbered(0, 4))
+    assert pull.recv() == numbered(0, 4).tobytes()
+    push = peer(zmq.PUSH, "tcp://127.0.0.1:*", bind=True)
+    with open_source(f"zmq:{push.LAST_ENDPOINT.decode()}", QUICK) as source:
+        push.send_multipart([b"key", numbered(4, 4).tobytes()])
+        np.testing.assert_array_equal(source.read(), numbered(4, 4))
+
+
+def test_rep_answers_gnu_radio_with_no_more_than_it_wants_and_srsran_with_all(endpoint, peer, background):
+    for pattern in ("rep", "srsran"):
+        sending = background(send_later, 0, f"zmq:{endpoint}?pattern={pattern}&bind=1", [numbered(0, 10)])
+        req, answers = peer(zmq.REQ, endpoint, bind=False), []
+        for request in (np.uint32(4).tobytes(), b"\x00" if pattern == "rep" else b"\xff"):
+            req.send(request)
+            answers.append(np.frombuffer(req.recv(), np.complex64))
+        sending.result()
+        assert [answer.size for answer in answers] == [4, 6]
+        np.testing.assert_array_equal(np.concatenate(answers), numbered(0, 10))
+        req.close()
+
+
+@pytest.mark.parametrize("pattern, request_bytes", [("req", np.uint32(1 << 20).tobytes()), ("srsran", b"\xff")])
+def test_requests_are_what_the_peer_expects(endpoint, peer, background, pattern, request_bytes):
+    rep = peer(zmq.REP, endpoint, bind=True)
+
+    def answer():
+        request = rep.recv()
+        rep.send(numbered(0, 5).tobytes())
+        return request
+
+    answering = background(answer)
+    with open_source(f"zmq:{endpoint}?pattern={pattern}", QUICK) as source:
+        np.testing.assert_array_equal(source.read(), numbered(0, 5))
+    assert answering.result() == request_bytes
+
+
+def test_a_short_wait_forgets_no_request(endpoint, background):
+    """The answer to a request that timed out must not be lost: nothing is asked twice."""
+    sending = background(send_later, 0.4, f"zmq:{endpoint}?pattern=rep&bind=1", [numbered(0, 9), numbered(9, 9)])
+    waits = 0
+    with open_source(f"zmq:{endpoint}?pattern=req", QUICK) as source:
+        blocks = []
+        while len(blocks) < 2:
+            try:
+                blocks.append(source.read(timeout_s=0.05))
+            except RadioTimeoutError:
+                waits += 1
+    sending.result()
+    assert waits >= 4
+    np.testing.assert_array_equal(np.concatenate(blocks), numbered(0, 18))
+
+
+def test_a_requester_recovers_after_its_timeout(endpoint, peer):
+    rep = peer(zmq.REP, endpoint, bind=True)
+    with open_source(f"zmq:{endpoint}?pattern=req", RadioConfig(timeout_s=0.3)) as source:
+        with pytest.raises(RadioTimeoutError, match="no samples came"):
+            source.read()
+        with ThreadPoolExecutor(1) as executor:
+            reading = executor.submit(source.read, 3.0)
+            for _ in range(2):  # the request that nobody waits for any more, then the new one
+                rep.recv()
+                rep.send(numbered(0, 2).tobytes())
+            np.testing.assert_array_equal(reading.result(), numbered(0, 2))
+
+
+def flood(address, stop):
+    with open_sink(address, RadioConfig(timeout_s=math.inf, backoff_db=None)) as sink:
+        block = 0
+        while not stop.is_set():
+            sink.send(np.full(1000, block, np.complex64))
+            block += 1
+
+
+def read_some(address, num):
+    with open_source(address, QUICK) as source:
+        return [source.read() for _ in range(num)]
+
+
+@pytest.mark.parametrize("sink_binds", [0, 1])
+@pytest.mark.parametrize("patterns", [("push", "pull"), ("rep", "req")])
+def test_a_receiver_that_dies_and_returns_misses_whole_messages_only(endpoint, background, patterns, sink_binds):
+    stop = threading.Event()
+    sending = background(flood, f"zmq:{endpoint}?pattern={patterns[0]}&bind={sink_binds}", stop)
+    address = f"zmq:{endpoint}?pattern={patterns[1]}&bind={1 - sink_binds}"
+    before = read_some(address, 20)
+    with open_source(address, QUICK) as source:
+        after = [source.read() for _ in range(20)]
+        stop.set()
+        while not sending.done():
+            try:
+                source.read(timeout_s=0.1)
+            except RadioTimeoutError:
+                pass
+    sending.result()
+    assert all(block.size == 1000 and np.ptp(block.real) == 0 for block in before + after)
+    for blocks in (before, after):
+        assert [int(block[0].real) for block in blocks] == list(range(int(blocks[0][0].real),
+                                                                      int(blocks[0][0].real) + 20))
+    assert before[-1][0].real < after[0][0].real
+
+
+@pytest.mark.parametrize("patterns", [("push", "pull"), ("srsran", "srsran")])
+def test_a_sender_killed_and_returned_is_heard_again(endpoint, patterns):
+    spawn = multiprocessing.get_context("spawn")
+    stop = spawn.Event()
+
+    def start():
+        process = spawn.Process(target=flood, args=(f"zmq:{endpoint}?pattern={patterns[0]}&bind=1", stop), daemon=True)
+        process.start()
+        return process
+
+    with open_source(f"zmq:{endpoint}?pattern={patterns[1]}", RadioConfig(timeout_s=10.0)) as source:
+        first = start()
+        before = [source.read() for _ in range(5)]
+        first.kill()
+        first.join()
+        second = start()
+        blocks = [source.read()]
+        while blocks[-1][0] != 4:  # what the first had sent, then the second from its beginning
+            blocks.append(source.read())
+        second.kill()
+        second.join()
+    assert all(block.size == 1000 and np.ptp(block.real) == 0 for block in before + blocks)
+
+
+def test_nobody_there_is_a_timeout_that_names_the_address(endpoint):
+    for bind in (0, 1):
+        address, impatient = f"zmq:{endpoint}?bind={bind}", RadioConfig(timeout_s=0.1)
+        with pytest.raises(RadioTimeoutError, match="nobody took samples at zmq:tcp"), \
+                open_sink(address, impatient) as sink:
+            sink.send(numbered(0, 1))
+        with pytest.raises(RadioTimeoutError, match="no samples came from zmq:tcp"), \
+                open_source(address, impatient) as source:
+            source.read()
+
+
+def test_a_message_that_is_no_whole_number_of_samples_is_a_radio_error(endpoint, peer):
+    push = peer(zmq.PUSH, endpoint, bind=True)
+    with open_source(f"zmq:{endpoint}", QUICK) as source:
+        push.send(bytes(12))
+        with pytest.raises(RadioError, match="12 bytes"):
+            source.read()
+
+
+def test_a_request_of_another_kind_is_a_radio_error(endpoint, peer):
+    req = peer(zmq.REQ, endpoint, bind=False)
+    req.send(b"hello")
+    with pytest.raises(RadioError, match="request of 5 bytes"), \
+            open_sink(f"zmq:{endpoint}?pattern=rep&bind=1", QUICK) as sink:
+        sink.send(numbered(0, 1))
+
+
+def test_an_address_in_use_is_a_radio_error(endpoint, peer, monkeypatch):
+    monkeypatch.setattr(zmq_stream.time, "sleep", lambda seconds: None)
+    holder = peer(zmq.PUSH, endpoint, bind=True)
+    with pytest.raises(RadioError, match="cannot bind"):
+        open_sink(f"zmq:{endpoint}?bind=1").__enter__()
+    holder.close()
