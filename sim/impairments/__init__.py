@@ -1,0 +1,36 @@
+"""What the air and two radios do to samples, one function or small streaming class each.
+
+Samples are complex64, one-dimensional. Functions are pure. A class is called block after block, keeps what the next
+block needs and, where its output lags its input, hands out the rest in ``flush()``.
+"""
+
+from sim.impairments.carrier import PhaseNoise, cfo
+from sim.impairments.events import Bursts, Cut, Drops, GainSteps, Repeats, junk
+from sim.impairments.frontend import awgn, clip, dc_offset, iq_gains, iq_imbalance, quantise
+from sim.impairments.multipath import PROFILES, Fading, Multipath, echoes, profile
+from sim.impairments.resample import Resampler, clock_offset, windowed_sinc
+
+__all__ = [
+    "PROFILES",
+    "Bursts",
+    "Cut",
+    "Drops",
+    "Fading",
+    "GainSteps",
+    "Multipath",
+    "PhaseNoise",
+    "Repeats",
+    "Resampler",
+    "awgn",
+    "cfo",
+    "clip",
+    "clock_offset",
+    "dc_offset",
+    "echoes",
+    "iq_gains",
+    "iq_imbalance",
+    "junk",
+    "profile",
+    "quantise",
+    "windowed_sinc",
+]
