@@ -24,7 +24,7 @@ class ReceivedFrame:
 
     start : index of its first sample in the stream; cfo in rad/sample; sco a ratio; snr per payload symbol, linear
     erased_symbols : OFDM symbols of which nothing is usable
-    chunk : statistic of the manifest chunk; statistic, information : of the payload slots
+    chunk, chunk_information : of the slots of the manifest chunk; statistic, information : of the payload slots
     """
 
     header: Header
@@ -36,6 +36,7 @@ class ReceivedFrame:
     erased_symbols: int
     h_hat: np.ndarray
     chunk: np.ndarray
+    chunk_information: np.ndarray
     statistic: np.ndarray
     information: np.ndarray
 
@@ -165,6 +166,7 @@ class FrameReceiver:
             erased_symbols=int(erased.sum()) + header.num_symbols - num_available,
             h_hat=channel.h_hat,
             chunk=statistic[fmt.header_symbols : body],
+            chunk_information=information[fmt.header_symbols : body],
             statistic=statistic[body:],
             information=information[body:],
         )

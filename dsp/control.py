@@ -11,7 +11,7 @@ import zlib
 import numpy as np
 
 from dsp import polar
-from dsp.frame import DEFAULT_FORMAT, HEADER_BITS, VERSION, FrameFormat, Header, manifest_capacity
+from dsp.frame import DEFAULT_FORMAT, HEADER_BITS, VERSION, FrameFormat, Header, manifest_capacity, manifest_uses
 from dsp.sequences import qpsk
 
 LIST_SIZES = (1, 8, 32)  # tried in turn until the CRC passes: strong signals cost little
@@ -21,7 +21,7 @@ def encode_header(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarr
     """Header to its unit-power QPSK symbols (header_symbols,) complex64."""
     data = header.to_bytes()
     info = _bits(data + binascii.crc_hqx(data, 0xFFFF).to_bytes(2, "big"))
-    return _modulate(polar.encode(info, _block_bits(fmt.header_symbols)), 0, fmt.header_symbols, fmt)
+    return _modulate(polar.encode(info, _block_bits(fmt.header_symbols)), fmt.header_symbols, fmt)
 
 
 def decode_header(statistic: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> Header | None:
@@ -45,8 +45,8 @@ def encode_manifest(manifest: bytes, header: Header, fmt: FrameFormat = DEFAULT_
     data = manifest.ljust(manifest_capacity(header, fmt), b"\0")
     info = _bits(data + zlib.crc32(data).to_bytes(4, "big"))
     chunk = header.num_chunk_steps * fmt.chunk_step
-    uses = header.num_frames * chunk
-    return _modulate(polar.encode(info, _block_bits(uses)), 0, uses, fmt).reshape(header.num_frames, chunk)
+    word = polar.encode(info, manifest_block_bits(header, fmt))
+    return _modulate(word, header.num_frames * chunk, fmt).reshape(header.num_frames, chunk)
 
 
 def decode_manifest(llr: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> bytes | None:
@@ -62,7 +62,7 @@ def decode_manifest(llr: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_
 
 def manifest_block_bits(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
     """Bits of the manifest's code word: the largest power of two that its channel uses hold whole."""
-    return _block_bits(header.num_frames * header.num_chunk_steps * fmt.chunk_step)
+    return _block_bits(manifest_uses(header, fmt))
 
 
 def combine_llr(statistic, first_use: int, block_bits: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
@@ -72,13 +72,13 @@ def combine_llr(statistic, first_use: int, block_bits: int, fmt: FrameFormat = D
     """
     position = np.arange(2 * first_use, 2 * (first_use + len(statistic))) % block_bits
     soft = 2 * np.sqrt(2) * np.ascontiguousarray(statistic, np.complex64).view(np.float32)
-    soft = soft * (1 - 2.0 * fmt.scramble[position])
+    soft = soft * (1 - 2.0 * fmt.scramble[position % fmt.scramble.size])
     return np.bincount(position, soft, minlength=block_bits).astype(np.float32)
 
 
-def _modulate(word, first_use, num_uses, fmt):
-    position = np.arange(2 * first_use, 2 * (first_use + num_uses)) % len(word)
-    return qpsk((word ^ fmt.scramble[: len(word)])[position])
+def _modulate(word, num_uses, fmt):
+    """The code word, scrambled and repeated cyclically, on num_uses QPSK symbols."""
+    return qpsk(np.resize(word ^ np.resize(fmt.scramble, len(word)), 2 * num_uses))
 
 
 def _bits(data: bytes) -> np.ndarray:

@@ -31,6 +31,7 @@ VERSION = 0
 HEADER_BITS = 72
 MANIFEST_CRC_BITS = 32
 MANIFEST_USES_PER_BIT = 6
+MAX_MANIFEST_USES = 1 << 18  # uses beyond are repetition; bounds what a hostile header can make a receiver allocate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +105,8 @@ class FrameFormat:
 
     @functools.cached_property
     def scramble(self) -> np.ndarray:
-        """Scrambling bits of the control channel, uint8; header and manifest code words both start at its start."""
-        return _frozen(gold(self.scramble_seed, 1 << 20))
+        """Scrambling bits of the control channel (4096,) uint8, repeated; every code word starts at its start."""
+        return _frozen(gold(self.scramble_seed, 4096))
 
 
 MAX_SYMBOLS = 64  # six bits of the header
@@ -166,7 +167,7 @@ class Header:
 
     def consistent(self, fmt: FrameFormat) -> bool:
         """Whether the fields make sense together; a header off the air is hostile until this holds."""
-        return self.frame < self.num_frames and payload_slots(self, fmt) > 0
+        return self.frame < self.num_frames and payload_slots(self, fmt) > 0 and manifest_capacity(self, fmt) > 0
 
 
 def payload_slots(header: Header, fmt: FrameFormat) -> int:
@@ -191,6 +192,11 @@ def layout_burst(num_payload: int, manifest_bytes: int, burst_id: int, fmt: Fram
     As few frames as ``max_symbols_per_frame`` allows but at least ``min_frames``, each with as few OFDM symbols as hold its share.
     """
     control = manifest_slots(manifest_bytes)
+    if control > MAX_MANIFEST_USES:
+        raise InputError(
+            f"a manifest of {manifest_bytes} bytes is too long, {MAX_MANIFEST_USES // MANIFEST_USES_PER_BIT // 8 - 4} "
+            "is the most; send a model of fewer tensors"
+        )
     room = fmt.max_symbols_per_frame * fmt.slots_per_symbol - fmt.header_symbols
     num_frames = max(fmt.min_frames, math.ceil((num_payload + control) / room))
     while True:
@@ -204,15 +210,11 @@ def layout_burst(num_payload: int, manifest_bytes: int, burst_id: int, fmt: Fram
         num_frames += 1
 
 
-def manifest_capacity(header: Header, fmt: FrameFormat) -> int:
+def manifest_uses(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
+    """Channel uses of the burst's manifest that determine its code; any more repeat the code word."""
+    return min(header.num_frames * header.num_chunk_steps * fmt.chunk_step, MAX_MANIFEST_USES)
+
+
+def manifest_capacity(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
     """Bytes of manifest, CRC excluded, that the burst carries; the sender pads to it."""
-    uses = header.num_frames * header.num_chunk_steps * fmt.chunk_step
-    return (uses // MANIFEST_USES_PER_BIT - MANIFEST_CRC_BITS) // 8
-
-
-def golden_stride(modulus: int) -> int:
-    """The number coprime to ``modulus`` next to its golden section: steps of it spread indices evenly (Knuth 6.4)."""
-    stride = max(1, round(0.6180339887 * modulus))
-    while math.gcd(stride, modulus) != 1:
-        stride += 1
-    return stride
+    return max(0, (manifest_uses(header, fmt) // MANIFEST_USES_PER_BIT - MANIFEST_CRC_BITS) // 8)

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 
 from dsp import control, symbols
-from dsp.burst import ReceivedFrame
+from dsp.burst import FrameReceiver, ReceivedFrame
 from dsp.errors import LinkError
-from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, payload_slots
+from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, payload_slots
 from dsp.interleave import deinterleave, stream_residue
+from dsp.sync import MAX_CFO
 from dsp.units import linear
 from models.manifest import Manifest
 
@@ -19,6 +20,8 @@ class BurstCombiner:
     def __init__(self, header: Header, fmt: FrameFormat = DEFAULT_FORMAT):
         self.header, self.fmt = header, fmt
         self.heard: dict[int, int] = {}
+        self.latest: ReceivedFrame | None = None
+        self._sums = np.zeros(4)  # of snr, cfo, sco and erased OFDM symbols
         self._soft: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # frame -> statistic, information in stream order
         self._llr = np.zeros(control.manifest_block_bits(header, fmt), np.float32)
         self._manifest: Manifest | None = None
@@ -39,6 +42,23 @@ class BurstCombiner:
         else:
             self._soft[number] = fresh
         self.heard[number] = self.heard.get(number, 0) + 1
+        self.latest = frame
+        self._sums += frame.snr, frame.cfo, frame.sco, frame.erased_symbols
+
+    @property
+    def num_received(self) -> int:
+        """Frames received, repeats included."""
+        return sum(self.heard.values())
+
+    @property
+    def sync(self) -> tuple[float, float, float]:
+        """Means over the frames: SNR per payload symbol (linear), cfo (rad/sample), sco."""
+        return tuple(self._sums[:3] / max(self.num_received, 1))
+
+    @property
+    def erased_symbols(self) -> int:
+        """OFDM symbols of received frames of which nothing was usable."""
+        return int(self._sums[3])
 
     @property
     def complete(self) -> bool:
@@ -100,3 +120,47 @@ def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> R
         vectors.append(symbols.to_weights(symbols.linear_mmse(total, snr), numel, plan.mean, plan.scale))
         expected.append(float(np.mean(1 / (1 + snr.astype(np.float64)))))
     return ReceivedWeights(vectors, expected)
+
+
+class Listener:
+    """Samples in, bursts out: sorts the frames of a stream by burst and knows when a burst is over."""
+
+    def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO):
+        self.receiver = FrameReceiver(fmt, max_cfo)
+        self.bursts: dict[Header, BurstCombiner] = {}
+        self.last: ReceivedFrame | None = None
+
+    def push(self, samples: np.ndarray) -> int:
+        """Take the next samples; the number of frames found."""
+        return self._collect(self.receiver.push(samples))
+
+    def finish(self) -> int:
+        """The stream has ended; the number of frames found in its rest."""
+        return self._collect(self.receiver.finish())
+
+    def _collect(self, frames: list[ReceivedFrame]) -> int:
+        for frame in frames:
+            key = BurstCombiner.key(frame.header)
+            if key not in self.bursts:
+                self.bursts[key] = BurstCombiner(key, self.receiver.fmt)
+            self.bursts[key].add(frame)
+            self.last = frame
+        return len(frames)
+
+    @property
+    def current(self) -> BurstCombiner | None:
+        """The burst that the last frame belongs to."""
+        return None if self.last is None else self.bursts[BurstCombiner.key(self.last.header)]
+
+    @property
+    def best(self) -> BurstCombiner | None:
+        """The burst with the most frames."""
+        return max(self.bursts.values(), key=lambda burst: burst.num_received, default=None)
+
+    @property
+    def silent_frames(self) -> float:
+        """Frame lengths since the end of the last frame."""
+        if self.last is None:
+            return 0.0
+        length = frame_samples(self.last.header, self.receiver.fmt)
+        return (self.receiver.num_samples - self.last.start) / length - 1

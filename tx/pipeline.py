@@ -1,6 +1,7 @@
 """The sender's signal path: checkpoint -> weights -> UEP plan -> symbols -> frames -> samples."""
 
 import dataclasses
+import itertools
 import zlib
 from collections.abc import Iterator
 
@@ -11,6 +12,9 @@ from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout
 from dsp.interleave import interleave
 from dsp.units import linear
 from models.manifest import Manifest, TensorPlan, centre_and_scale
+
+LEAD_SAMPLES = 4096
+TAIL_SAMPLES = 16384
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +32,12 @@ class Burst:
         return self.header.num_frames * frame_samples(self.header, self.fmt)
 
 
-def prepare(model, dataset, accuracy, vectors, protection, fmt: FrameFormat = DEFAULT_FORMAT) -> Burst:
+def prepare(model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: FrameFormat = DEFAULT_FORMAT) -> Burst:
     """Map weight vectors to the payload stream and lay out the burst.
 
     vectors : list of (numel,) float32, one a tensor, in the architecture's order
     protection : copies (tensors,) int and power (tensors,) linear, see `dsp.uep`
+    seed : part of the burst id, so that the same model sent twice can be two bursts
     """
     plans, stream = [], []
     for weights, copies, power in zip(vectors, protection.copies, protection.power, strict=True):
@@ -42,8 +47,20 @@ def prepare(model, dataset, accuracy, vectors, protection, fmt: FrameFormat = DE
         plans.append(plan)
     stream = np.concatenate(stream)
     manifest = Manifest(model, dataset, accuracy, tuple(plans))
-    burst_id = zlib.crc32(stream.tobytes() + manifest.to_bytes()) & 0xFFF
+    burst_id = zlib.crc32(stream.tobytes() + manifest.to_bytes() + str(seed).encode()) & 0xFFF
     return Burst(layout_burst(stream.size, len(manifest.to_bytes()), burst_id, fmt), manifest, stream, fmt)
+
+
+def transmission(burst: Burst, cycles: int = 1) -> Iterator[tuple[np.ndarray, str | None]]:
+    """All that goes on the air: silence, ``cycles`` cycles of the burst (0: without end), silence, as (samples, label).
+
+    Each frame is one item with a label. The silence after the burst also pushes its end through the filters on the way.
+    """
+    yield np.zeros(LEAD_SAMPLES, np.complex64), None
+    for cycle in range(cycles) if cycles else itertools.count():
+        for number, samples in enumerate(modulate(burst)):
+            yield samples, f"cycle {cycle} frame {number}"
+    yield np.zeros(TAIL_SAMPLES, np.complex64), None
 
 
 def modulate(burst: Burst) -> Iterator[np.ndarray]:
