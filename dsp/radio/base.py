@@ -71,9 +71,10 @@ class Sink:
 
 
 class Source:
-    """Gives samples in blocks, at the device's scale; a context manager. A device implements `_open`, `_close`, `_read`.
+    """Gives samples in blocks, at the device's scale; a context manager.
 
-    `rate_hz` and `freq_hz` are the configured ones, or a recording's own once it is open.
+    A device implements `_open`, `_close` and `_read`. `rate_hz` and `freq_hz` are the configured ones, or a
+    recording's own once it is open.
     """
 
     def __init__(self, address: Address, config: RadioConfig):

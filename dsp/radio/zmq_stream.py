@@ -22,7 +22,8 @@ from dsp.radio.base import Sink, Source
 
 MAX_MESSAGE_SAMPLES = 1 << 20  # 8 MiB; srsRAN takes up to 3,072,000 samples
 HIGH_WATER_MARK = 8  # messages: at most 64 MiB wait in each end
-FAILED_LINGER_S = 1.0  # after an error, deliver what can be delivered soon
+MAX_LINGER_S = 60.0  # at the end, deliver what is waiting for so long at most
+FAILED_LINGER_S = 1.0  # the same after an error
 _TYPES = {"push": zmq.PUSH, "pub": zmq.PUB, "rep": zmq.REP, "pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
 _SINK_TYPES = {**_TYPES, "srsran": zmq.REP}
 _SOURCE_TYPES = {**_TYPES, "srsran": zmq.REQ}
@@ -38,7 +39,7 @@ class ZmqSink(Sink):
 
     def _close(self, failed):
         started = time.monotonic()
-        linger_s = FAILED_LINGER_S if failed else self.config.timeout_s
+        linger_s = FAILED_LINGER_S if failed else min(self.config.timeout_s, MAX_LINGER_S)
         self._context.destroy(linger=_milliseconds(linger_s))
         if not failed and time.monotonic() - started >= linger_s:
             raise RadioTimeoutError(f"the last samples sent to {self.address} were not taken within {linger_s:g} s; "

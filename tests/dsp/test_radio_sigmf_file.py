@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from dsp.errors import InputError
-from dsp.radio import RadioConfig, open_sink, open_source
-from dsp.radio import sigmf_file
+from dsp.radio import RadioConfig, open_sink, open_source, sigmf_file
 from dsp.radio.scale import to_full_scale
 
 
@@ -37,7 +36,7 @@ def path(tmp_path):
 def test_round_trip_is_exact_and_takes_rate_and_carrier_from_the_recording(path):
     sent = [unit_power(1000, 1), np.zeros(10, np.complex64), unit_power(500, 2)]
     with open_sink(f"file:{path}", RadioConfig(freq_hz=915e6, rate_hz=1e6)) as sink:
-        for samples, label in zip(sent, ["cycle 0", None, "cycle 1"]):
+        for samples, label in zip(sent, ["cycle 0", None, "cycle 1"], strict=True):
             sink.send(samples, label)
     assert sink.describe() == {"address": f"file:{path}", "rate_hz": 1e6, "freq_hz": 915e6, "gain_db": None,
                                "clipped": 0, "samples": 1510}
