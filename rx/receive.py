@@ -1,0 +1,211 @@
+"""Receive a network over a radio, rebuild it and measure it: `python rx/receive.py --radio ADDRESS --report R.json`."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+
+from dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
+from dsp.frame import VERSION
+from dsp.radio import ADDRESS_HELP, RadioConfig, Source, open_source
+from dsp.radio.command import CommandParser, run_command
+from dsp.sync import MAX_CFO
+from models import checkpoint as checkpoints
+from models.data import LOADERS
+from models.evaluate import accuracy
+from models.nets import build
+from models.packing import load_vectors, tensor_specs, tensors_of, to_vectors
+from rx.pipeline import BurstCombiner, Listener, rebuild
+from rx.report import draw, make_report, write_json
+
+IDLE_S = 1.0  # a complete burst is reported once no samples have come for so long...
+SILENT_FRAMES = 1.5  # ...or no frame in this many frame lengths of samples
+
+
+def add_receiver_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that decide what is done with what is received, shared with the simulations."""
+    group = parser.add_argument_group("receiver")
+    group.add_argument("--report", metavar="R.json", help="write the report here")
+    group.add_argument("--picture", metavar="P.png", help="draw constellation, channel, layers and accuracy here")
+    group.add_argument("--save", metavar="W.safetensors", help="write the rebuilt weights here")
+    group.add_argument("--truth", metavar="NAME|PATH", help="the model as sent: adds the true errors to the report")
+    group.add_argument("--evaluate", metavar="DATASET|none", help="evaluation data (default: what the manifest names)")
+    group.add_argument("--estimator", choices=["linear"], default="linear", help="how weights are estimated")
+    group.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
+
+
+def check_receiver_arguments(args) -> None:
+    """Refuse early what would fail only after the reception."""
+    if args.evaluate not in (None, "none", *LOADERS):
+        raise InputError(f"no data set {args.evaluate!r}; --evaluate takes none or one of: {', '.join(LOADERS)}")
+
+
+def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict, seconds: dict) -> dict:
+    """Rebuild, evaluate, save and report one burst; raises NothingReceivedError when there is nothing to rebuild."""
+    manifest = None if burst is None else burst.manifest()
+    if manifest is None:
+        raise NothingReceivedError(_why_nothing(burst, listener))
+    started = time.perf_counter()
+    module = build(manifest.model)
+    specs = tensor_specs(module)
+    weights = rebuild(burst, manifest, [spec.numel for spec in specs])
+    truth = None
+    if args.truth is not None:
+        checkpoint = checkpoints.load(args.truth)
+        if checkpoint.arch != manifest.model:
+            raise InputError(f"--truth is a {checkpoint.arch}, what arrived is a {manifest.model}; give the model that was sent")
+        truth = to_vectors(checkpoint.tensors)
+    seconds["dsp"] += time.perf_counter() - started
+    dataset = args.evaluate or manifest.dataset
+    score = None
+    load_vectors(module, weights.vectors)
+    if dataset != "none":
+        if dataset not in LOADERS:
+            raise InputError(f"the manifest names the data set {dataset!r}, unknown here; try --evaluate none")
+        score = accuracy(module, dataset, args.data)
+    samples = listener.receiver.num_samples
+    timing = {
+        "seconds_total": time.perf_counter() - seconds["start"],
+        "seconds_dsp": seconds["dsp"],
+        "samples": samples,
+        "samples_per_second": samples / seconds["dsp"] if seconds["dsp"] > 0 else None,
+    }
+    warnings = [*radio.pop("warnings", []), *_warnings(listener)]
+    report = make_report(burst, manifest, specs, weights, score, truth, radio, timing, warnings)
+    if args.save is not None:
+        metadata = {"received_over": radio["address"]}
+        tensors = tensors_of(module)
+        checkpoints.save(
+            args.save, checkpoints.Checkpoint(manifest.model, manifest.dataset, _saved_accuracy(score, manifest), tensors, metadata)
+        )
+    if args.report is not None:
+        write_json(args.report, report)
+    if args.picture is not None:
+        draw(args.picture, report, burst)
+    return report
+
+
+def summary(report: dict) -> str:
+    """A few lines for a person."""
+    frames, sync, weights = report["frames"], report["sync"], report["weights"]
+    sent, got = report["accuracy_sent"], report["accuracy"]
+    lines = [
+        f"{report['model']}: {frames['received']} of {frames['expected']} frames, {frames['cycles']} cycle(s), "
+        f"{sync['snr_db']:.1f} dB per symbol, CFO {sync['cfo_hz']:+.0f} Hz, clock {sync['sco_ppm']:+.1f} ppm",
+        f"weights at {weights['snr_db']:.1f} dB" if weights["snr_db"] is not None else "weights: nothing arrived",
+    ]
+    if weights["nmse_db"] is not None:
+        lines[-1] += f", true NMSE {weights['nmse_db']:.2f} dB"
+    if got is not None:
+        lines.append(f"accuracy {100 * got:.2f} %" + ("" if sent is None else f", sent with {100 * sent:.2f} %"))
+    return "\n".join(lines + [f"warning: {text}" for text in report["warnings"]])
+
+
+def listen(source: Source, listener: Listener, args, seconds: dict):
+    """Feed the listener; yields a burst whenever there is one to report: at the end, and with --follow at each new cycle."""
+    quiet_since = time.monotonic()
+    reported: dict = {}
+    while True:
+        waiting = not _complete(listener.current)
+        try:
+            block = source.read(args.timeout_s if waiting else min(IDLE_S, args.timeout_s))
+        except RadioTimeoutError:
+            if listener.receiver.num_samples == 0:
+                raise
+            if args.follow and time.monotonic() - quiet_since < args.timeout_s:
+                continue
+            break
+        started = time.perf_counter()
+        found = listener.finish() if block is None else listener.push(block)
+        seconds["dsp"] += time.perf_counter() - started
+        if found:
+            quiet_since = time.monotonic()
+        burst = listener.current
+        if block is None:
+            break
+        if args.follow:
+            if _complete(burst) and min(burst.heard.values()) > reported.get(burst.header, 0):
+                reported[burst.header] = min(burst.heard.values())
+                yield burst
+        elif _complete(burst) and (listener.silent_frames > SILENT_FRAMES or min(burst.heard.values()) >= args.cycles):
+            break
+        if time.monotonic() - quiet_since > args.timeout_s:
+            break
+    listener.finish()
+    burst = listener.best
+    if not args.follow or burst is None or burst.header not in reported:
+        yield burst
+
+
+def receive(args) -> None:
+    """Listen, and report what arrived."""
+    if args.radio is None:
+        print("radio addresses:\n" + ADDRESS_HELP)
+        raise InputError("--radio is missing; give one of the addresses above")
+    check_receiver_arguments(args)
+    if args.truth is not None:
+        checkpoints.load(args.truth)
+    config = RadioConfig(args.freq_hz, args.rate_hz, args.gain_db, args.timeout_s)
+    with open_source(args.radio, config) as source:
+        max_cfo = MAX_CFO if args.max_cfo_hz is None else 2 * np.pi * args.max_cfo_hz / source.rate_hz
+        if not 0 < max_cfo < 0.9 * np.pi:
+            raise InputError(f"--max-cfo-hz must be positive and below 0.45 of the rate; got {args.max_cfo_hz:g}")
+        listener = Listener(max_cfo=max_cfo)
+        seconds = {"start": time.perf_counter(), "dsp": 0.0}
+        for burst in listen(source, listener, args, seconds):
+            print(summary(conclude(burst, listener, args, source.describe(), seconds)), flush=True)
+
+
+def main(argv=None) -> int:
+    parser = CommandParser(prog="receive", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
+    add_receiver_arguments(parser)
+    radio = parser.add_argument_group("radio")
+    radio.add_argument("--radio", metavar="ADDRESS", help="where to listen; see below")
+    radio.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F", help="a recording's own is used where it has one")
+    radio.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R", help="likewise")
+    radio.add_argument("--gain-db", type=float, metavar="G")
+    radio.add_argument("--max-cfo-hz", type=float, metavar="F", help="carrier offsets searched (default: 0.06 of the rate)")
+    radio.add_argument("--timeout-s", type=float, default=30.0, metavar="T", help="give up after so long without a frame")
+    radio.add_argument("--cycles", type=int, default=16, metavar="K", help="of an endless burst, combine so many cycles")
+    radio.add_argument("--follow", action="store_true", help="go on listening; report again as cycles or models arrive")
+    args = parser.parse_args(argv)
+    return run_command("receive", lambda: receive(args))
+
+
+def _complete(burst: BurstCombiner | None) -> bool:
+    return burst is not None and burst.complete and burst.manifest() is not None
+
+
+def _saved_accuracy(score, manifest):
+    return score if score is not None else manifest.accuracy if manifest.accuracy is not None else 0.0
+
+
+def _why_nothing(burst, listener) -> str:
+    samples = listener.receiver.num_samples
+    if listener.receiver.other_versions:
+        heard = ", ".join(map(str, sorted(listener.receiver.other_versions)))
+        return f"frames of format version {heard} in {samples} samples, this program speaks {VERSION}; use the sender's version"
+    if burst is None:
+        return f"no frame in {samples} samples; check carrier, rate and gain, and that the sender is on"
+    return (
+        f"{len(burst.heard)} of {burst.header.num_frames} frames in {samples} samples, too few or too weak for the manifest; "
+        "listen for more cycles or raise the signal"
+    )
+
+
+def _warnings(listener) -> list[str]:
+    warnings = []
+    if listener.receiver.num_not_finite:
+        warnings.append(f"{listener.receiver.num_not_finite} samples were not finite numbers and count as 0")
+    if len(listener.bursts) > 1:
+        warnings.append(f"{len(listener.bursts)} different bursts were heard")
+    return warnings
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""From what the user asks for to the protection of every tensor: unequal error protection within the budgets."""
+
+import dataclasses
+
+import numpy as np
+
+from dsp.errors import InputError
+from dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
+from dsp.uep import Protection, plan_protection, uniform
+from dsp.units import db
+from models.checkpoint import Checkpoint
+from models.manifest import Manifest, TensorPlan
+from models.sensitivity import Sensitivity
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig:
+    """uep: "auto" or "none"; snr_db (per payload symbol) the plan is made for; budgets in channel uses of one cycle."""
+
+    uep: str = "auto"
+    copies: int = 1
+    snr_db: float = 10.0
+    payload_uses: int | None = None
+    channel_uses: int | None = None
+
+    def __post_init__(self):
+        if not 1 <= self.copies <= 255:
+            raise InputError(f"--copies must be 1 to 255; got {self.copies}")
+        if not -30 <= self.snr_db <= 60:
+            raise InputError(f"--snr-db must be -30 to 60 dB; got {self.snr_db}")
+
+
+def protect(
+    checkpoint: Checkpoint, config: PlanConfig, sensitivity: Sensitivity | None, fmt: FrameFormat = DEFAULT_FORMAT
+) -> Protection:
+    """Copies and power of every tensor.
+
+    Without UEP every symbol is sent ``copies`` times at equal power. With it the same number of payload symbols, or the budget
+    where one is given, is divided so that the expected damage is least (`dsp.uep.plan_protection`).
+    """
+    num_symbols = np.array([(tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()])
+    budget = config.payload_uses
+    if config.channel_uses is not None:
+        room = _payload_room(config.channel_uses, _manifest_bytes(checkpoint), fmt)
+        budget = room if budget is None else min(room, budget)
+    needed = int(num_symbols.sum()) * (config.copies if config.uep == "none" else 1)
+    if budget is not None and budget < needed:
+        raise InputError(
+            f"{checkpoint.arch} needs {needed} payload symbols, the budget has room for {budget}; "
+            "raise --payload-uses or --channel-uses, or send a smaller model"
+        )
+    if config.uep == "none":
+        return uniform(num_symbols, config.copies)
+    if sensitivity is None:
+        raise InputError(
+            f"no sensitivity.json beside the checkpoint of {checkpoint.arch}; make it with "
+            "python models/sensitivity.py, or send with --uep none"
+        )
+    budget = int(num_symbols.sum()) * config.copies if budget is None else budget
+    mean_snr_db = config.snr_db + float(db(budget / num_symbols.sum()))
+    damage = sensitivity.damage(list(checkpoint.tensors), mean_snr_db)
+    return plan_protection(num_symbols, damage, sensitivity.snr_grid_db, config.snr_db, budget)
+
+
+def _manifest_bytes(checkpoint: Checkpoint) -> int:
+    plan = TensorPlan(0.0, 1.0, 1, 0.0)
+    return len(Manifest(checkpoint.arch, checkpoint.dataset, None, (plan,) * len(checkpoint.tensors)).to_bytes())
+
+
+def _payload_room(channel_uses: int, manifest_bytes: int, fmt: FrameFormat) -> int:
+    """The most payload symbols whose whole cycle fits channel_uses samples, by bisection; 0 when none do."""
+
+    def total(num_payload):
+        header = layout_burst(num_payload, manifest_bytes, 0, fmt)
+        return header.num_frames * frame_samples(header, fmt)
+
+    low, high = 0, channel_uses
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if total(middle) <= channel_uses else (low, middle - 1)
+    return low

@@ -1,0 +1,100 @@
+"""Send a network's weights over a radio as analog IQ samples: `python tx/send.py --model fashion --radio ADDRESS`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from dsp.errors import InputError
+from dsp.radio import ADDRESS_HELP, RadioConfig, open_sink
+from dsp.radio.command import CommandParser, run_command
+from dsp.units import db, power
+from models import checkpoint as checkpoints
+from models.packing import to_vectors
+from models.sensitivity import find_sensitivity
+from tx.pipeline import Burst, prepare, transmission
+from tx.plan import PlanConfig, protect
+
+
+def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that decide what is sent, shared with the simulations."""
+    group = parser.add_argument_group("sender")
+    group.add_argument("--model", metavar="NAME|PATH.safetensors", help="a shipped model or a checkpoint")
+    group.add_argument("--scheme", choices=["analog"], default="analog", help="how the weights travel")
+    group.add_argument("--uep", choices=["none", "auto"], help="unequal error protection; auto where sensitivities are known")
+    group.add_argument("--copies", type=int, default=1, metavar="K", help="times every weight is sent (mean, with UEP)")
+    group.add_argument("--payload-uses", type=int, metavar="N", help="budget of payload symbols in one cycle")
+    group.add_argument("--channel-uses", type=int, metavar="N", help="budget of everything on the air in one cycle, in samples")
+    group.add_argument("--cycles", type=int, default=1, metavar="K", help="how often the burst is sent; 0 until stopped")
+    group.add_argument("--seed", type=int, default=0, metavar="S", help="the one seed of the run")
+
+
+def make_burst(args, plan_snr_db: float) -> Burst:
+    """Load the checkpoint, plan its protection and map it to symbols."""
+    if args.model is None:
+        raise InputError(f"--model is missing; try one of: {', '.join(checkpoints.shipped())}, or PATH.safetensors")
+    if args.cycles < 0:
+        raise InputError(f"--cycles must be 0 (until stopped) or more; got {args.cycles}")
+    checkpoint = checkpoints.load(args.model)
+    sensitivity = None if args.uep == "none" else find_sensitivity(args.model)
+    uep = args.uep or ("none" if sensitivity is None else "auto")
+    config = PlanConfig(uep, args.copies, plan_snr_db, args.payload_uses, args.channel_uses)
+    protection = protect(checkpoint, config, sensitivity)
+    vectors = to_vectors(checkpoint.tensors)
+    return prepare(checkpoint.arch, checkpoint.dataset, checkpoint.accuracy, vectors, protection, args.seed)
+
+
+def describe(burst: Burst) -> str:
+    """Two lines on what is sent."""
+    plans = burst.manifest.tensors
+    copies, powers = [plan.copies for plan in plans], [plan.power_db for plan in plans]
+    return (
+        f"{burst.manifest.model}: {burst.stream.size} payload symbols of mean power {db(power(burst.stream)):.2f} dB, "
+        f"{min(copies)} to {max(copies)} copies, {min(powers):g} to {max(powers):g} dB a tensor\n"
+        f"{burst.header.num_frames} frames, {burst.num_samples} samples a cycle"
+    )
+
+
+def main(argv=None) -> int:
+    parser = CommandParser(prog="send", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
+    add_sender_arguments(parser)
+    parser.add_argument("--list", action="store_true", help="list the shipped models")
+    parser.add_argument("--snr-db", type=float, default=10.0, metavar="D", help="SNR per payload symbol the plan is for")
+    radio = parser.add_argument_group("radio")
+    radio.add_argument("--radio", metavar="ADDRESS", help="where to send; see below")
+    radio.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F")
+    radio.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R")
+    radio.add_argument("--gain-db", type=float, metavar="G")
+    radio.add_argument("--timeout-s", type=float, default=60.0, metavar="T", help="how long to wait for a receiver")
+    args = parser.parse_args(argv)
+    return run_command("send", lambda: list_models() if args.list else send(args))
+
+
+def list_models() -> None:
+    """Print a line on each shipped model."""
+    for name, path in checkpoints.shipped().items():
+        model = checkpoints.load(path)
+        numel = sum(tensor.size for tensor in model.tensors.values())
+        print(f"{name:16} {numel:>10,} weights  {100 * model.accuracy:.2f} % on {model.dataset}")
+
+
+def send(args) -> None:
+    """Send what the options say."""
+    if args.radio is None:
+        print("radio addresses:\n" + ADDRESS_HELP)
+        raise InputError("--radio is missing; give one of the addresses above")
+    config = RadioConfig(args.freq_hz, args.rate_hz, args.gain_db, args.timeout_s)
+    sink = open_sink(args.radio, config)
+    burst = make_burst(args, args.snr_db)
+    with sink:
+        print(describe(burst), flush=True)
+        for samples, label in transmission(burst, args.cycles):
+            sink.send(samples, label)
+    done = sink.describe()
+    print(f"sent {done['samples']} samples to {done['address']}, {done['clipped']} values clipped")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
