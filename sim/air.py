@@ -56,7 +56,7 @@ def air(args) -> None:
 
 
 def relay(source: Source, sink: Sink, config: ChannelConfig, seed: int = 0, idle_s: float = math.inf) -> None:
-    """All samples of `source` through one channel to `sink`, until the source ends or is idle after its first sample."""
+    """All samples of `source` through one channel to `sink`, until the source ends, or is idle after a first sample."""
     channel = Channel(config, source.rate_hz, source.freq_hz, seed, signal_power=NOMINAL_POWER)
     patience_s = math.inf
     with suppress(RadioTimeoutError):  # idle; the sink's own patience has no end

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Creates .venv with all packages, on a fresh Debian or Ubuntu machine too; what is there already stays.
+set -eu
+
+say() { echo "setup: $*" >&2; }
+
+# A Python that can make the environment: 3.11 or newer, with venv and ensurepip.
+find_python() {
+    for python in python3 python3.13 python3.12 python3.11; do
+        if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$python"
+            return
+        fi
+    done
+    return 1
+}
+
+as_root=no
+if [ "$(id -u)" = 0 ]; then
+    as_root=
+elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+    as_root=sudo
+fi
+command -v apt-get >/dev/null || as_root=no
+
+# Installs Debian packages; fails where nobody may.
+install() {
+    [ "$as_root" != no ] || return 1
+    if [ -z "${updated:-}" ]; then
+        $as_root apt-get update -qq || say "apt-get update failed; trying with the lists there are"
+        updated=yes
+    fi
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1
+}
+
+if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    if ! python=$(find_python); then
+        install python3 python3-venv || true
+        find_python >/dev/null || install python3.12 python3.12-venv || install python3.11 python3.11-venv || true
+        python=$(find_python) || {
+            say "no Python 3.11 or newer with venv; as root, run: apt-get install python3 python3-venv"
+            exit 1
+        }
+    fi
+    say "making .venv with $python"
+    "$python" -m venv --clear .venv
+fi
+
+if [ ! -e /usr/share/datasets/fashion-mnist ]; then
+    install dataset-fashion-mnist || say "without Debian's dataset-fashion-mnist, which only training needs"
+fi
+
+# torch first and alone: what is installed after it must take the build that is there.
+pip=".venv/bin/python -m pip --disable-pip-version-check"
+$pip install -q "torch==$(sed -n 's/^torch==//p' constraints.txt)"
+$pip install -q -c constraints.txt -e '.[test]'

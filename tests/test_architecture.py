@@ -1,0 +1,64 @@
+"""Imports run one way: dsp <- models <- tx, rx <- sim <- tests; torch stays out of dsp, input and output in dsp/radio."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MAY_IMPORT = {
+    "dsp": {"dsp"},
+    "models": {"dsp", "models"},
+    "tx": {"dsp", "models", "tx"},
+    "rx": {"dsp", "models", "rx"},
+    "sim": {"dsp", "models", "tx", "rx", "sim"},
+}
+ROOMS = {*MAY_IMPORT, "tests"}
+FILES = [path for room in MAY_IMPORT for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imported(path) -> set[str]:
+    """Dotted names of all modules that a file imports, anywhere in it; `from a import b` gives a and a.b."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = path.relative_to(ROOT).parent.parts[: -node.level + 1 or None] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names.update([module, *(f"{module}.{alias.name}" for alias in node.names)])
+    return names
+
+
+def name_of(path):
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_run_one_way(path):
+    room = path.relative_to(ROOT).parts[0]
+    rooms = {name.split(".")[0] for name in imported(path)} & ROOMS
+    assert rooms <= MAY_IMPORT[room], f"{name_of(path)} imports {sorted(rooms - MAY_IMPORT[room])}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "dsp").rglob("*.py")), ids=name_of)
+def test_dsp_is_arrays_in_arrays_out(path):
+    names = imported(path)
+    tops = {name.split(".")[0] for name in names}
+    assert "torch" not in tops
+    if (ROOT / "dsp" / "radio") not in path.parents:
+        assert not tops & {"zmq", "sigmf", "adi", "iio", "socket", "pathlib", "os"}
+        assert not any(name.startswith("dsp.radio") for name in names)
+
+
+def test_rooms_are_packages_and_no_folder_shadows_one():
+    assert all((ROOT / room / "__init__.py").exists() for room in MAY_IMPORT)
+    assert not list(ROOT.glob("**/sim/gnuradio")) and FILES
+
+
+def test_the_walk_sees_every_form_of_import(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    (tmp_path / "sim" / "deep").mkdir(parents=True)
+    path = tmp_path / "sim" / "deep" / "module.py"
+    path.write_text("import tx.send\nfrom . import near\nfrom ..far import thing\ndef f():\n    from rx import receive\n")
+    assert imported(path) >= {"tx.send", "sim.deep.near", "sim.far.thing", "rx.receive"}
