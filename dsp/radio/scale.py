@@ -18,10 +18,9 @@ def to_full_scale(samples: np.ndarray, backoff_db: float | None = BACKOFF_DB) ->
     """
     if backoff_db is None:
         return np.array(samples, np.complex64), 0
-    scaled = np.multiply(samples, np.float32(10 ** (-backoff_db / 20)), dtype=np.complex64)
-    components = scaled.view(np.float32)
-    if scaled.size == 0 or (components.max() <= 1 and components.min() >= -1):
-        return scaled, 0
-    num_clipped = int(np.count_nonzero(np.abs(components) > 1))
-    np.clip(components, -1, 1, out=components)
-    return scaled, num_clipped
+    components = np.ascontiguousarray(samples, np.complex64).view(np.float32) * np.float32(10 ** (-backoff_db / 20))
+    num_clipped = 0
+    if components.size and not (components.max() <= 1 and components.min() >= -1):
+        num_clipped = int(np.count_nonzero(np.abs(components) > 1))
+        np.clip(components, -1, 1, out=components)
+    return components.view(np.complex64), num_clipped
