@@ -203,7 +203,7 @@ def layout_burst(num_payload: int, manifest_bytes: int, burst_id: int, fmt: Fram
         steps = math.ceil(control / (num_frames * fmt.chunk_step))
         slots = fmt.header_symbols + steps * fmt.chunk_step + math.ceil(num_payload / num_frames)
         num_symbols = math.ceil(slots / fmt.slots_per_symbol)
-        if num_symbols <= fmt.max_symbols_per_frame:
+        if num_symbols <= fmt.max_symbols_per_frame and steps < 64:  # six bits of the header
             header = Header(burst_id, 0, num_frames, num_symbols, steps)
             header.to_bytes()  # raises InputError when a field does not fit
             return header
