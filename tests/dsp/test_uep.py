@@ -1,0 +1,90 @@
+"""Unequal error protection: its constraints always hold, and no other plan tried does better."""
+
+import numpy as np
+import pytest
+
+from dsp.errors import InputError
+from dsp.uep import Protection, plan_protection, uniform
+from dsp.units import db, linear
+
+NUM_SYMBOLS = np.array([72, 2304, 9216, 36864, 101376, 7920])
+SNR_GRID_DB = np.arange(-10, 30, 5)
+WEIGHTS = np.array([1.0, 2.0, 1.5, 1.0, 0.7, 4.0])
+DAMAGE = WEIGHTS[:, None] / (1 + linear(SNR_GRID_DB))
+
+
+def expected_damage(protection, snr_db, damage=DAMAGE):
+    """Sum of the layers' damages where they arrive, interpolated over dB."""
+    arrived_db = snr_db + db(protection.copies * protection.power)
+    return sum(np.interp(at, SNR_GRID_DB, curve) for at, curve in zip(arrived_db, damage, strict=True))
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 7.3, 20.0])
+@pytest.mark.parametrize("ratio", [1.0, 1.001, 1.3, 2.0, 4.7])
+def test_constraints_hold(snr_db, ratio):
+    budget = int(ratio * NUM_SYMBOLS.sum())
+    plan = plan_protection(NUM_SYMBOLS, DAMAGE, SNR_GRID_DB, snr_db, budget)
+    sent = plan.copies * NUM_SYMBOLS
+    assert plan.copies.min() >= 1 and plan.copies.max() <= 8 and 0.99 * budget < plan.num_sent(NUM_SYMBOLS) <= budget
+    assert -0.05 < db(np.average(plan.power, weights=sent)) <= 0.05
+    power_db = db(plan.power)
+    assert np.abs(power_db).max() <= 9 and np.allclose(power_db * 4, np.round(power_db * 4), atol=1e-9)
+
+
+@pytest.mark.parametrize("snr_db", [-3.0, 0.0, 5.0])
+@pytest.mark.parametrize("copies", [1, 2])
+def test_beats_uniform_and_all_the_extra_on_any_one_layer(snr_db, copies):
+    budget = copies * int(NUM_SYMBOLS.sum())
+    best = expected_damage(plan_protection(NUM_SYMBOLS, DAMAGE, SNR_GRID_DB, snr_db, budget), snr_db)
+    assert best < 0.95 * expected_damage(uniform(NUM_SYMBOLS, copies), snr_db)
+    for layer, num in enumerate(NUM_SYMBOLS):
+        alone = uniform(NUM_SYMBOLS, 1)
+        alone.copies[layer] += (budget - NUM_SYMBOLS.sum()) // num
+        assert best < expected_damage(alone, snr_db)
+
+
+def test_no_exchange_of_energy_between_two_layers_helps():
+    """The Lagrange condition, up to the steps of 0.25 dB: a hundredth of one layer's energy is no better elsewhere."""
+    budget = 2 * int(NUM_SYMBOLS.sum())
+    plan = plan_protection(NUM_SYMBOLS, DAMAGE, SNR_GRID_DB, 0.0, budget)
+    best = expected_damage(plan, 0.0)
+    energy = plan.power * plan.copies * NUM_SYMBOLS
+    for giver in range(6):
+        for taker in set(range(6)) - {giver}:
+            power = plan.power.copy()
+            power[giver] *= 0.8
+            power[taker] *= 1 + 0.2 * energy[giver] / energy[taker]
+            if abs(db(power[taker])) <= 9:
+                assert expected_damage(Protection(plan.copies, power), 0.0) > best - 0.002
+
+
+def test_a_layer_that_does_not_matter_pays_for_one_that_does():
+    plan = plan_protection([1000, 1000], [[0.0] * 8, DAMAGE[0]], SNR_GRID_DB, 0.0, 2000)
+    assert plan.copies.tolist() == [1, 1] and db(plan.power[0]) <= -8.5 and db(plan.power[1]) == pytest.approx(2.75)
+
+
+def test_equal_layers_are_treated_alike():
+    plan = plan_protection([500, 500], DAMAGE[[0, 0]], SNR_GRID_DB, 0.0, 3000)
+    assert plan.copies.tolist() == [3, 3] and plan.power.tolist() == [1, 1]
+
+
+def test_noise_in_the_measurement_and_no_damage_at_all_do_no_harm():
+    rng = np.random.default_rng(1)
+    for damage in (np.zeros_like(DAMAGE), -DAMAGE, rng.normal(size=DAMAGE.shape)):
+        plan = plan_protection(NUM_SYMBOLS, damage, SNR_GRID_DB, 3.0, 300_000)
+        assert abs(db(np.average(plan.power, weights=plan.copies * NUM_SYMBOLS))) <= 0.25
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(InputError, match=f"{NUM_SYMBOLS.sum() - 1} .* {NUM_SYMBOLS.sum()}"):
+        plan_protection(NUM_SYMBOLS, DAMAGE, SNR_GRID_DB, 0.0, NUM_SYMBOLS.sum() - 1)
+    with pytest.raises(InputError, match="shape"):
+        plan_protection(NUM_SYMBOLS[:5], DAMAGE, SNR_GRID_DB, 0.0, 10**6)
+    with pytest.raises(InputError, match="increasing"):
+        plan_protection(NUM_SYMBOLS, DAMAGE, SNR_GRID_DB[::-1], 0.0, 10**6)
+
+
+def test_uniform():
+    plan = uniform(NUM_SYMBOLS, 3)
+    assert plan.copies.tolist() == [3] * 6 and plan.power.tolist() == [1.0] * 6
+    assert plan.num_sent(NUM_SYMBOLS) == 3 * NUM_SYMBOLS.sum()
