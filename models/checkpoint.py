@@ -1,0 +1,119 @@
+"""Checkpoints: a network's weights and the names of its architecture and data set, as safetensors. Never pickle."""
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse
+from safetensors.numpy import save as serialise
+from torch import nn
+
+from dsp.errors import InputError
+from models.nets import ARCHITECTURES, build
+from models.packing import load_vectors, tensor_specs, to_vectors
+
+ZOO = Path(__file__).parent / "zoo"
+
+
+@dataclass
+class Checkpoint:
+    """A trained network: `tensors` are float32 in state-dict order, `accuracy` is its top-1 (0 to 1) on `dataset`."""
+
+    arch: str
+    dataset: str
+    accuracy: float
+    tensors: dict[str, np.ndarray]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def module(self) -> nn.Module:
+        """The network with these weights."""
+        return load_vectors(build(self.arch), to_vectors(self.tensors))
+
+
+def shipped() -> dict[str, Path]:
+    """The checkpoints that come with the program, by name."""
+    return {path.stem: path for path in sorted(ZOO.glob("*/*.safetensors"))}
+
+
+def locate(name_or_path) -> Path:
+    """The file of a shipped name, or the path itself."""
+    name = os.fspath(name_or_path)
+    if name in shipped():
+        return shipped()[name]
+    if not Path(name).is_file():
+        raise InputError(
+            f"no model {name!r}; give PATH.safetensors or one of: {', '.join(shipped()) or 'none shipped'}"
+        )
+    return Path(name)
+
+
+def load(name_or_path) -> Checkpoint:
+    """Read and check a checkpoint: its architecture known, names and shapes the architecture's, float32, all finite.
+
+    Raises InputError naming the first thing that is wrong.
+    """
+    path = locate(name_or_path)
+    try:
+        content = path.read_bytes()
+        tensors = parse(content)
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")]).get("__metadata__", {})
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a whole safetensors file ({error}); only safetensors is read") from error
+    arch = metadata.get("arch", "none")
+    if arch not in ARCHITECTURES:
+        raise InputError(
+            f"{path} names the architecture {arch!r}; its metadata must have `arch`, one of: {', '.join(ARCHITECTURES)}"
+        )
+    specs = tensor_specs(build(arch))
+    if set(tensors) != {spec.name for spec in specs}:
+        odd = sorted(set(tensors) ^ {spec.name for spec in specs})
+        raise InputError(f"{path} has not the tensors of {arch}: missing or unknown {', '.join(odd)}")
+    for spec in specs:
+        tensor = tensors[spec.name]
+        if tensor.shape != spec.shape or tensor.dtype != np.float32:
+            raise InputError(f"{path}: {spec.name} is {tensor.dtype} {tensor.shape}; {arch} has float32 {spec.shape}")
+        if not np.isfinite(tensor).all():
+            raise InputError(
+                f"{path}: {spec.name} has {np.count_nonzero(~np.isfinite(tensor))} weights that are not "
+                "finite numbers; train it again"
+            )
+    try:
+        accuracy = float(metadata.get("accuracy", "nan"))
+    except ValueError:
+        accuracy = math.nan
+    if "dataset" not in metadata or not 0 <= accuracy <= 1:
+        raise InputError(f"{path}: the metadata must have `dataset` and `accuracy` from 0 to 1; got {metadata}")
+    ordered = {spec.name: tensors[spec.name] for spec in specs}
+    return Checkpoint(arch, metadata["dataset"], accuracy, ordered, metadata)
+
+
+def save(path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, under a temporary name until it is whole."""
+    path = Path(path)
+    metadata = {
+        **checkpoint.metadata,
+        "arch": checkpoint.arch,
+        "dataset": checkpoint.dataset,
+        "accuracy": f"{checkpoint.accuracy:.4f}",
+    }
+    tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in checkpoint.tensors.items()}
+    write_whole(path, serialise(tensors, {key: str(value) for key, value in metadata.items()}))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name, then rename it: whoever looks sees the old one or the new one, whole."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        if part.is_file():
+            part.unlink()
+        raise InputError(f"{path} cannot be written: {error.strerror}; name another place") from error

@@ -1,0 +1,96 @@
+"""Data sets as uint8 tensors: found on disk, or downloaded with their checksums held.
+
+Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT) is looked for in `data_dir`, `$AIRNET_DATA`, the shipped test
+images, Debian's package dataset-fashion-mnist, ./data, and last at its public address, from which it goes to ./data.
+"""
+
+import gzip
+import hashlib
+import os
+import struct
+import urllib.request
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dsp.errors import InputError
+from models.checkpoint import write_whole
+
+FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+FASHION_MNIST_SHA256 = {  # of the unpacked files, which every packing of them shares
+    "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+SHIPPED = Path(__file__).parent / "datasets"
+
+
+def load(dataset: str, split: str, data_dir=None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images, uint8 (N, C, H, W), and labels, int64 (N,), of a `split`, "train" or "test".
+
+    Raises InputError when the data set is not known, damaged, or not to be had.
+    """
+    if dataset not in LOADERS:
+        raise InputError(f"no data set called {dataset!r}; there is {', '.join(sorted(LOADERS))}")
+    if split not in ("train", "test"):
+        raise InputError(f"no split called {split!r}; there is train and test")
+    return LOADERS[dataset](split, data_dir)
+
+
+def load_fashion_mnist(split: str, data_dir=None) -> tuple[torch.Tensor, torch.Tensor]:
+    """60,000 training or 10,000 test images (N, 1, 28, 28) of ten classes."""
+    prefix = {"train": "train", "test": "t10k"}[split]
+    images = read_idx(find_fashion_mnist(f"{prefix}-images-idx3-ubyte.gz", data_dir))
+    labels = read_idx(find_fashion_mnist(f"{prefix}-labels-idx1-ubyte.gz", data_dir))
+    if images.ndim != 3 or labels.shape != images.shape[:1]:
+        raise InputError(
+            f"Fashion-MNIST {split} files disagree: images {images.shape}, labels {labels.shape}; get them again"
+        )
+    return torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64))
+
+
+LOADERS = {"fashion-mnist": load_fashion_mnist}
+
+
+def find_fashion_mnist(name: str, data_dir=None) -> Path:
+    """The first place that has the file, downloading it when none has."""
+    roots = [Path(root) for root in (data_dir, os.environ.get("AIRNET_DATA")) if root]
+    roots += [SHIPPED, Path("/usr/share/datasets"), Path("data")]
+    for root in roots:
+        for path in (root / "fashion-mnist" / name, root / name):
+            if path.is_file():
+                return path
+    return download(FASHION_MNIST_URL + name, Path("data/fashion-mnist") / name, FASHION_MNIST_SHA256[name])
+
+
+def download(url: str, path: Path, sha256: str) -> Path:
+    """Fetch a gzipped file from `url` to `path`, where it appears whole and only if its content has the checksum."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            content = response.read()
+        checksum = hashlib.sha256(gzip.decompress(content)).hexdigest()
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path.name} is not here and {url} cannot be had ({error}); install Debian's dataset-fashion-mnist, "
+            "or name the data's folder with --data or AIRNET_DATA"
+        ) from error
+    if checksum != sha256:
+        raise InputError(f"the download of {url} has the wrong checksum; get it by hand into {path.parent}")
+    write_whole(path, content)
+    return path
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """A gzipped IDX file of bytes: 0, 0, 8, number of dimensions, each dimension as big-endian uint32, the bytes."""
+    try:
+        content = gzip.decompress(path.read_bytes())
+        num_dims = content[3]
+        shape = struct.unpack_from(f">{num_dims}I", content, 4)
+        if content[:3] != b"\0\0\x08":
+            raise ValueError("its first bytes are not those of an IDX file of bytes")
+        return np.frombuffer(bytearray(content), np.uint8, offset=4 + 4 * num_dims).reshape(shape)
+    except (OSError, EOFError, ValueError, IndexError, struct.error, zlib.error) as error:
+        raise InputError(f"{path} is no gzipped IDX file ({error}); get it again") from error

@@ -1,0 +1,34 @@
+"""Weight noise as the link makes it, for training and for equivalent tests without a waveform.
+
+A tensor w of mean m and centred power s² is sent with unit power, received at SNR S (per weight, after combining) and
+estimated by linear MMSE:
+
+    w_hat = m + g (w - m) + n,   g = S / (1 + S),   Var n = s² S / (1 + S)² = s² g (1 - g),
+
+so E|w_hat - w|² / s² = 1 / (1 + S). Injected while training, a range of S makes a network robust over that range
+(Joshi et al., Nature Communications 11, 2020, for one level). The mean and scale are taken to arrive without error.
+"""
+
+import torch
+from torch import Tensor
+
+
+def receive(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
+    """`weights` (float32) as a receiver would have them at linear SNR `snr`; infinity gives them unchanged."""
+    centre = weights.mean()
+    scale = (weights - centre).square().mean().sqrt()
+    gain = 1 / (1 + 1 / snr)
+    noise = torch.empty_like(weights).normal_(generator=rng)
+    return centre + gain * (weights - centre) + scale * (gain * (1 - gain)) ** 0.5 * noise
+
+
+def receive_all(tensors: dict[str, Tensor], snr: float | dict[str, float], rng: torch.Generator) -> dict[str, Tensor]:
+    """`receive` for each tensor, at one SNR or at one each by name."""
+    return {
+        name: receive(weights, snr[name] if isinstance(snr, dict) else snr, rng) for name, weights in tensors.items()
+    }
+
+
+def straight_through(weights: Tensor, noisy: Tensor) -> Tensor:
+    """The value of `noisy` with the gradient of `weights`."""
+    return weights + (noisy - weights).detach()

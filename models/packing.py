@@ -1,0 +1,59 @@
+"""A network's weights as the list of vectors that is sent, and back.
+
+Policy: what travels is every floating-point entry of the state dict, in its order: weights, biases, and buffers such
+as the running statistics of batch norm. Integer buffers (batch norm's num_batches_tracked) do not affect the output
+and stay at home. Names and shapes follow from the architecture's code, so they are not sent.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from dsp.errors import InputError
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    name: str
+    shape: tuple[int, ...]
+    numel: int
+
+
+def tensor_specs(module: nn.Module) -> list[TensorSpec]:
+    """Name, shape and number of weights of each tensor that is sent, in the order sent."""
+    return [
+        TensorSpec(name, tuple(value.shape), value.numel())
+        for name, value in module.state_dict().items()
+        if value.is_floating_point()
+    ]
+
+
+def tensors_of(module: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of the tensors that are sent, float32, by name in the order sent."""
+    return {
+        name: value.detach().cpu().float().numpy().copy(order="C")
+        for name, value in module.state_dict().items()
+        if value.is_floating_point()
+    }
+
+
+def to_vectors(tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Each tensor as a float32 vector (numel,), in C order."""
+    return [np.ascontiguousarray(tensor, dtype=np.float32).reshape(-1) for tensor in tensors.values()]
+
+
+def load_vectors(module: nn.Module, vectors: Iterable[np.ndarray]) -> nn.Module:
+    """Put vectors (numel,) back into `module`, in place, and return it. Raises InputError when they do not fit."""
+    specs, vectors = tensor_specs(module), list(vectors)
+    got, wanted = [len(vector) for vector in vectors], [spec.numel for spec in specs]
+    if got != wanted:
+        raise InputError(f"the weights do not fit the architecture: got tensors of {got}, it has {wanted}")
+    state = {
+        spec.name: torch.from_numpy(np.array(vector, dtype=np.float32)).reshape(spec.shape)
+        for spec, vector in zip(specs, vectors, strict=True)
+    }
+    module.load_state_dict(state, strict=False)
+    return module

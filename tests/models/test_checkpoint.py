@@ -1,0 +1,84 @@
+"""Checkpoints: exact round trip, and one line for each way a file can be wrong."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from dsp.errors import InputError
+from models.checkpoint import Checkpoint, load, save, shipped
+from models.evaluate import accuracy
+from models.nets import build
+from models.packing import tensors_of
+
+METADATA = {"arch": "fashion", "dataset": "fashion-mnist", "accuracy": "0.5"}
+
+
+@pytest.fixture
+def tensors():
+    torch.manual_seed(1)
+    return tensors_of(build("fashion"))
+
+
+def test_round_trip(tmp_path, tensors):
+    save(tmp_path / "a.safetensors", Checkpoint("fashion", "fashion-mnist", 0.9251, tensors, {"seed": "3"}))
+    found = load(tmp_path / "a.safetensors")
+    assert (found.arch, found.dataset, found.accuracy) == ("fashion", "fashion-mnist", 0.9251)
+    assert found.metadata["seed"] == "3" and list(found.tensors) == list(tensors)
+    assert all(np.array_equal(found.tensors[name], tensors[name]) for name in tensors)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def broken(tensors, metadata=METADATA, **changes):
+    def write(path):
+        save_file(
+            {name: np.ascontiguousarray(tensor) for name, tensor in {**tensors, **changes}.items()}, path, metadata
+        )
+
+    return write
+
+
+def dropped(tensors):
+    return broken({name: tensor for name, tensor in tensors.items() if name != "conv3.weight"})
+
+
+CASES = {
+    "cut": (lambda t: lambda path: (broken(t)(path), path.write_bytes(path.read_bytes()[:-100])), "safetensors"),
+    "empty": (lambda t: lambda path: path.write_bytes(b""), "safetensors"),
+    "pickle": (lambda t: lambda path: torch.save({"a": torch.zeros(2)}, path), "safetensors"),
+    "no metadata": (lambda t: broken(t, None), "architecture"),
+    "other architecture": (lambda t: broken(t, {**METADATA, "arch": "lenet"}), "lenet"),
+    "no accuracy": (lambda t: broken(t, {"arch": "fashion", "dataset": "fashion-mnist"}), "accuracy"),
+    "impossible accuracy": (lambda t: broken(t, {**METADATA, "accuracy": "92.5"}), "accuracy"),
+    "missing tensor": (dropped, "conv3.weight"),
+    "extra tensor": (lambda t: broken(t, extra=np.zeros(3, np.float32)), "extra"),
+    "shape": (lambda t: broken(t, **{"dense.weight": np.zeros((10, 7), np.float32)}), "dense.weight"),
+    "type": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.float16)}), "float16"),
+    "NaN": (lambda t: broken(t, **{"conv1.weight": t["conv1.weight"] * np.nan}), "conv1.weight has 144"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_wrong_is_named_in_one_line(tmp_path, tensors, case):
+    make, word = CASES[case]
+    make(tensors)(tmp_path / "bad.safetensors")
+    with pytest.raises(InputError, match=word) as caught:
+        load(tmp_path / "bad.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_such_model_names_what_is_shipped():
+    with pytest.raises(InputError, match="PATH.safetensors"):
+        load("nosuch")
+
+
+def test_a_place_that_cannot_be_written_leaves_nothing(tmp_path, tensors):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        save(tmp_path / "file" / "a.safetensors", Checkpoint("fashion", "fashion-mnist", 0.5, tensors))
+
+
+def test_shipped_fashion_is_as_good_as_it_says():
+    checkpoint = load("fashion")
+    assert "fashion" in shipped() and checkpoint.accuracy >= 0.92
+    assert accuracy(checkpoint.module(), checkpoint.dataset) == pytest.approx(checkpoint.accuracy, abs=3e-4)

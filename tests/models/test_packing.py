@@ -1,0 +1,46 @@
+"""State dict to vectors and back, bit for bit."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dsp.errors import InputError
+from models.nets import build
+from models.packing import load_vectors, tensor_specs, tensors_of, to_vectors
+
+
+def test_round_trip_is_exact():
+    torch.manual_seed(1)
+    one, other = build("fashion"), build("fashion")
+    vectors = to_vectors(tensors_of(one))
+    specs = tensor_specs(one)
+    assert [vector.shape for vector in vectors] == [(spec.numel,) for spec in specs]
+    assert all(vector.dtype == np.float32 for vector in vectors)
+    load_vectors(other, vectors)
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name])
+
+
+def test_statistics_are_sent_and_counters_are_not():
+    names = [spec.name for spec in tensor_specs(nn.BatchNorm2d(4))]
+    assert names == ["weight", "bias", "running_mean", "running_var"]
+
+
+def test_weights_do_not_share_memory():
+    module = nn.Linear(2, 2, bias=False)
+    vector = np.ones(4, np.float32)
+    load_vectors(module, [vector])
+    vector[:] = 5
+    tensors_of(module)["weight"][:] = 7
+    assert module.weight.unique().tolist() == [1.0]
+
+
+@pytest.mark.parametrize("sizes", [[4, 2], [4], [2, 4], [4, 2, 1], [5, 2]])
+def test_vectors_must_fit(sizes):
+    vectors = [np.zeros(size, np.float32) for size in sizes]
+    if sizes == [4, 2]:
+        load_vectors(nn.Linear(2, 2), vectors)
+        return
+    with pytest.raises(InputError, match=r"\[4, 2\]"):
+        load_vectors(nn.Linear(2, 2), vectors)

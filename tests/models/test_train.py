@@ -1,0 +1,91 @@
+"""Training: one recipe, resumed exactly, and its pieces."""
+
+import numpy as np
+import pytest
+import torch
+
+from dsp.errors import InputError
+from models import train as training
+from models.checkpoint import load
+from models.train import TrainConfig, Trainer, augment, learning_rate, main, train
+
+SMALL = TrainConfig(epochs=2, limit=96, batch_size=32, average_steps=5)
+
+
+@pytest.fixture(autouse=True)
+def small_data(monkeypatch):
+    """The first 200 test images stand for both splits: the training images need not be here."""
+    real = training.load
+    monkeypatch.setattr(
+        training, "load", lambda dataset, split, data_dir=None: tuple(array[:200] for array in real(dataset, "test"))
+    )
+
+
+def test_resume_goes_on_exactly(tmp_path, monkeypatch):
+    whole = train(SMALL, tmp_path / "whole", "command")
+
+    real = Trainer.train_epoch
+
+    def stop_after_one(self, *args):
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return real(self, *args)
+
+    monkeypatch.setattr(Trainer, "train_epoch", stop_after_one)
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, tmp_path / "cut", "command")
+    monkeypatch.setattr(Trainer, "train_epoch", real)
+    assert not (tmp_path / "cut" / "fashion.safetensors").exists()
+    resumed = train(SMALL, tmp_path / "cut", "command", resume=True)
+
+    for name, tensor in whole.tensors.items():
+        np.testing.assert_array_equal(resumed.tensors[name], tensor)
+    found = load(tmp_path / "cut" / "fashion.safetensors")
+    assert found.accuracy == pytest.approx(whole.accuracy, abs=1e-4) and found.metadata["seed"] == "1"
+    assert "epoch   1" in (tmp_path / "cut" / "train.log").read_text()
+    with pytest.raises(InputError, match="same options"):
+        train(TrainConfig(epochs=3, limit=96, batch_size=32, average_steps=5), tmp_path / "cut", "command", resume=True)
+
+
+def test_steps_lower_the_loss():
+    images, labels = (array[:32] for array in training.load("fashion-mnist", "train"))
+    trainer, rng = Trainer(TrainConfig(learning_rate=0.05, min_snr_db=15.0)), torch.Generator().manual_seed(1)
+    losses = [trainer.step(images, labels, rng) for _ in range(12)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_command(tmp_path, capsys):
+    argv = ["--model", "fashion", "--out", str(tmp_path / "out"), "--epochs", "1", "--limit", "64"]
+    assert main(argv) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "fashion.safetensors",
+        "train.log",
+        "command.txt",
+        "state.safetensors",
+    }
+    assert "--limit 64" in load(tmp_path / "out" / "fashion.safetensors").metadata["command"]
+    capsys.readouterr()
+    assert main(["--out", str(tmp_path / "none"), "--resume"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "resume" in error
+
+
+def test_learning_rate_rises_and_falls_to_nothing():
+    config = TrainConfig()
+    assert learning_rate(config, config.warm_up) == pytest.approx(config.learning_rate)
+    assert learning_rate(config, 0.0) == 0 and learning_rate(config, 1.0) == pytest.approx(0, abs=1e-12)
+
+
+def test_augment_shifts_and_mirrors():
+    images = torch.zeros(64, 1, 28, 28, dtype=torch.uint8)
+    images[:, 0, 10, 5] = 200
+    moved = augment(images, 2, torch.Generator().manual_seed(1))
+    assert moved.shape == images.shape and moved.dtype == torch.uint8
+    assert (moved.flatten(1).count_nonzero(dim=1) == 1).all()
+    rows, columns = moved[:, 0].nonzero()[:, 1], moved[:, 0].nonzero()[:, 2]
+    assert set(rows.tolist()) == set(range(8, 13))
+    assert set(columns.tolist()) == {*range(3, 8), *range(20, 25)}  # 5, or 22 when mirrored, each within 2
+    assert torch.equal(
+        augment(images, 0, torch.Generator().manual_seed(1)).flip(3)[:, 0, 10, 5] == 200,
+        augment(images, 0, torch.Generator().manual_seed(1))[:, 0, 10, 22] == 200,
+    )
