@@ -1,0 +1,210 @@
+"""How much each tensor matters: the loss its weight noise causes, measured.
+
+    python models/sensitivity.py --model fashion
+
+writes sensitivity.json beside the checkpoint. Damage is the increase of the mean cross-entropy on training images
+when one tensor arrives at SNR s instead of without error. At low SNR damages do not add up: a network whose other
+layers are noisy too reacts otherwise than one with a single noisy layer. So each tensor is measured with all others
+at a background SNR, for several of them, and the planner takes the background its budget gives on average.
+
+The alternative, which needs no noise, is the Hessian trace: for small errors of variance v in each of n weights the
+loss grows by v/2 tr(H) (Dong et al., HAWQ-V2, 2020), so damage = 1/2 tr(H) / n |w - m|² / (1 + S), with tr(H) by
+Hutchinson's estimator.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from dsp.errors import InputError, LinkError
+from dsp.units import linear
+from models.checkpoint import Checkpoint, load, locate, write_whole
+from models.data import load as load_data
+from models.noise import receive
+
+SNR_GRID_DB = tuple(range(-10, 30, 5))
+BACKGROUND_DB = (-5, 0, 5, 10, 20)
+TEMPERATURES = tuple(np.geomspace(1 / 8, 8, 37).tolist())
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Damages of tensors `names` (L,) over `snr_grid_db` (G,): `damages` (B, L, G), measured with the others at
+    `background_db` (B,), and `hessian` (L, G), by the trace. `made` is the command."""
+
+    names: tuple[str, ...]
+    snr_grid_db: np.ndarray
+    background_db: np.ndarray
+    damages: np.ndarray
+    hessian: np.ndarray
+    made: str = ""
+
+    def damage(self, names, snr_db: float = 0.0, method: str = "measured") -> np.ndarray:
+        """(L, G) damage of each of `names` over the grid, the others at `snr_db`. `method` is "measured" or "hessian".
+
+        Raises InputError when these are not the tensors that were measured.
+        """
+        if tuple(names) != self.names:
+            raise InputError(
+                f"the sensitivity is of tensors {', '.join(self.names)}, not of {', '.join(names)}; measure it again"
+            )
+        if method == "hessian":
+            return self.hessian
+        position = np.interp(snr_db, self.background_db, np.arange(len(self.background_db)))
+        low = min(int(position), len(self.background_db) - 2)
+        return (low + 1 - position) * self.damages[low] + (position - low) * self.damages[low + 1]
+
+
+def calibrated_loss(module: nn.Module, tensors: dict[str, Tensor], images: Tensor, labels: Tensor) -> float:
+    """Mean cross-entropy at the best temperature for the logits: accuracy does not depend on it, and noise moves it."""
+    logits = functional_call(module, tensors, images)
+    return min(F.cross_entropy(gain * logits, labels).item() for gain in TEMPERATURES)
+
+
+def mean_loss(module: nn.Module, tensors: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of `module` with `tensors` for weights."""
+    return F.cross_entropy(functional_call(module, tensors, images), labels)
+
+
+@torch.no_grad()
+def measure(
+    module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3, progress=iter
+) -> np.ndarray:
+    """Damages (B, L, G), float64. Each draw is scaled to every SNR, so that differences are not the draw's."""
+    tensors = {name: weight.detach() for name, weight in module.named_parameters()}
+
+    def arrived(name, snr_db, draw):
+        rng = torch.Generator().manual_seed(1000 * (seed * num_draws + draw) + list(tensors).index(name))
+        return receive(tensors[name], float(linear(snr_db)), rng)
+
+    damages = np.zeros((len(BACKGROUND_DB), len(tensors), len(SNR_GRID_DB)))
+    cells = [
+        (b, draw, layer)
+        for b in range(len(BACKGROUND_DB))
+        for draw in range(num_draws)
+        for layer in range(len(tensors))
+    ]
+    for b, draw, layer in progress(cells):
+        others = {name: arrived(name, BACKGROUND_DB[b], draw) for name in tensors}
+        name = list(tensors)[layer]
+        clean = calibrated_loss(module, {**others, name: tensors[name]}, images, labels)
+        for g, snr_db in enumerate(SNR_GRID_DB):
+            noisy = {**others, name: arrived(name, snr_db, draw)}
+            damages[b, layer, g] += (calibrated_loss(module, noisy, images, labels) - clean) / num_draws
+    return damages
+
+
+def hessian_damage(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 8) -> np.ndarray:
+    """Damages (L, G) by the Hessian's trace, E[v' H v] = tr H for random signs v (Hutchinson, 1989)."""
+    rng = torch.Generator().manual_seed(seed)
+    weights = dict(module.named_parameters())
+    gradients = torch.autograd.grad(
+        mean_loss(module, weights, images, labels), list(weights.values()), create_graph=True
+    )
+    traces = np.zeros(len(weights))
+    for _ in range(num_draws):
+        signs = [torch.randint(0, 2, weight.shape, generator=rng) * 2.0 - 1 for weight in weights.values()]
+        products = torch.autograd.grad(gradients, list(weights.values()), signs, retain_graph=True)
+        traces += [float((sign * product).sum()) / num_draws for sign, product in zip(signs, products, strict=True)]
+    variances = np.array([weight.detach().double().var(correction=0).item() for weight in weights.values()])
+    nmse = 1 / (1 + linear(np.array(SNR_GRID_DB)))
+    return 0.5 * np.maximum(traces * variances, 0)[:, None] * nmse
+
+
+def find_sensitivity(name_or_path) -> Sensitivity | None:
+    """The sensitivity.json beside a shipped name or PATH.safetensors, or None where there is none."""
+    path = locate(name_or_path).with_name("sensitivity.json")
+    if not path.is_file():
+        return None
+    try:
+        fields = json.loads(path.read_text())
+        found = Sensitivity(
+            tuple(fields["names"]),
+            *(
+                np.array(fields[name], dtype=np.float64)
+                for name in ("snr_grid_db", "background_db", "damages", "hessian")
+            ),
+            fields["made"],
+        )
+        shape = (len(found.names), len(found.snr_grid_db))
+        if found.hessian.shape != shape or found.damages.shape != (len(found.background_db), *shape):
+            raise ValueError(f"shapes {found.damages.shape} and {found.hessian.shape} do not fit {shape}")
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} is no sensitivity file ({error!r}); make it with python models/sensitivity.py"
+        ) from error
+    return found
+
+
+def load_sensitivity(name_or_path) -> Sensitivity:
+    """`find_sensitivity`, raising InputError where there is none."""
+    found = find_sensitivity(name_or_path)
+    if found is None:
+        raise InputError(
+            f"no sensitivity.json beside {locate(name_or_path)}; make it with python models/sensitivity.py"
+        )
+    return found
+
+
+def measure_checkpoint(
+    checkpoint: Checkpoint, num_images: int, seed: int, num_draws: int, made: str, data_dir=None, progress=iter
+) -> Sensitivity:
+    """The sensitivity of a checkpoint on the first `num_images` training images of its data set."""
+    images, labels = (array[:num_images] for array in load_data(checkpoint.dataset, "train", data_dir))
+    module = checkpoint.module()
+    return Sensitivity(
+        tuple(checkpoint.tensors),
+        np.array(SNR_GRID_DB),
+        np.array(BACKGROUND_DB),
+        measure(module, images, labels, seed, num_draws, progress),
+        hessian_damage(module, images, labels, seed),
+        made,
+    )
+
+
+def main(argv=None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="fashion", help="a shipped model, or PATH.safetensors")
+    parser.add_argument("--images", type=int, default=2000, help="training images to measure on")
+    parser.add_argument("--draws", type=int, default=3, help="noise draws")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", help="folder of the data set")
+    args = parser.parse_args(argv)
+    try:
+        path = locate(args.model)
+        found = measure_checkpoint(
+            load(path),
+            args.images,
+            args.seed,
+            args.draws,
+            " ".join(["python models/sensitivity.py", *argv]),
+            args.data,
+            lambda cells: track(cells, "sensitivity"),
+        )
+        fields = {
+            name: np.round(value, 6).tolist() if isinstance(value, np.ndarray) else value
+            for name, value in dataclasses.asdict(found).items()
+        }
+        write_whole(path.with_name("sensitivity.json"), (json.dumps(fields) + "\n").encode())
+    except LinkError as error:
+        print(f"sensitivity: {error}", file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
