@@ -1,18 +1,20 @@
 """The coded control channel: header and manifest under a polar code with CRC, as scrambled QPSK.
 
-Both are decodable at -6.5 dB a symbol: the header's 72 bits use 512 symbols (0.14 bit a use), the manifest 6 symbols a bit
-(0.17 bit a use), where QPSK's capacity is 0.28. The manifest's code word is repeated cyclically over the chunks of all frames, so
-any of them may be lost while the rest carries enough.
+Both are decodable at -6.5 dB a symbol: the header's 72 bits use 512 symbols (0.14 bit a use), the manifest 6 symbols a
+bit (0.17 bit a use), where QPSK's capacity is 0.28. The manifest's code word is repeated cyclically over the chunks of
+all frames, so any of them may be lost while the rest carries enough. Its bits go in pseudo-random order: in natural
+order a frame is one block of the code word, and some sets of half the frames would not be decodable at any SNR.
 """
 
 import binascii
+import functools
 import zlib
 
 import numpy as np
 
 from dsp import polar
 from dsp.frame import DEFAULT_FORMAT, HEADER_BITS, VERSION, FrameFormat, Header, manifest_capacity, manifest_uses
-from dsp.sequences import qpsk
+from dsp.sequences import gold, qpsk
 
 LIST_SIZES = (1, 8, 32)  # tried in turn until the CRC passes: strong signals cost little
 
@@ -25,7 +27,7 @@ def encode_header(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarr
 
 
 def decode_header(statistic: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> Header | None:
-    """Soft symbols conj(h)·y/noise_var (header_symbols,) to a header, or None when the CRC fails or the fields make no sense.
+    """Soft symbols conj(h)·y/noise_var (header_symbols,) to a header; None when the CRC or the fields are wrong.
 
     A header of another format version passes too: the caller says so.
     """
@@ -66,19 +68,27 @@ def manifest_block_bits(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> in
 
 
 def combine_llr(statistic, first_use: int, block_bits: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Soft QPSK symbols conj(h)·y/noise_var at uses first_use… of the repeated code word to summed LLRs (block_bits,) float32.
+    """Soft QPSK conj(h)·y/noise_var at uses first_use… of the repeated code word to summed LLRs (block_bits,) float32.
 
     With unit-power QPSK the LLR of the bit on I is 2·√2·Re(conj(h)·y/noise_var), on Q with Im.
     """
     position = np.arange(2 * first_use, 2 * (first_use + len(statistic))) % block_bits
     soft = 2 * np.sqrt(2) * np.ascontiguousarray(statistic, np.complex64).view(np.float32)
     soft = soft * (1 - 2.0 * fmt.scramble[position % fmt.scramble.size])
-    return np.bincount(position, soft, minlength=block_bits).astype(np.float32)
+    return np.bincount(_order(block_bits, fmt)[position], soft, minlength=block_bits).astype(np.float32)
 
 
 def _modulate(word, num_uses, fmt):
     """The code word, scrambled and repeated cyclically, on num_uses QPSK symbols."""
-    return qpsk(np.resize(word ^ np.resize(fmt.scramble, len(word)), 2 * num_uses))
+    word = word[_order(len(word), fmt)] ^ np.resize(fmt.scramble, len(word))
+    return qpsk(np.resize(word, 2 * num_uses))
+
+
+@functools.lru_cache(maxsize=8)
+def _order(block_bits: int, fmt: FrameFormat) -> np.ndarray:
+    """The code word's bit at each place on the air (block_bits,): a stable sort of 16-bit words of a Gold sequence."""
+    keys = np.packbits(gold(fmt.order_seed, 16 * block_bits)).view(">u2")
+    return np.argsort(keys, kind="stable")
 
 
 def _bits(data: bytes) -> np.ndarray:

@@ -50,6 +50,7 @@ class FrameFormat:
     preamble_seed: int = 662
     pilot_seed: int = 2
     scramble_seed: int = 3
+    order_seed: int = 4
 
     def __post_init__(self):
         if self.num_active % 2 or self.num_active >= self.fft_size or self.num_active % self.num_pilots:
