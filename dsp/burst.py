@@ -5,7 +5,9 @@ where it is not, everything since the last preamble is searched.
 """
 
 import dataclasses
+import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
@@ -15,14 +17,17 @@ from dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, Header, frame_sample
 from dsp.sync import MAX_CFO, Acquisition, PreambleDetector
 
 SCAN_SAMPLES = 1 << 18
+MIN_WORK = 1 << 13  # samples worth searching
+BATCH = 4  # frames received at a time, in parallel where there are threads
 MARGIN = 64  # samples that the window of a frame may move
+WAIT = "wait"
 
 
 @dataclasses.dataclass(frozen=True)
 class ReceivedFrame:
     """A frame whose header passed its CRC, with the soft values of its slots (see `equalise.soft_slots`).
 
-    start : index of its first sample in the stream; cfo in rad/sample; sco a ratio; snr per payload symbol, linear
+    start : index of its first sample in the stream, by its strongest path; cfo in rad/sample; sco a ratio; snr per payload symbol, linear
     erased_symbols : OFDM symbols of which nothing is usable
     chunk, chunk_information : of the slots of the manifest chunk; statistic, information : of the payload slots
     """
@@ -44,18 +49,21 @@ class ReceivedFrame:
 class FrameReceiver:
     """Turns blocks of samples of any length into `ReceivedFrame`s; memory is bounded by a frame and a scan block."""
 
-    def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO):
+    def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO, num_threads: int = 1):
         self.fmt = fmt
         self.detector = PreambleDetector(fmt, max_cfo)
         self.num_samples = 0
         self.num_not_finite = 0
         self.other_versions: set[int] = set()
+        self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
         self._blocks: list[np.ndarray] = []
+        self._waiting = 0  # samples in the blocks
         self._buffer = np.empty(0, np.complex64)
         self._origin = 0  # stream index of the buffer's first sample
         self._cursor = 0  # stream index from which preambles are searched
-        self._expected: int | None = None  # where the next preamble must be if the burst goes on
-        self._pending: list[int] = []  # candidates of the last scan, rising
+        self._candidates: list[int] = []  # stream indices found by the last scan, rising
+        self._lock: ReceivedFrame | None = None  # a frame that the next BATCH are expected to follow...
+        self._followed = 0  # ...of which so many have
 
     def push(self, samples: np.ndarray) -> list[ReceivedFrame]:
         """Take the next samples (n,) complex64; frames that became complete, in order."""
@@ -66,9 +74,8 @@ class FrameReceiver:
             samples = np.where(finite, samples, np.complex64(0))
         self.num_samples += samples.size
         self._blocks.append(samples)
-        if sum(map(len, self._blocks)) < self.fmt.symbol_samples * 8:
-            return []
-        return self._run(final=False)
+        self._waiting += samples.size
+        return self._run(final=False) if self._waiting >= MIN_WORK else []
 
     def finish(self) -> list[ReceivedFrame]:
         """The stream has ended: frames that were waiting for more, the last one possibly cut."""
@@ -77,53 +84,69 @@ class FrameReceiver:
     def _run(self, final: bool) -> list[ReceivedFrame]:
         self._buffer = np.concatenate([self._buffer, *self._blocks])
         self._blocks.clear()
+        self._waiting = 0
         frames = []
-        while (start := self._next_candidate(final)) is not None:
-            outcome = self._try_frame(start - self._origin, final)
-            if outcome == "wait":
-                self._pending.insert(0, start)
-                break
-            if isinstance(outcome, ReceivedFrame):
-                frames.append(outcome)
-                length = frame_samples(outcome.header, self.fmt) / (1 + outcome.sco)
-                self._expected = outcome.start + round(length)
-                self._cursor = outcome.start + self.detector.length
-                self._pending.clear()
-        keep = self._pending[0] if self._pending else self._cursor
-        drop = min(max(0, keep - MARGIN - self._origin), self._buffer.size)
+        while (found := self._follow(final) if self._lock else self._search(final)) is not None:
+            frames += found
+            if found:
+                self._cursor = found[-1].start + self.detector.length
+                self._candidates.clear()
+        keep = min([self._cursor, *self._candidates[:1]]) - MARGIN - self._origin
+        drop = min(max(0, keep), self._buffer.size)
         self._buffer = self._buffer[drop:]
         self._origin += drop
         return frames
 
-    def _next_candidate(self, final: bool) -> int | None:
-        """Stream index of the next preamble candidate; None when more samples are needed."""
-        end = self._origin + self._buffer.size
-        if self._expected is not None:
-            if self._expected + self.detector.length + MARGIN > end and not final:
-                return None
-            start, self._expected = self._expected, None
-            if self.detector.acquire(self._buffer, start - self._origin) is not None:
-                return start
-        while not self._pending:
-            block = self._buffer[self._cursor - self._origin :][:SCAN_SAMPLES]
-            if block.size < self.detector.length or (block.size < 8 * self.detector.length and not final):
-                return None
-            self._pending = [self._cursor + int(c) for c in self.detector.scan(block)]
-            self._cursor += block.size - self.detector.length + 1
-        return self._pending.pop(0)
+    def _follow(self, final: bool) -> list[ReceivedFrame] | None:
+        """The frames that follow the lock without a gap, BATCH at most; [] when there is none, None to wait for samples.
 
-    def _try_frame(self, start: int, final: bool):
-        """A frame at buffer index start, None when there is none, "wait" when its samples have not all come."""
+        Where each is expected depends on the lock alone, so what is received does not depend on how the stream is cut.
+        """
+        lock = self._lock
+        length = frame_samples(lock.header, self.fmt) / (1 + lock.sco)
+        ready = int((self._origin + self._buffer.size - MARGIN - lock.start) // length) - 1 - self._followed
+        count = BATCH - self._followed if final else min(BATCH - self._followed, ready)
+        if count <= 0:
+            return None
+        steps = range(self._followed + 1, self._followed + count + 1)
+        expected = [lock.start - self._origin + round(step * length) for step in steps]
+        outcomes = (self._pool.map if self._pool else map)(lambda s: self._receive(s, final, lock.cfo), expected)
+        frames = list(itertools.takewhile(lambda outcome: isinstance(outcome, ReceivedFrame), outcomes))
+        self._followed += len(frames)
+        if len(frames) < count:
+            self._lock = None
+        elif self._followed == BATCH:
+            self._lock, self._followed = frames[-1], 0
+        return frames
+
+    def _search(self, final: bool) -> list[ReceivedFrame] | None:
+        """The next frame found by scanning, as a list of one; [] when a candidate is none, None when more samples are needed."""
+        while not self._candidates:
+            block = self._buffer[self._cursor - self._origin :][:SCAN_SAMPLES]
+            if block.size < (self.detector.length if final else MIN_WORK):
+                return None
+            starts = self.detector.scan(block, self._pool.map if self._pool else map)
+            self._candidates = [self._cursor + int(start) for start in starts]
+            self._cursor += block.size - self.detector.length + 1
+        outcome = self._receive(self._candidates[0] - self._origin, final)
+        if outcome is WAIT:
+            return None
+        self._candidates.pop(0)
+        if outcome is None:
+            return []
+        self._lock, self._followed = outcome, 0
+        return [outcome]
+
+    def _receive(self, start: int, final: bool, cfo: float | None = None):
+        """The frame at buffer index start, None when there is none, WAIT when its samples have not all come."""
         fmt = self.fmt
-        acquisition = self.detector.acquire(self._buffer, start)
+        acquisition = self.detector.acquire(self._buffer, start, cfo)
         if acquisition is None:
             return None
         header_symbols = math.ceil(fmt.header_symbols / fmt.slots_per_symbol)
-        available = self._buffer.size - start - MARGIN
-        if available < (1 + header_symbols) * fmt.symbol_samples:
-            if not final:
-                return "wait"
-            self._buffer = np.pad(self._buffer, (0, (2 + header_symbols) * fmt.symbol_samples))
+        available = self._buffer.size - acquisition.start - MARGIN
+        if available < (1 + header_symbols) * fmt.symbol_samples and not final:
+            return WAIT
         shift = window_shift(self._buffer, acquisition, fmt)
         channel, grid = open_frame(self._buffer, acquisition, shift, header_symbols, fmt)
         header = read_header(channel, grid, fmt)
@@ -133,11 +156,8 @@ class FrameReceiver:
             self.other_versions.add(header.version)
             return None
         num_available = max(0, min(header.num_symbols, available // fmt.symbol_samples - 1))
-        if num_available < header.num_symbols:
-            if not final:
-                return "wait"
-            missing = start + frame_samples(header, fmt) + MARGIN - self._buffer.size
-            self._buffer = np.pad(self._buffer, (0, max(0, missing)))
+        if num_available < header.num_symbols and not final:
+            return WAIT
         return self._demodulate(acquisition, shift, header, num_available)
 
     def _demodulate(self, acquisition, shift, header, num_available) -> ReceivedFrame:
@@ -158,7 +178,7 @@ class FrameReceiver:
         body = fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step
         return ReceivedFrame(
             header=header,
-            start=self._origin + acquisition.start + shift + equalise.FIRST_PATH_TAP,
+            start=self._origin + acquisition.start,
             cfo=acquisition.cfo + tracking.residual_cfo,
             sco=tracking.sco,
             snr=equalise.mean_snr(channel, noise_var),

@@ -20,6 +20,7 @@ FIRST_PATH_TAP = 4  # where the FFT window puts the first path: taps before it h
 WINDOWS = (10, 16, 24, 36, 64)  # delay windows in samples, the shortest that explains the preamble is taken
 SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else
+STEP_EVIDENCE = 2.0  # log-likelihood
 GAIN_STEPS = (0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0)  # variances of the gain's random walk, in units of its observation noise
 
 
@@ -48,15 +49,16 @@ class Tracking:
 
 @functools.lru_cache(maxsize=8)
 def _window_bases(fmt: FrameFormat):
-    """Orthonormal bases (num_active, rank) of the responses of channels within each delay window."""
-    bases = []
-    for window in WINDOWS:
-        if window > fmt.num_active // 4:
-            break
-        taps = np.arange(window)
-        u, s, _ = np.linalg.svd(np.exp(-2j * np.pi * fmt.subcarriers[:, None] * taps / fmt.fft_size), full_matrices=False)
-        bases.append((window, np.ascontiguousarray(u[:, s > 1e-3 * s[0]], np.complex64)))
-    return tuple(bases)
+    """Orthonormal basis (num_active, rank) of the widest window's responses, and those of all windows within it."""
+    windows = [w for w in WINDOWS if w <= fmt.num_active // 4]
+    widest, inner = None, []
+    for window in reversed(windows):
+        phase = -2j * np.pi * fmt.subcarriers[:, None] * np.arange(window) / fmt.fft_size
+        u, s, _ = np.linalg.svd(np.exp(phase), full_matrices=False)
+        basis = u[:, s > 1e-3 * s[0]]
+        widest = basis if widest is None else widest
+        inner.append((window, np.ascontiguousarray(widest.conj().T @ basis, np.complex64)))
+    return np.ascontiguousarray(widest, np.complex64), np.ascontiguousarray(widest.conj().T, np.complex64), inner[::-1]
 
 
 def first_path(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
@@ -88,17 +90,16 @@ def estimate_channel(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) ->
     """
     observed = spectrum * fmt.preamble.conj()
     energy = float(np.vdot(observed, observed).real)
-    bases = _window_bases(fmt)
-    projections = [(window, basis, basis.conj().T @ observed) for window, basis in bases]
-    _, widest, coefficients = projections[-1]
-    freedom = fmt.num_active - widest.shape[1]
-    noise_var = max(energy - float(np.vdot(coefficients, coefficients).real), 1e-9 * energy) / freedom
-    costs = [
-        energy - float(np.vdot(c, c).real) + 2 * basis.shape[1] * noise_var for _, basis, c in projections
-    ]
-    window, basis, coefficients = projections[int(np.argmin(costs))]
-    residual = max(energy - float(np.vdot(coefficients, coefficients).real), 1e-9 * energy)
-    return ChannelEstimate(basis @ coefficients, residual / (fmt.num_active - basis.shape[1]), window)
+    basis, adjoint, inner = _window_bases(fmt)
+    projection = adjoint @ observed
+    coefficients = [(window, part, part.conj().T @ projection) for window, part in inner]
+    explained = np.array([float(np.vdot(c, c).real) for _, _, c in coefficients])
+    rank = np.array([c.size for _, _, c in coefficients])
+    residual = np.maximum(energy - explained, 1e-9 * energy)
+    noise_var = residual / (fmt.num_active - rank)
+    best = int(np.argmin(residual + 2 * rank * noise_var[-1]))
+    window, part, c = coefficients[best]
+    return ChannelEstimate(basis @ (part @ c), float(noise_var[best]), window)
 
 
 def track(grid: np.ndarray, channel: ChannelEstimate, fmt: FrameFormat = DEFAULT_FORMAT) -> Tracking:
@@ -112,32 +113,22 @@ def track(grid: np.ndarray, channel: ChannelEstimate, fmt: FrameFormat = DEFAULT
     """
     num_symbols = len(grid)
     index = fmt.pilot_index[:num_symbols]
-    known = np.take(channel.h_hat, index) * fmt.pilots[:num_symbols]
-    product = np.take_along_axis(grid, index, axis=1) * known.conj()  # (symbols, pilots): |H|²·exp(jθ) + noise
-    weight = np.abs(known) ** 2
+    known = channel.h_hat[index] * fmt.pilots[:num_symbols]
+    received = np.take_along_axis(grid, index, axis=1)
+    product = (received * known.conj()).astype(np.complex128)  # (symbols, pilots): |H|²·exp(jθ) + noise
+    weight = np.abs(known).astype(np.float64) ** 2
+    energy = np.sum(np.abs(received).astype(np.float64) ** 2, axis=1)
     time = (np.arange(num_symbols) + 1.0) * fmt.symbol_samples
     slope = 2 * np.pi * fmt.subcarriers[index] / fmt.fft_size
-    cfo, sco = _coarse_fit(product, time, slope)
-    usable = np.ones(num_symbols, bool)
-    start_weight = float(np.sum(np.abs(channel.h_hat) ** 2))
-    for _ in range(3):
-        theta = cfo * time[:, None] + sco * time[:, None] * slope
-        aligned = product * np.exp(-1j * theta)
-        gain = aligned.sum(axis=1) / weight.sum(axis=1)
-        residual = _residual(grid, index, known, theta, gain)
-        usable = residual < OUTLIER * (channel.noise_var + 0.02 * weight.mean(axis=1))
-        if usable.sum() < 3:
-            usable[:] = True
-        step = _phase_step(aligned, weight, gain, time, slope, usable, start_weight)
-        cfo, sco = cfo + step[0], sco + step[1]
-    theta = cfo * time[:, None] + sco * time[:, None] * slope
-    raw = (product * np.exp(-1j * theta)).sum(axis=1) / weight.sum(axis=1)
-    observation_var = channel.noise_var / weight.sum(axis=1)
-    gain = _smooth_gain(raw, observation_var, usable, channel.noise_var / start_weight)
-    residual = _residual(grid, index, known, theta, gain)
-    return Tracking(
-        float(sco), float(cfo), gain * np.exp(1j * cfo * time), sco * time, _symbol_noise(residual, raw, gain)
-    )
+    start_weight = float(np.vdot(channel.h_hat, channel.h_hat).real)
+    cfo, sco = _coarse_fit(product, time, slope, SCO_GRID)
+    cfo, sco, raw, usable = _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, channel.noise_var)
+    total = weight.sum(axis=1)
+    gain, leverage = _smooth_gain(raw, channel.noise_var / total, usable, channel.noise_var / start_weight)
+    residual = energy - 2 * (gain.conj() * raw).real * total + np.abs(gain) ** 2 * total
+    residual /= fmt.num_pilots - leverage  # the gain was fitted to the same pilots
+    noise_var = _symbol_noise(residual, raw, gain)
+    return Tracking(float(sco), float(cfo), gain * np.exp(1j * cfo * time), sco * time, noise_var)
 
 
 def soft_slots(grid: np.ndarray, channel: ChannelEstimate, tracking: Tracking, fmt: FrameFormat = DEFAULT_FORMAT):
@@ -163,56 +154,104 @@ def soft_slots(grid: np.ndarray, channel: ChannelEstimate, tracking: Tracking, f
 
 
 def mean_snr(channel: ChannelEstimate, noise_var: float) -> float:
-    """Mean SNR per payload symbol, linear; the estimate's own error (rank/num_active of the noise) is negligible."""
-    return float(np.mean(np.abs(channel.h_hat) ** 2)) / noise_var
+    """Mean SNR per payload symbol, linear, less what the estimate's own error (window/num_active of the noise) adds to it."""
+    bias = channel.window / channel.h_hat.size
+    return max(float(np.mean(np.abs(channel.h_hat) ** 2)) / noise_var - bias, 0.0)
 
 
-def _coarse_fit(product, time, slope):
-    """Grid search for (residual cfo, sco): the peak of |Σ product·exp(-jθ)| over clock offsets and an FFT over time."""
-    size = 8 * len(time)
-    best = (-1.0, 0.0, 0.0)
-    for sco in SCO_GRID:
-        per_symbol = np.sum(product * np.exp(-1j * sco * time[:, None] * slope), axis=1)
-        power = np.abs(np.fft.fft(per_symbol, size)) ** 2
-        peak = int(np.argmax(power))
-        if power[peak] > best[0]:
-            best = (power[peak], 2 * np.pi * ((peak + size // 2) % size - size // 2) / size / time[0], sco)
-    return best[1], best[2]
+@njit(cache=True, nogil=True)
+def _coarse_fit(product, time, slope, sco_grid):
+    """(cfo, sco) of the largest |Σ product·exp(-jθ)|: clock offsets of the grid, carrier offsets within ±1 rad a symbol."""
+    num_symbols = time.size
+    step = np.pi / (2 * max(num_symbols, 8))
+    reach = int(np.ceil(1 / step))
+    best, best_cfo, best_sco = -1.0, 0.0, 0.0
+    per_symbol = np.empty(num_symbols, np.complex128)
+    for sco in sco_grid:
+        for t in range(num_symbols):
+            total = 0j
+            for i in range(slope.shape[1]):
+                total += product[t, i] * np.exp(-1j * sco * time[t] * slope[t, i])
+            per_symbol[t] = total
+        for k in range(-reach, reach + 1):
+            turn = np.exp(-1j * k * step)
+            phasor, total = turn, 0j
+            for t in range(num_symbols):
+                total += per_symbol[t] * phasor
+                phasor *= turn
+            power = total.real**2 + total.imag**2
+            if power > best:
+                best, best_cfo, best_sco = power, k * step / time[0], sco
+    return best_cfo, best_sco
 
 
-def _residual(grid, index, known, theta, gain):
-    """Mean |Y − model|² over the pilots of each symbol (symbols,)."""
-    received = np.take_along_axis(grid, index, axis=1)
-    return np.mean(np.abs(received - gain[:, None] * known * np.exp(1j * theta)) ** 2, axis=1)
+@njit(cache=True, nogil=True)
+def _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, noise_var):
+    """Gauss–Newton on phase, cfo and sco, leaving out symbols that do not fit the model: (cfo, sco, raw gains, usable).
 
-
-def _phase_step(aligned, weight, gain, time, slope, usable, start_weight):
-    """Weighted least squares of the small remaining phases on (phase, cfo, sco): the last two.
-
-    The preamble, where the phase is 0 by definition, counts as an observation of weight start_weight.
+    Weighted least squares of the phases that remain after each alignment; the preamble, where the phase is 0 by
+    definition, counts as an observation of weight start_weight.
     """
-    strength = max(abs(np.mean(gain[usable])), 1e-6)
-    phase = aligned.imag / strength  # |H|²·θ plus noise
-    design = np.stack([np.ones_like(slope), np.broadcast_to(time[:, None], slope.shape), time[:, None] * slope], axis=-1)
-    scale = np.array([1.0, time[-1], time[-1]])
-    use = (design[usable] / scale).reshape(-1, 3)
-    w = weight[usable].reshape(-1)
-    normal = (use * w[:, None]).T @ use + 1e-9 * w.sum() * np.eye(3)
-    normal[0, 0] += start_weight
-    return (np.linalg.solve(normal, use.T @ phase[usable].reshape(-1)) / scale)[1:]
+    num_symbols, num_pilots = product.shape
+    total = weight.sum(axis=1)
+    gain = np.empty(num_symbols, np.complex128)
+    usable = np.ones(num_symbols, np.bool_)
+    last = time[-1]
+    for turn in range(4):
+        normal = np.zeros((3, 3))
+        right = np.zeros(3)
+        aligned = np.empty_like(product)
+        for t in range(num_symbols):
+            gain[t] = 0
+            for i in range(num_pilots):
+                aligned[t, i] = product[t, i] * np.exp(-1j * time[t] * (cfo + sco * slope[t, i]))
+                gain[t] += aligned[t, i]
+            gain[t] /= total[t]
+            residual = (energy[t] - abs(gain[t]) ** 2 * total[t]) / num_pilots
+            usable[t] = residual < OUTLIER * (noise_var + 0.02 * total[t] / num_pilots)
+        if usable.sum() < min(3, num_symbols):
+            usable[:] = True
+        if turn == 3:
+            break
+        mean = 0j
+        for t in range(num_symbols):
+            if usable[t]:
+                mean += gain[t]
+        strength = max(abs(mean) / usable.sum(), 1e-6)
+        normal[0, 0] = start_weight
+        for t in range(num_symbols):
+            if not usable[t]:
+                continue
+            for i in range(num_pilots):
+                a = (1.0, time[t] / last, time[t] / last * slope[t, i])
+                phase = aligned[t, i].imag / strength  # |H|²·θ plus noise
+                for m in range(3):
+                    right[m] += a[m] * phase
+                    for n in range(3):
+                        normal[m, n] += weight[t, i] * a[m] * a[n]
+        for m in range(3):
+            normal[m, m] += 1e-9 * start_weight
+        step = np.linalg.solve(normal, right)
+        cfo += step[1] / last
+        sco += step[2] / last
+    return cfo, sco, gain, usable
 
 
 def _smooth_gain(raw, observation_var, usable, start_var):
-    """Kalman smoother of a random-walk gain that starts at 1; its step variance is the likeliest of GAIN_STEPS."""
+    """Kalman smoother of a random-walk gain that starts at 1: gain (symbols,) and its leverage, variance over observation's.
+
+    The step variance is the likeliest of GAIN_STEPS; a moving gain must be STEP_EVIDENCE likelier than a fixed one.
+    """
     noise = np.where(usable, observation_var, 1e6)
     unit = float(np.median(observation_var))
-    best = max(GAIN_STEPS, key=lambda step: _kalman(raw, noise, step * unit, start_var)[1])
-    return _kalman(raw, noise, best * unit, start_var)[0]
+    evidence = [_kalman(raw, noise, step * unit, start_var)[2] - STEP_EVIDENCE * (step > 0) for step in GAIN_STEPS]
+    gain, var, _ = _kalman(raw, noise, GAIN_STEPS[int(np.argmax(evidence))] * unit, start_var)
+    return gain, var / noise
 
 
 @njit(cache=True, nogil=True)
 def _kalman(raw, noise, step_var, start_var):
-    """Rauch–Tung–Striebel smoother (1965) of a complex random walk: smoothed gain and log-likelihood."""
+    """Rauch–Tung–Striebel smoother (1965) of a complex random walk: mean, variance and log-likelihood."""
     n = raw.size
     mean, var = np.empty(n, np.complex128), np.empty(n)
     prior_var = np.empty(n)
@@ -228,8 +267,10 @@ def _kalman(raw, noise, step_var, start_var):
         p *= noise[t] / s
         mean[t], var[t] = m, p
     for t in range(n - 2, -1, -1):
-        mean[t] += var[t] / prior_var[t + 1] * (mean[t + 1] - mean[t])
-    return mean, log_likelihood
+        back = var[t] / prior_var[t + 1]
+        mean[t] += back * (mean[t + 1] - mean[t])
+        var[t] += back**2 * (var[t + 1] - prior_var[t + 1])
+    return mean, var, log_likelihood
 
 
 def _symbol_noise(residual, raw, gain):

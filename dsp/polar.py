@@ -15,6 +15,7 @@ from numba import njit
 F_NODE, G_NODE, RATE0, REPETITION, SAVE, COMBINE = range(6)
 
 
+@functools.lru_cache(maxsize=64)
 def info_positions(block_bits: int, num_info: int) -> np.ndarray:
     """Sorted indices (num_info,) of the information bits of a block of 2^n bits, by polarisation weight."""
     digits = np.arange(block_bits)[:, None] >> np.arange(block_bits.bit_length() - 1) & 1
@@ -23,14 +24,21 @@ def info_positions(block_bits: int, num_info: int) -> np.ndarray:
 
 
 def transform(bits: np.ndarray) -> np.ndarray:
-    """The polar transform of bits (..., 2^n); it is its own inverse."""
-    x = bits.astype(np.uint8)
-    half = 1
-    while half < x.shape[-1]:
-        pairs = x.reshape(*x.shape[:-1], -1, 2, half)
-        pairs[..., 0, :] ^= pairs[..., 1, :]
-        half *= 2
+    """The polar transform of bits (..., 2^n) uint8; it is its own inverse."""
+    x = np.array(bits, np.uint8)
+    _butterflies(x.reshape(-1, x.shape[-1]))
     return x
+
+
+@njit(cache=True, nogil=True)
+def _butterflies(rows):
+    for row in rows:
+        half = 1
+        while half < row.size:
+            for start in range(0, row.size, 2 * half):
+                for i in range(start, start + half):
+                    row[i] ^= row[i + half]
+            half *= 2
 
 
 def encode(info: np.ndarray, block_bits: int) -> np.ndarray:

@@ -21,7 +21,10 @@ from dsp.ofdm import preamble_samples
 LAG_EXPONENT = 11.0
 TONE_EXPONENT = 27.0
 SCAN_FFT = 8192
+SCAN_ROWS = 8  # transforms at a time: what fits a core's cache
+ENERGY_STEP = 32
 CLUSTER_SAMPLES = 32
+TIMING_REACH = 2  # samples that a preamble may be off its expected place
 MAX_CFO = 0.377  # rad/sample: ±150 kHz at 2.5 MS/s
 
 
@@ -50,80 +53,131 @@ class PreambleDetector:
         self._energy = float(np.sum(np.abs(self.reference.astype(np.complex128)) ** 2))
         self._tone_fft = 1 << (4 * self.length - 1).bit_length()
 
-    def scan(self, samples: np.ndarray) -> np.ndarray:
-        """Candidate preamble starts, rising, in samples (n,) complex64: every start in 0…n-length is examined."""
+    def scan(self, samples: np.ndarray, run=map) -> np.ndarray:
+        """Candidate preamble starts, rising, in samples (n,) complex64: every start in 0…n-length is examined.
+
+        ``run`` maps a function over the tiles of the search, `map` or an executor's.
+        """
         num_starts = samples.size - self.length + 1
         if num_starts <= 0:
             return np.empty(0, np.int64)
+        hop = SCAN_FFT - self.length + 2
+        tile = hop * SCAN_ROWS
+        padded = samples if samples.size >= SCAN_FFT + 1 else np.pad(samples, (0, SCAN_FFT + 1 - samples.size))
+
+        def search(first):
+            return self._scan_tile(padded, first, min(first + tile, num_starts))
+
+        starts, metrics = map(np.concatenate, zip(*run(search, range(0, num_starts, tile)), strict=True))
+        return _strongest_of_clusters(starts, metrics)
+
+    def _scan_tile(self, samples, first, stop):
+        """Starts in first…stop-1 above the threshold, and their metrics."""
         num_lags = self.length - 1
         hop = SCAN_FFT - num_lags + 1
-        blocks = -(-num_starts // hop)
-        product = np.zeros((blocks, SCAN_FFT), np.complex64)
-        window_energy = np.empty(blocks * hop, np.float32)
-        _lag_products(samples, hop, num_lags, product, window_energy)
+        product = np.empty((-(-(stop - first) // hop), SCAN_FFT), np.complex64)
+        energy = np.empty((len(product), SCAN_FFT // ENERGY_STEP), np.float32)
+        _lag_products(samples, first, hop, product, energy)
         spectrum = fft.fft(product, axis=1, overwrite_x=True)
         spectrum *= self._lag_spectrum
         correlation = fft.ifft(spectrum, axis=1, overwrite_x=True)
-        peaks = _peaks(correlation, hop, window_energy, num_starts, np.float32(self._threshold * self._lag_energy))
-        return peaks
+        window = num_lags // ENERGY_STEP
+        return _above_threshold(correlation, energy, window, hop, first, stop, np.float32(self._threshold * self._lag_energy))
 
-    def acquire(self, samples: np.ndarray, start: int) -> Acquisition | None:
-        """Confirm a preamble at ``start`` and measure its carrier offset; None when there is none."""
-        if start < 0 or start + self.length > samples.size:
+    def acquire(self, samples: np.ndarray, start: int, cfo: float | None = None) -> Acquisition | None:
+        """Confirm a preamble at ``start`` and measure its carrier offset; None when there is none.
+
+        The best start within TIMING_REACH samples is taken. With ``cfo``, the carrier offset of the frame before, only
+        offsets near it are searched, which is much faster.
+        """
+        if cfo is None:
+            cfo = self._strongest_tone(samples, start)
+        start = self._aligned(samples, start, cfo)
+        if not self._holds(samples, start):
             return None
         received = samples[start : start + self.length]
         energy = float(np.vdot(received, received).real)
-        if not energy > 0:
+        cfo, power = _refine_tone(received * self.reference.conj(), cfo)
+        if not power > self._tone_threshold * energy * self._energy:
             return None
-        tone = received * self.reference.conj()
-        spectrum = fft.fft(tone, self._tone_fft)
+        return Acquisition(start, cfo, power / (energy * self._energy))
+
+    def _strongest_tone(self, samples, start):
+        """Carrier offset of the largest bin of the periodogram of y·s*, over the whole range."""
+        if not self._holds(samples, start):
+            return 0.0
+        spectrum = fft.fft(samples[start : start + self.length] * self.reference.conj(), self._tone_fft)
         reach = min(int(np.ceil(self.max_cfo * self._tone_fft / (2 * np.pi))), self._tone_fft // 2 - 1)
         power = np.abs(np.concatenate([spectrum[-reach:], spectrum[: reach + 1]])) ** 2
-        peak = int(np.argmax(power))
-        if power[peak] < self._tone_threshold * energy * self._energy:
-            return None
-        cfo, peak_power = _refine_tone(tone, 2 * np.pi * (peak - reach) / self._tone_fft)
-        return Acquisition(start, cfo, peak_power / (energy * self._energy))
+        return 2 * np.pi * (int(np.argmax(power)) - reach) / self._tone_fft
+
+    def _aligned(self, samples, start, cfo):
+        """The start within TIMING_REACH samples at which the preamble correlates best."""
+        reference = self.reference * _ramp(cfo, self.length)
+        near = [n for n in range(start - TIMING_REACH, start + TIMING_REACH + 1) if self._holds(samples, n)]
+        return max(near, key=lambda n: abs(np.vdot(reference, samples[n : n + self.length])), default=start)
+
+    def _holds(self, samples, start):
+        return 0 <= start <= samples.size - self.length
 
 
-@njit(cache=True, nogil=True)
-def _lag_products(samples, hop, num_lags, product, window_energy):
-    """Fill overlapping rows with lag products, and window_energy[m] = Σ_{i<num_lags} |z[m+i]|²."""
-    total = samples.size - 1
-    size = product.shape[1]
+def _ramp(cfo, length):
+    return np.exp(1j * cfo * np.arange(length)).astype(np.complex64)
+
+
+def _strongest_of_clusters(starts, metrics):
+    """Of starts (n,) rising that lie within CLUSTER_SAMPLES of their neighbour, the one of the largest metric."""
+    if not starts.size:
+        return starts
+    cluster = np.cumsum(np.diff(starts, prepend=starts[0]) > CLUSTER_SAMPLES)
+    order = np.lexsort((-metrics, cluster))
+    return starts[order[np.unique(cluster[order], return_index=True)[1]]]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _lag_products(samples, first, hop, product, energy):
+    """Overlapping rows of lag products z, and Σ|z|² over each ENERGY_STEP of a row; 0 past the end of the samples."""
     for row in range(product.shape[0]):
-        base = row * hop
-        out = product[row]
-        for i in range(min(size, total - base)):
+        base = first + row * hop
+        z = product[row]
+        count = max(0, min(z.size, samples.size - 1 - base))
+        for i in range(count):
             a, b = samples[base + i + 1], samples[base + i]
-            out[i] = complex(a.real * b.real + a.imag * b.imag, a.imag * b.real - a.real * b.imag)
-        energy = 0.0
-        for i in range(num_lags):
-            energy += out[i].real ** 2 + out[i].imag ** 2
-        window_energy[base] = energy
-        for i in range(hop - 1):
-            new, old = out[i + num_lags], out[i]
-            energy += (new.real**2 + new.imag**2) - (old.real**2 + old.imag**2)
-            window_energy[base + i + 1] = energy
+            z[i] = complex(a.real * b.real + a.imag * b.imag, a.imag * b.real - a.real * b.imag)
+        z[count:] = 0
+        for block in range(energy.shape[1]):
+            total = np.float32(0)
+            for i in range(block * ENERGY_STEP, (block + 1) * ENERGY_STEP):
+                total += z[i].real * z[i].real + z[i].imag * z[i].imag
+            energy[row, block] = total
 
 
-@njit(cache=True, nogil=True)
-def _peaks(correlation, hop, window_energy, num_starts, threshold):
-    """Largest start of each cluster of starts whose |correlation|² exceeds threshold·window_energy."""
-    found = []
-    last, best = -CLUSTER_SAMPLES - 1, np.float32(0)
-    for start in range(num_starts):
-        c = correlation[start // hop, start % hop]
-        power = c.real * c.real + c.imag * c.imag
-        if power > threshold * window_energy[start] and power > 0:
-            metric = power / window_energy[start]
-            if start - last > CLUSTER_SAMPLES:
-                found.append(start)
-                last, best = start, metric
-            elif metric > best:
-                found[-1] = start
-                last, best = start, metric
-    return np.array(found, dtype=np.int64)
+@njit(cache=True, nogil=True, fastmath=True)
+def _above_threshold(correlation, energy, window, hop, first, stop, threshold):
+    """Starts whose |correlation|² exceeds threshold·(energy of their window), the window rounded to whole steps."""
+    starts, metrics = [first][:0], [np.float32(0)][:0]
+    for row in range(correlation.shape[0]):
+        floor = np.float32(1e-6) * energy[row].sum() + np.float32(1e-30)  # silence holds the transform's rounding errors
+        for block in range((hop + ENERGY_STEP - 1) // ENERGY_STEP):
+            total = floor
+            for i in range(block, min(block + window, energy.shape[1])):
+                total += energy[row, i]
+            limit = threshold * total
+            low = block * ENERGY_STEP
+            high = min(low + ENERGY_STEP, hop, stop - first - row * hop)
+            largest = np.float32(0)
+            for i in range(low, high):
+                c = correlation[row, i]
+                largest = max(largest, c.real * c.real + c.imag * c.imag)
+            if largest <= limit:
+                continue
+            for i in range(low, high):
+                c = correlation[row, i]
+                power = c.real * c.real + c.imag * c.imag
+                if power > limit:
+                    starts.append(first + row * hop + i)
+                    metrics.append(power / total)
+    return np.array(starts, dtype=np.int64), np.array(metrics, dtype=np.float32)
 
 
 @njit(cache=True, nogil=True)

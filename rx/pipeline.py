@@ -125,8 +125,8 @@ def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> R
 class Listener:
     """Samples in, bursts out: sorts the frames of a stream by burst and knows when a burst is over."""
 
-    def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO):
-        self.receiver = FrameReceiver(fmt, max_cfo)
+    def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO, num_threads: int = 1):
+        self.receiver = FrameReceiver(fmt, max_cfo, num_threads)
         self.bursts: dict[Header, BurstCombiner] = {}
         self.last: ReceivedFrame | None = None
 
