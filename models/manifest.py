@@ -1,9 +1,9 @@
 """The manifest: all that the receiver must be told besides the symbols, sent in band and coded.
 
 Tensor names and shapes follow from the architecture's code; the manifest names the architecture and says, tensor by
-tensor, how the weights were centred, scaled and protected. Layout, big endian: length-prefixed model and data set names; accuracy
-(16 bits, 65535 unknown); number of tensors (16 bits); for each tensor the mean (upper 16 bits of a float32), the scale
-(16-bit code of log2, 0 for a constant tensor), copies (8 bits) and power (8 bits, quarter dB).
+tensor, how the weights were centred, scaled and protected. Layout, big endian: length-prefixed model and data set
+names; accuracy (16 bits, 65535 unknown); number of tensors (16 bits); for each tensor the mean (upper 16 bits of a
+float32), the scale (16-bit code of log2, 0 for a constant tensor), copies (8 bits) and power (8 bits, quarter dB).
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class TensorPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Architecture's name, evaluation data set, accuracy as sent (None unknown) and the plan of every tensor in order."""
+    """Architecture, evaluation data set, accuracy as sent (None unknown) and the plan of every tensor in order."""
 
     model: str
     dataset: str
@@ -41,13 +41,14 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Encode; InputError when a name or value does not fit."""
+        names = _name_bytes(self.model) + _name_bytes(self.dataset)
+        if self.accuracy is not None and not 0 <= self.accuracy <= 1:
+            raise InputError(f"manifest: accuracy must be 0 to 1; got {self.accuracy}")
+        if len(self.tensors) > 65535:
+            raise InputError(f"manifest: tensors must be at most 65535; got {len(self.tensors)}")
         accuracy = 65535 if self.accuracy is None else round(self.accuracy * 65534)
-        out = _name_bytes(self.model) + _name_bytes(self.dataset) + struct.pack(">HH", accuracy, len(self.tensors))
-        for t in self.tensors:
-            if not 1 <= t.copies <= 255:
-                raise InputError(f"manifest: copies must be 1 to 255; got {t.copies}")
-            out += _TENSOR.pack(_mean_code(t.mean), _scale_code(t.scale), t.copies, round(t.power_db / POWER_STEP_DB))
-        return out
+        rows = b"".join(_tensor_bytes(t) for t in self.tensors)
+        return names + struct.pack(">HH", accuracy, len(self.tensors)) + rows
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
@@ -58,7 +59,7 @@ class Manifest:
             accuracy, count = struct.unpack_from(">HH", data)
             rows = [_TENSOR.unpack_from(data, 4 + i * _TENSOR.size) for i in range(count)]
         except (struct.error, IndexError, UnicodeDecodeError) as error:
-            raise LinkError("manifest: its CRC is right but its content is not; the sender is another version") from error
+            raise LinkError("manifest: CRC right but content wrong; the sender is another version") from error
         tensors = tuple(
             TensorPlan(_mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB)
             for mean, scale, copies, power in rows
@@ -69,10 +70,23 @@ class Manifest:
 
 
 def centre_and_scale(weights: np.ndarray) -> tuple[float, float]:
-    """Mean and RMS about it of weights (n,), both as the manifest will carry them, so that receiver and sender agree exactly."""
+    """Mean and RMS about it of finite weights (n,), as the manifest carries them: receiver and sender agree exactly."""
     weights = weights.astype(np.float64)
+    if not np.isfinite(weights).all():
+        raise InputError(f"weights must be finite; got {np.sum(~np.isfinite(weights))} others; check the training")
     mean = _mean_value(_mean_code(float(weights.mean())))
     return mean, _scale_value(_scale_code(float(np.sqrt(np.mean((weights - mean) ** 2)))))
+
+
+def _tensor_bytes(plan: TensorPlan) -> bytes:
+    power = plan.power_db / POWER_STEP_DB
+    if not (1 <= plan.copies <= 255 and -128 <= power <= 127):
+        raise InputError(
+            f"manifest: copies must be 1 to 255 and power -32 to 31.75 dB; got {plan.copies} and {plan.power_db} dB"
+        )
+    if not (np.isfinite(plan.mean) and 0 <= plan.scale < np.inf):
+        raise InputError(f"manifest: mean and scale must be finite; got {plan.mean}, {plan.scale}; check the weights")
+    return _TENSOR.pack(_mean_code(plan.mean), _scale_code(plan.scale), plan.copies, round(power))
 
 
 def _mean_code(mean: float) -> int:

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+
+from dsp.errors import InputError, LinkError
+from models.manifest import Manifest, TensorPlan, centre_and_scale
+
+
+def random_manifest(rng, num_tensors=12):
+    """A manifest whose values are all on the grid that travels."""
+    tensors = []
+    for _ in range(num_tensors):
+        mean, scale = centre_and_scale(rng.standard_normal(50) * 10 ** rng.uniform(-6, 3) + rng.standard_normal())
+        tensors.append(TensorPlan(mean, scale, int(rng.integers(1, 256)), int(rng.integers(-128, 128)) / 4))
+    return Manifest("fashion", "fashion-mnist", int(rng.integers(65535)) / 65534, tuple(tensors))
+
+
+def test_manifests_round_trip_with_any_padding():
+    rng = np.random.default_rng(1)
+    for num_tensors in (0, 1, 12, 300):
+        for _ in range(50):
+            manifest = random_manifest(rng, num_tensors)
+            assert Manifest.from_bytes(manifest.to_bytes() + b"\0" * int(rng.integers(40))) == manifest
+
+
+def test_an_unknown_accuracy_stays_unknown():
+    assert Manifest.from_bytes(Manifest("a", "b", None, ()).to_bytes()).accuracy is None
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 0.925, 0.9999, 1.0])
+def test_accuracy_is_exact_to_a_hundred_thousandth(accuracy):
+    back = Manifest.from_bytes(Manifest("a", "b", accuracy, ()).to_bytes())
+    assert back.accuracy == pytest.approx(accuracy, abs=1e-5)
+
+
+def test_twelve_tensors_take_less_than_200_bytes():
+    assert len(random_manifest(np.random.default_rng(2)).to_bytes()) == 98
+
+
+def plan(**fields):
+    return Manifest("a", "b", 0.5, (TensorPlan(**{"mean": 0.0, "scale": 1.0, "copies": 1, "power_db": 0.0} | fields),))
+
+
+@pytest.mark.parametrize("manifest", [
+    Manifest("", "b", 0.5, ()), Manifest("a b", "b", 0.5, ()), Manifest("a" * 64, "b", 0.5, ()),
+    Manifest("ä", "b", 0.5, ()), Manifest("../a", "b", 0.5, ()),
+    Manifest("a", "b", 1.5, ()), Manifest("a", "b", -0.1, ()),
+    plan(copies=0), plan(copies=256), plan(power_db=40.0), plan(power_db=-40.0), plan(power_db=-np.inf),
+    plan(mean=np.nan), plan(mean=np.inf), plan(scale=np.nan), plan(scale=np.inf), plan(scale=-1.0),
+    Manifest("a", "b", np.nan, ()),
+])  # fmt: skip
+def test_what_does_not_fit_is_an_input_error(manifest):
+    with pytest.raises(InputError) as caught:
+        manifest.to_bytes()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("values", [[np.nan, 1.0], [-np.inf, 1.0]])
+def test_weights_that_are_not_finite_are_an_input_error(values):
+    with pytest.raises(InputError):
+        centre_and_scale(np.array(values, np.float32))
+
+
+@pytest.mark.filterwarnings("error")
+def test_any_bytes_give_a_manifest_or_a_link_error():
+    """Random bytes, truncations and flipped bits; a manifest that comes out is finite and encodes again."""
+    rng = np.random.default_rng(3)
+    good = random_manifest(rng).to_bytes()
+    candidates = [b"", b"\0", b"\xff" * 400, *(good[:n] for n in range(len(good)))]
+    candidates += [rng.bytes(int(rng.integers(200))) for _ in range(2000)]
+    for _ in range(5000):
+        mutant = bytearray(good)
+        for at in rng.integers(0, len(good), int(rng.integers(1, 5))):
+            mutant[at] = int(rng.integers(256))
+        candidates.append(bytes(mutant))
+    valid = 0
+    for data in candidates:
+        try:
+            manifest = Manifest.from_bytes(data)
+        except LinkError:
+            continue
+        valid += 1
+        assert all(np.isfinite([t.mean, t.scale, t.power_db]).all() and t.copies >= 1 for t in manifest.tensors)
+        assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+    assert 500 < valid < 6000
+
+
+def test_centre_and_scale_are_as_the_manifest_carries_them():
+    rng = np.random.default_rng(4)
+    for _ in range(200):
+        weights = (rng.standard_normal(500) * 10 ** rng.uniform(-5, 2) + 10 ** rng.uniform(-3, 1)).astype(np.float32)
+        mean, scale = centre_and_scale(weights)
+        (back,) = Manifest.from_bytes(Manifest("a", "b", None, (TensorPlan(mean, scale, 1, 0.0),)).to_bytes()).tensors
+        assert (back.mean, back.scale) == (mean, scale)
+        assert abs(mean - weights.mean()) <= 2**-7 * abs(weights.mean())
+        power = np.mean((weights.astype(np.float64) - mean) ** 2) / scale**2  # of the symbols
+        assert 10 * abs(np.log10(power)) < 0.012  # half a step of 1/256 octave in amplitude
+
+
+def test_a_constant_tensor_of_a_short_float_has_scale_zero():
+    assert centre_and_scale(np.full(10, 1.5, np.float32)) == (1.5, 0.0)
+    assert centre_and_scale(np.zeros(3, np.float32)) == (0.0, 0.0)
