@@ -1,0 +1,71 @@
+"""The frozen golden frame: what format version 0 puts on the air, sample by sample.
+
+`frame_v0.npy` (samples complex64) and `control_v0.npy` (header and manifest symbols complex64) were made by
+``python -m tests.golden.test_golden`` from the repository root. A frame that differs is another format: give
+`dsp.frame.VERSION` a new number and make new files; never overwrite the old ones.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from dsp import control, ofdm
+from dsp.frame import DEFAULT_FORMAT, VERSION, Header, payload_slots
+from dsp.units import nmse
+from tests.link import on_air, receive
+from tx.pipeline import modulate_frame
+
+HERE = Path(__file__).parent
+HEADER = Header(burst_id=0xABC, frame=1, num_frames=4, num_symbols=2, num_chunk_steps=3)
+MANIFEST = b"golden frame"
+
+
+def payload():
+    """A chirp of growing amplitude and unit power: every slot differs from every other."""
+    n = np.arange(payload_slots(HEADER, DEFAULT_FORMAT))
+    chirp = np.sqrt((1 + 2 * n / n.size) / 2) * np.exp(1j * np.pi * n * n / n.size)
+    return chirp.astype(np.complex64)
+
+
+def control_symbols():
+    """Header and manifest chunk of the frame."""
+    chunk = control.encode_manifest(MANIFEST, HEADER)[HEADER.frame]
+    return np.concatenate([control.encode_header(HEADER), chunk])
+
+
+def samples():
+    return modulate_frame(HEADER, control_symbols()[DEFAULT_FORMAT.header_symbols :], payload(), DEFAULT_FORMAT)
+
+
+def load(name):
+    return np.load(HERE / f"{name}_v{VERSION}.npy", allow_pickle=False)
+
+
+def test_control_symbols_are_the_frozen_ones_bit_for_bit():
+    assert np.array_equal(control_symbols(), load("control"))
+
+
+def test_samples_are_the_frozen_ones():
+    """Within 1e-5: transforms may round differently."""
+    frozen = load("frame")
+    assert frozen.dtype == np.complex64 and frozen.shape == (3 * 1056,)
+    assert np.abs(samples() - frozen).max() < 1e-5
+
+
+def test_the_frozen_frame_is_received():
+    (frame,) = receive(on_air(load("frame"), before=100, after=100))
+    assert frame.header == HEADER and frame.start == 100
+    estimate = frame.statistic / (frame.information + 1)
+    assert nmse(estimate, payload()) < 1e-4
+
+
+def test_the_frame_begins_with_the_preamble():
+    assert np.abs(load("frame")[:1056] - ofdm.preamble_samples()).max() < 1e-5
+
+
+if __name__ == "__main__":
+    for name, array in (("frame", samples()), ("control", control_symbols())):
+        path = HERE / f"{name}_v{VERSION}.npy"
+        if path.exists():
+            raise SystemExit(f"{path} is frozen; give dsp.frame.VERSION a new number first")
+        np.save(path, array, allow_pickle=False)
