@@ -1,7 +1,7 @@
 """From a stream of samples to demodulated frames: the receiver's synchronisation, frame by frame.
 
-Frames of a burst follow each other without a gap, so after one frame the next preamble is looked for where it must be; only
-where it is not, everything since the last preamble is searched.
+Frames of a burst follow each other without a gap, so after one frame the next preamble is looked for where it must be;
+only where it is not, everything since the last preamble is searched.
 """
 
 import dataclasses
@@ -27,7 +27,8 @@ WAIT = "wait"
 class ReceivedFrame:
     """A frame whose header passed its CRC, with the soft values of its slots (see `equalise.soft_slots`).
 
-    start : index of its first sample in the stream, by its strongest path; cfo in rad/sample; sco a ratio; snr per payload symbol, linear
+    start : index of its first sample in the stream, by its strongest path; cfo in rad/sample; sco a ratio; snr per
+    payload symbol, linear
     erased_symbols : OFDM symbols of which nothing is usable
     chunk, chunk_information : of the slots of the manifest chunk; statistic, information : of the payload slots
     """
@@ -52,6 +53,7 @@ class FrameReceiver:
     def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO, num_threads: int = 1):
         self.fmt = fmt
         self.detector = PreambleDetector(fmt, max_cfo)
+        self._header_symbols = math.ceil(fmt.header_symbols / fmt.slots_per_symbol)
         self.num_samples = 0
         self.num_not_finite = 0
         self.other_versions: set[int] = set()
@@ -98,7 +100,8 @@ class FrameReceiver:
         return frames
 
     def _follow(self, final: bool) -> list[ReceivedFrame] | None:
-        """The frames that follow the lock without a gap, BATCH at most; [] when there is none, None to wait for samples.
+        """The frames that follow the lock without a gap, BATCH at most; [] when there is none, None to wait for
+        samples.
 
         Where each is expected depends on the lock alone, so what is received does not depend on how the stream is cut.
         """
@@ -110,7 +113,7 @@ class FrameReceiver:
             return None
         steps = range(self._followed + 1, self._followed + count + 1)
         expected = [lock.start - self._origin + round(step * length) for step in steps]
-        outcomes = (self._pool.map if self._pool else map)(lambda s: self._receive(s, final, lock.cfo), expected)
+        outcomes = (self._pool.map if self._pool else map)(lambda s: self._receive(s, final, lock), expected)
         frames = list(itertools.takewhile(lambda outcome: isinstance(outcome, ReceivedFrame), outcomes))
         self._followed += len(frames)
         if len(frames) < count:
@@ -120,7 +123,7 @@ class FrameReceiver:
         return frames
 
     def _search(self, final: bool) -> list[ReceivedFrame] | None:
-        """The next frame found by scanning, as a list of one; [] when a candidate is none, None when more samples are needed."""
+        """The next frame found by scanning, in a list; [] when a candidate was none, None to wait for samples."""
         while not self._candidates:
             block = self._buffer[self._cursor - self._origin :][:SCAN_SAMPLES]
             if block.size < (self.detector.length if final else MIN_WORK):
@@ -137,42 +140,44 @@ class FrameReceiver:
         self._lock, self._followed = outcome, 0
         return [outcome]
 
-    def _receive(self, start: int, final: bool, cfo: float | None = None):
+    def _receive(self, start: int, final: bool, lock: ReceivedFrame | None = None):
         """The frame at buffer index start, None when there is none, WAIT when its samples have not all come."""
         fmt = self.fmt
-        acquisition = self.detector.acquire(self._buffer, start, cfo)
+        acquisition = self.detector.acquire(self._buffer, start, lock and lock.cfo)
         if acquisition is None:
             return None
-        header_symbols = math.ceil(fmt.header_symbols / fmt.slots_per_symbol)
-        available = self._buffer.size - acquisition.start - MARGIN
-        if available < (1 + header_symbols) * fmt.symbol_samples and not final:
+        available = (self._buffer.size - acquisition.start - MARGIN) // fmt.symbol_samples - 1
+        if available < self._header_symbols and not final:
             return WAIT
+        # what follows the lock is as long as the lock: its symbols are transformed with the header's
+        num_symbols = lock.header.num_symbols if lock else self._header_symbols
         shift = window_shift(self._buffer, acquisition, fmt)
-        channel, grid = open_frame(self._buffer, acquisition, shift, header_symbols, fmt)
-        header = read_header(channel, grid, fmt)
+        channel, grid = open_frame(self._buffer, acquisition, shift, num_symbols, fmt)
+        header = read_header(channel, grid[: self._header_symbols], fmt)
         if header is None:
             return None
         if header.version != VERSION:
             self.other_versions.add(header.version)
             return None
-        num_available = max(0, min(header.num_symbols, available // fmt.symbol_samples - 1))
-        if num_available < header.num_symbols and not final:
+        if available < header.num_symbols and not final:
             return WAIT
-        return self._demodulate(acquisition, shift, header, num_available)
+        if header.num_symbols != num_symbols:
+            channel, grid = open_frame(self._buffer, acquisition, shift, header.num_symbols, fmt)
+        return self._demodulate(acquisition, shift, header, channel, grid[: max(0, available)])
 
-    def _demodulate(self, acquisition, shift, header, num_available) -> ReceivedFrame:
+    def _demodulate(self, acquisition, shift, header, channel, grid) -> ReceivedFrame:
         fmt = self.fmt
-        channel, grid = open_frame(self._buffer, acquisition, shift, header.num_symbols, fmt)
-        tracking = equalise.track(grid[:num_available], channel, fmt)
+        tracking = equalise.track(grid, channel, fmt)
         leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * float(np.mean(np.abs(channel.h_hat) ** 2))
         if leakage > 0.02 * channel.noise_var:  # intercarrier interference (Moose 1994): correct it and look again
             acquisition = dataclasses.replace(acquisition, cfo=acquisition.cfo + tracking.residual_cfo)
-            channel, grid = open_frame(self._buffer, acquisition, shift, header.num_symbols, fmt)
-            tracking = equalise.track(grid[:num_available], channel, fmt)
-        statistic, information = equalise.soft_slots(grid[:num_available], channel, tracking, fmt)
-        slots = header.num_symbols * fmt.slots_per_symbol
-        statistic = np.pad(statistic, (0, slots - statistic.size))
-        information = np.pad(information, (0, slots - information.size))
+            channel, grid = open_frame(self._buffer, acquisition, shift, len(grid), fmt)
+            tracking = equalise.track(grid, channel, fmt)
+        statistic, information = equalise.soft_slots(grid, channel, tracking, fmt)
+        missing = header.num_symbols - len(grid)
+        if missing:
+            slots = (0, missing * fmt.slots_per_symbol)
+            statistic, information = np.pad(statistic, slots), np.pad(information, slots)
         erased = ~np.isfinite(tracking.noise_var)
         noise_var = float(np.median(tracking.noise_var[~erased])) if not erased.all() else channel.noise_var
         body = fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step
@@ -183,7 +188,7 @@ class FrameReceiver:
             sco=tracking.sco,
             snr=equalise.mean_snr(channel, noise_var),
             noise_var=noise_var,
-            erased_symbols=int(erased.sum()) + header.num_symbols - num_available,
+            erased_symbols=int(erased.sum()) + missing,
             h_hat=channel.h_hat,
             chunk=statistic[fmt.header_symbols : body],
             chunk_information=information[fmt.header_symbols : body],

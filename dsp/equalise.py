@@ -2,9 +2,9 @@
 
 Burst estimation, not loops: every estimate uses the whole frame and nothing but preamble and pilots.
 
-Model of pilot i of OFDM symbol t: ``Y = g_t·exp(j(ω·n_t + 2π·k_i·δ·n_t/fft_size))·H_k·X + noise``, where n_t is the time since
-the preamble in samples, ω the residual carrier offset, δ the sample clock offset and g_t a slowly varying gain, 1 at the
-preamble (phase noise, fading, gain control).
+Model of pilot i of OFDM symbol t: ``Y = g_t·exp(j(ω·n_t + 2π·k_i·δ·n_t/fft_size))·H_k·X + noise``, where n_t is the
+time since the preamble in samples, ω the residual carrier offset, δ the sample clock offset and g_t a slowly varying
+gain, 1 at the preamble (phase noise, fading, gain control).
 """
 
 import dataclasses
@@ -35,9 +35,11 @@ class ChannelEstimate:
 
 @dataclasses.dataclass(frozen=True)
 class Tracking:
-    """What the pilots say: clock offset, residual carrier offset (rad/sample), gain g_t and noise_var of each OFDM symbol.
+    """What the pilots say: clock offset, residual carrier offset (rad/sample), gain g_t and noise_var of each OFDM
+    symbol.
 
-    ``rotation`` (symbols,) holds g_t·exp(jω·n_t), ``delay`` (symbols,) δ·n_t in samples; erased symbols have noise_var inf.
+    ``rotation`` (symbols,) holds g_t·exp(jω·n_t), ``delay`` (symbols,) δ·n_t in samples; erased symbols have noise_var
+    inf.
     """
 
     sco: float
@@ -64,8 +66,8 @@ def _window_bases(fmt: FrameFormat):
 def first_path(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
     """Delay in samples (may be negative) of the first path, from a preamble's active subcarriers (num_active,).
 
-    The impulse response under a Hann taper over frequency (side lobes -31 dB); the first path is the first tap within 18 dB
-    of the strongest and clear of the noise, among those up to a prefix length around the strongest.
+    The impulse response under a Hann taper over frequency (side lobes -31 dB); the first path is the first tap within
+    18 dB of the strongest and clear of the noise, among those up to a prefix length around the strongest.
     """
     tapered = spectrum * fmt.preamble.conj() * np.hanning(fmt.num_active).astype(np.float32)
     grid = np.zeros(fmt.fft_size, np.complex64)
@@ -85,8 +87,8 @@ def first_path(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
 def estimate_channel(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> ChannelEstimate:
     """Least squares over the shortest sufficient delay window, from the preamble's active subcarriers (num_active,).
 
-    The window is chosen by Mallows' C_p: ‖residual‖² + 2·rank·noise_var. The error is rank/num_active of the noise, so P = num_active/rank
-    in the loss factor 1 + 1/P.
+    The window is chosen by Mallows' C_p: ‖residual‖² + 2·rank·noise_var. The error is rank/num_active of the noise, so
+    P = num_active/rank in the loss factor 1 + 1/P.
     """
     observed = spectrum * fmt.preamble.conj()
     energy = float(np.vdot(observed, observed).real)
@@ -107,7 +109,8 @@ def track(grid: np.ndarray, channel: ChannelEstimate, fmt: FrameFormat = DEFAULT
 
     Parameters
     ----------
-    grid : (symbols, num_active) complex64, active subcarriers after the coarse carrier correction; symbol t's body starts
+    grid : (symbols, num_active) complex64, active subcarriers after the coarse carrier correction; symbol t's body
+    starts
         ``(t + 1)·symbol_samples`` after the preamble's
     channel : the estimate from the preamble of the same frame
     """
@@ -154,14 +157,14 @@ def soft_slots(grid: np.ndarray, channel: ChannelEstimate, tracking: Tracking, f
 
 
 def mean_snr(channel: ChannelEstimate, noise_var: float) -> float:
-    """Mean SNR per payload symbol, linear, less what the estimate's own error (window/num_active of the noise) adds to it."""
+    """Mean SNR per payload symbol, linear, less what the estimate's own error (window/num_active) adds to it."""
     bias = channel.window / channel.h_hat.size
     return max(float(np.mean(np.abs(channel.h_hat) ** 2)) / noise_var - bias, 0.0)
 
 
 @njit(cache=True, nogil=True)
 def _coarse_fit(product, time, slope, sco_grid):
-    """(cfo, sco) of the largest |Σ product·exp(-jθ)|: clock offsets of the grid, carrier offsets within ±1 rad a symbol."""
+    """(cfo, sco) of the largest |Σ product·exp(-jθ)|: clock offsets of the grid, carrier within ±1 rad a symbol."""
     num_symbols = time.size
     step = np.pi / (2 * max(num_symbols, 8))
     reach = int(np.ceil(1 / step))
@@ -238,7 +241,8 @@ def _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, nois
 
 
 def _smooth_gain(raw, observation_var, usable, start_var):
-    """Kalman smoother of a random-walk gain that starts at 1: gain (symbols,) and its leverage, variance over observation's.
+    """Kalman smoother of a random-walk gain that starts at 1: gain (symbols,) and its leverage, variance over
+    observation's.
 
     The step variance is the likeliest of GAIN_STEPS; a moving gain must be STEP_EVIDENCE likelier than a fixed one.
     """
@@ -274,7 +278,7 @@ def _kalman(raw, noise, step_var, start_var):
 
 
 def _symbol_noise(residual, raw, gain):
-    """Noise variance of each symbol: the frame's, but its own where it is hit, and inf where the pilots are not there at all."""
+    """Noise variance of each symbol: the frame's, its own where it is hit, inf where the pilots are missing."""
     typical = np.median(residual)
     frame = np.mean(residual[residual <= OUTLIER * typical])
     noise_var = np.where(residual > OUTLIER * typical, residual, frame)

@@ -4,8 +4,8 @@ A burst (one cycle) is ``num_frames`` frames back to back; every frame stands al
 
     preamble | OFDM symbol 0 | ... | OFDM symbol D-1        each: cyclic prefix (32) + body (1024 samples)
 
-All subcarriers but DC of the middle 801 are active: at 2.5 MS/s they fill 1.95 MHz, and with ±150 kHz of carrier offset stay
-inside the 0.9 of the rate that a radio's filters pass. The preamble is one known QPSK symbol on every active
+All subcarriers but DC of the middle 801 are active: at 2.5 MS/s they fill 1.95 MHz, and with ±150 kHz of carrier offset
+stay inside the 0.9 of the rate that a radio's filters pass. The preamble is one known QPSK symbol on every active
 subcarrier. In each OFDM symbol 16 of the 800 active subcarriers are pilots, moved from symbol to symbol so that
 together they visit the whole band; the other 784, symbol after symbol, are the frame's data slots::
 
@@ -13,9 +13,9 @@ together they visit the whole band; the other 784, symbol after symbol, are the 
 
 The trade of frame length. A frame pays one preamble and one header, 800 + 512 = 1312 uses; a hit frame loses its
 payload. With up to 24 data-bearing symbols of 784 slots the fixed cost is 1312/18816 = 7 % (0.29 dB) and one lost frame
-costs a tenth of a network of 350,000 weights; half as long frames would cost 0.57 dB and lose a twentieth, twice as long 0.15 dB and a fifth.
-Prefix (3.1 %, 0.13 dB) and pilots (2 %, 0.09 dB) are the same for all. Drift bounds the length too: 50 ppm of clock offset
-move 24 symbols by 1.3 samples, well inside the prefix.
+costs a tenth of a network of 350,000 weights; half as long frames would cost 0.57 dB and lose a twentieth, twice as
+long 0.15 dB and a fifth. Prefix (3.1 %, 0.13 dB) and pilots (2 %, 0.09 dB) are the same for all. Drift bounds the
+length too: 50 ppm of clock offset move 24 symbols by 1.3 samples, well inside the prefix.
 """
 
 import dataclasses
@@ -55,7 +55,7 @@ class FrameFormat:
     def __post_init__(self):
         if self.num_active % 2 or self.num_active >= self.fft_size or self.num_active % self.num_pilots:
             raise InputError(
-                f"frame format: num_active must be even, below fft_size and a multiple of num_pilots; got {self.num_active}"
+                f"frame format: num_active must be even, below fft_size, a multiple of num_pilots; got {self.num_active}"
             )
 
     @property
@@ -152,7 +152,9 @@ class Header:
         for name, bits, offset in self._LAYOUT:
             value = getattr(self, name) - offset
             if not 0 <= value < 1 << bits:
-                raise InputError(f"frame header: {name} must fit {bits} bits; got {value + offset}; send a smaller model")
+                raise InputError(
+                    f"frame header: {name} must fit {bits} bits; got {value + offset}; send a smaller model"
+                )
             word = word << bits | value
         return word.to_bytes(7, "big")
 
@@ -190,7 +192,8 @@ def manifest_slots(num_bytes: int) -> int:
 def layout_burst(num_payload: int, manifest_bytes: int, burst_id: int, fmt: FrameFormat = DEFAULT_FORMAT) -> Header:
     """Divide payload and manifest over frames: the header of frame 0.
 
-    As few frames as ``max_symbols_per_frame`` allows but at least ``min_frames``, each with as few OFDM symbols as hold its share.
+    As few frames as ``max_symbols_per_frame`` allows but at least ``min_frames``, each with as few OFDM symbols as hold
+    its share.
     """
     control = manifest_slots(manifest_bytes)
     if control > MAX_MANIFEST_USES:

@@ -1,9 +1,9 @@
 """Interleaver: spreads the payload stream over the frames of a burst and the slots of each frame.
 
-Stream index ``i = j·F + r`` goes to frame ``(r·a) mod F``, slot ``(j·q + f·b) mod M`` of that frame's M payload slots, with
-strides near the golden section. Neighbours in the stream (copies of one symbol, weights of one layer) so lie in
-different frames and on different subcarriers: a lost frame takes every F-th symbol of each layer, a lost OFDM symbol a sparse
-sample of that.
+Stream index ``i = j·F + r`` goes to frame ``(r·a) mod F``, slot ``(j·q + f·b) mod M`` of that frame's M payload slots,
+with strides near the golden section. Neighbours in the stream (copies of one symbol, weights of one layer) so lie in
+different frames and on different subcarriers: a lost frame takes every F-th symbol of each layer, a lost OFDM symbol a
+sparse sample of that.
 """
 
 import math
@@ -13,9 +13,11 @@ from numba import njit
 
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, payload_slots
 
+TILE = 16  # of a transposition: 128 bytes of a row at a time
+
 
 def golden_stride(modulus: int) -> int:
-    """The number coprime to ``modulus`` next above its golden section: steps of it spread indices evenly (Knuth, TAOCP 6.4)."""
+    """The first number from the golden section up coprime to ``modulus``: multiples spread evenly (Knuth, TAOCP 6.4)."""
     stride = max(1, round(0.6180339887 * modulus))
     while math.gcd(stride, modulus) != 1:
         stride += 1
@@ -30,42 +32,67 @@ def _strides(header: Header, fmt: FrameFormat):
     return residue, slots, golden_stride(slots), first
 
 
-def interleave(stream: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Payload stream (n,) complex64 to the payload slots (M,) of the header's frame; slots past the stream are 0."""
+def deal(stream: np.ndarray, num_frames: int) -> np.ndarray:
+    """Stream (n,) to rows (num_frames, ceil(n/num_frames)): row r holds stream indices r modulo num_frames, then 0s."""
+    rows = np.zeros((num_frames, -(-stream.size // num_frames)), stream.dtype)
+    _deal(stream, rows)
+    return rows
+
+
+def collect(rows: np.ndarray, num: int) -> np.ndarray:
+    """The inverse of `deal`: the stream's first ``num`` elements; row elements past the stream are left out."""
+    stream = np.empty(num, rows.dtype)
+    _collect(rows, stream)
+    return stream
+
+
+def interleave(rows: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Rows of the payload stream (see `deal`) to the payload slots (M,) of the header's frame; the rest is 0."""
     residue, slots, step, first = _strides(header, fmt)
     out = np.zeros(slots, np.complex64)
-    _scatter(stream[residue :: header.num_frames], step, first, out)
+    _scatter(rows[residue], step, first, out)
     return out
 
 
-def deinterleave(slots: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Payload slots (M,) of a frame to stream order (M,): element j belongs at stream index ``j·F + stream_residue``."""
-    _, _, step, first = _strides(header, fmt)
-    out = np.empty_like(slots)
-    _gather(slots, step, first, out)
-    return out
-
-
-def stream_residue(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
-    """The residue r modulo the number of frames of the stream indices that the header's frame carries."""
-    return _strides(header, fmt)[0]
+def accumulate(slots: np.ndarray, header: Header, rows: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> None:
+    """The inverse of `interleave`: add payload slots (M,) of the header's frame to its row of rows (num_frames, M)."""
+    residue, _, step, first = _strides(header, fmt)
+    _gather(slots, step, first, rows[residue])
 
 
 @njit(cache=True, nogil=True)
-def _scatter(stream, step, first, out):
+def _scatter(row, step, first, out):
     position = first
-    for j in range(stream.size):
-        out[position] = stream[j]
+    for j in range(row.size):
+        out[position] = row[j]
         position += step
         if position >= out.size:
             position -= out.size
 
 
 @njit(cache=True, nogil=True)
-def _gather(slots, step, first, out):
+def _gather(slots, step, first, row):
     position = first
     for j in range(slots.size):
-        out[j] = slots[position]
+        row[j] += slots[position]
         position += step
         if position >= slots.size:
             position -= slots.size
+
+
+@njit(cache=True, nogil=True)
+def _deal(stream, rows):
+    num_frames = rows.shape[0]
+    for tile in range(0, rows.shape[1], TILE):
+        for r in range(num_frames):
+            for j in range(tile, min(tile + TILE, (stream.size - r + num_frames - 1) // num_frames)):
+                rows[r, j] = stream[j * num_frames + r]
+
+
+@njit(cache=True, nogil=True)
+def _collect(rows, stream):
+    num_frames = rows.shape[0]
+    for tile in range(0, rows.shape[1], TILE):
+        for r in range(num_frames):
+            for j in range(tile, min(tile + TILE, (stream.size - r + num_frames - 1) // num_frames)):
+                stream[j * num_frames + r] = rows[r, j]

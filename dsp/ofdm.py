@@ -3,13 +3,14 @@
 import functools
 
 import numpy as np
+from numba import njit
 from scipy import fft
 
 from dsp.frame import DEFAULT_FORMAT, FrameFormat
 
 
 def modulate(grid: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Active subcarriers (symbols, num_active) complex64 of unit power to samples (symbols·symbol_samples,) complex64."""
+    """Active subcarriers (symbols, num_active) of unit power to samples (symbols·symbol_samples,), both complex64."""
     body = np.zeros((len(grid), fmt.fft_size), np.complex64)
     half = fmt.num_active // 2
     gain = np.float32(amplitude(fmt))
@@ -21,8 +22,24 @@ def modulate(grid: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
     return out.reshape(-1)
 
 
+def fill_grid(slots: np.ndarray, num_symbols: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Data slots (num_symbols·slots_per_symbol,) complex64 among the pilots: (num_symbols, num_active) complex64."""
+    grid = np.empty((num_symbols, fmt.num_active), np.complex64)
+    _place(slots, fmt.data_index, grid)
+    np.put_along_axis(grid, fmt.pilot_index[:num_symbols], fmt.pilots[:num_symbols], axis=1)
+    return grid
+
+
+@njit(cache=True, nogil=True)
+def _place(slots, data_index, grid):
+    num_slots = data_index.shape[1]
+    for t in range(grid.shape[0]):
+        for i in range(num_slots):
+            grid[t, data_index[t, i]] = slots[t * num_slots + i]
+
+
 def demodulate(bodies: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Symbol bodies (symbols, fft_size) complex64, prefix removed, to active subcarriers (symbols, num_active) complex64."""
+    """Symbol bodies (symbols, fft_size), without prefix, to active subcarriers (symbols, num_active), both complex64."""
     spectrum = fft.fft(bodies, axis=1, norm="ortho")
     half = fmt.num_active // 2
     return np.concatenate([spectrum[:, -half:], spectrum[:, 1 : half + 1]], axis=1)

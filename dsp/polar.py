@@ -2,9 +2,9 @@
 
 Transform ``x = u F^(⊗n)``, ``F = [[1, 0], [1, 1]]``, natural order (Arıkan 2009); the most reliable positions by
 polarisation weight ``Σ b_j 2^(j/4)`` over the binary digits of the index (He et al. 2017) carry the information, the
-others are frozen to 0. The decoder is the LLR-based list decoder (Balatsoukas-Stimming, Bastani Parizi, Burg 2015) with min-sum
-updates; subtrees without information (rate 0) and with one bit (repetition) are decoded in one step
-(Sarkis et al. 2014). An LLR is log P(0)/P(1).
+others are frozen to 0. The decoder is the LLR-based list decoder (Balatsoukas-Stimming, Bastani Parizi, Burg 2015) with
+min-sum updates; subtrees without information (rate 0) and with one bit (repetition) are decoded in one step (Sarkis et
+al. 2014). An LLR is log P(0)/P(1).
 """
 
 import functools

@@ -1,13 +1,14 @@
 """Weights to unit-power complex symbols and back: centring, scaling, two weights a symbol, linear MMSE."""
 
 import numpy as np
+from numba import njit
 
 
 def to_symbols(weights: np.ndarray, mean: float, scale: float) -> np.ndarray:
     """Weights (n,) float32 to symbols (ceil(n/2),) complex64: ``((w[2i] − mean) + j(w[2i+1] − mean)) / (√2·scale)``.
 
-    With ``scale`` the RMS of the weights about ``mean`` the symbols have unit average power. An odd last weight is paired with
-    ``mean``; a scale of 0 (a constant tensor) gives zeros.
+    With ``scale`` the RMS of the weights about ``mean`` the symbols have unit average power. An odd last weight is
+    paired with ``mean``; a scale of 0 (a constant tensor) gives zeros.
     """
     out = np.zeros((len(weights) + 1) // 2 * 2, np.float32)
     if scale > 0:
@@ -17,8 +18,10 @@ def to_symbols(weights: np.ndarray, mean: float, scale: float) -> np.ndarray:
 
 def to_weights(symbols: np.ndarray, num_weights: int, mean: float, scale: float) -> np.ndarray:
     """The inverse of `to_symbols`: (num_weights,) float32."""
-    pairs = np.ascontiguousarray(symbols, np.complex64).view(np.float32)[:num_weights]
-    return (pairs * np.float32(np.sqrt(2) * scale) + np.float32(mean)).astype(np.float32)
+    pairs = np.ascontiguousarray(symbols, np.complex64).view(np.float32)
+    weights = pairs[:num_weights] * np.float32(np.sqrt(2) * scale)
+    weights += np.float32(mean)
+    return weights
 
 
 def repeat(symbols: np.ndarray, copies: int, power: float) -> np.ndarray:
@@ -32,10 +35,29 @@ def combine(statistic: np.ndarray, information: np.ndarray, copies: int, power: 
     ``statistic`` is conj(h)·y/noise_var and ``information`` |h|²/noise_var, summed over receptions; after combining
     ``information`` is the SNR of a unit-power symbol, copies·power·S in white noise.
     """
-    total = statistic.reshape(-1, copies).sum(axis=1) * np.float32(np.sqrt(power))
-    return total, information.reshape(-1, copies).sum(axis=1) * np.float32(power)
+    if copies > 1:
+        statistic = statistic.reshape(-1, copies).sum(axis=1)
+        information = information.reshape(-1, copies).sum(axis=1)
+    if power == 1:
+        return statistic, information
+    return statistic * np.float32(np.sqrt(power)), information * np.float32(power)
 
 
-def linear_mmse(statistic: np.ndarray, information: np.ndarray) -> np.ndarray:
-    """Linear MMSE estimate of unit-power symbols, ``statistic / (information + 1)``: NMSE 1/(1 + S); 0 where nothing came."""
-    return statistic / (information + np.float32(1))
+def linear_mmse(statistic: np.ndarray, information: np.ndarray) -> tuple[np.ndarray, float]:
+    """Linear MMSE estimate of unit-power symbols (n,) complex64, ``statistic / (information + 1)``, 0 where nothing
+    came.
+
+    Also the NMSE to be expected: the mean of 1/(1 + S), S the information of each symbol.
+    """
+    symbols = np.empty(statistic.size, np.complex64)
+    return symbols, _shrink(statistic, information, symbols) / max(statistic.size, 1)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _shrink(statistic, information, symbols):
+    total = 0.0
+    for i in range(statistic.size):
+        share = np.float32(1) / (np.float32(1) + information[i])
+        symbols[i] = statistic[i] * share
+        total += share
+    return total

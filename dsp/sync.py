@@ -3,10 +3,10 @@
 Detection is in two steps. The *lag product* ``z[n] = y[n+1]·y*[n]`` turns a carrier offset into a constant phase, so a
 correlation of z with the preamble's own lag product finds the preamble whatever the offset (differential detection,
 Colavolpe & Raheli 2000), with one FFT pair for all offsets. Its normalised metric is compared with a threshold
-that noise passes with probability exp(-LAG_EXPONENT) a sample. Candidates are confirmed coherently: ``y·s*`` is a tone at
-the carrier offset, and its periodogram peak over the whole range must exceed what noise reaches with probability
-bins·exp(-TONE_EXPONENT). The peak, refined by Newton's method, is the maximum-likelihood estimate for a single path, with
-variance 6/(S·N³) at SNR S per sample over N samples.
+that noise passes with probability exp(-LAG_EXPONENT) a sample. Candidates are confirmed coherently: ``y·s*`` is a tone
+at the carrier offset, and its periodogram peak over the whole range must exceed what noise reaches with probability
+bins·exp(-TONE_EXPONENT). The peak, refined by Newton's method, is the maximum-likelihood estimate for a single path,
+with variance 6/(S·N³) at SNR S per sample over N samples.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ MAX_CFO = 0.377  # rad/sample: ±150 kHz at 2.5 MS/s
 
 @dataclasses.dataclass(frozen=True)
 class Acquisition:
-    """A confirmed preamble: index of its first prefix sample, carrier offset (rad/sample), coherence |corr|²/energies in 0…1."""
+    """A confirmed preamble: index of its first sample, cfo in rad/sample, coherence |corr|²/energies in 0…1."""
 
     start: int
     cfo: float
@@ -82,7 +82,9 @@ class PreambleDetector:
         spectrum *= self._lag_spectrum
         correlation = fft.ifft(spectrum, axis=1, overwrite_x=True)
         window = num_lags // ENERGY_STEP
-        return _above_threshold(correlation, energy, window, hop, first, stop, np.float32(self._threshold * self._lag_energy))
+        return _above_threshold(
+            correlation, energy, window, hop, first, stop, np.float32(self._threshold * self._lag_energy)
+        )
 
     def acquire(self, samples: np.ndarray, start: int, cfo: float | None = None) -> Acquisition | None:
         """Confirm a preamble at ``start`` and measure its carrier offset; None when there is none.
@@ -157,7 +159,9 @@ def _above_threshold(correlation, energy, window, hop, first, stop, threshold):
     """Starts whose |correlation|² exceeds threshold·(energy of their window), the window rounded to whole steps."""
     starts, metrics = [first][:0], [np.float32(0)][:0]
     for row in range(correlation.shape[0]):
-        floor = np.float32(1e-6) * energy[row].sum() + np.float32(1e-30)  # silence holds the transform's rounding errors
+        floor = np.float32(1e-6) * energy[row].sum() + np.float32(
+            1e-30
+        )  # silence holds the transform's rounding errors
         for block in range((hop + ENERGY_STEP - 1) // ENERGY_STEP):
             total = floor
             for i in range(block, min(block + window, energy.shape[1])):

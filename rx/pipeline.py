@@ -8,7 +8,7 @@ from dsp import control, symbols
 from dsp.burst import FrameReceiver, ReceivedFrame
 from dsp.errors import LinkError
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, payload_slots
-from dsp.interleave import deinterleave, stream_residue
+from dsp.interleave import accumulate, collect
 from dsp.sync import MAX_CFO
 from dsp.units import linear
 from models.manifest import Manifest
@@ -22,7 +22,9 @@ class BurstCombiner:
         self.heard: dict[int, int] = {}
         self.latest: ReceivedFrame | None = None
         self._sums = np.zeros(4)  # of snr, cfo, sco and erased OFDM symbols
-        self._soft: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # frame -> statistic, information in stream order
+        shape = (header.num_frames, payload_slots(header, fmt))  # pages that no frame fills cost no memory
+        self._statistic = np.zeros(shape, np.complex64)
+        self._information = np.zeros(shape, np.float32)
         self._llr = np.zeros(control.manifest_block_bits(header, fmt), np.float32)
         self._manifest: Manifest | None = None
 
@@ -35,12 +37,8 @@ class BurstCombiner:
         """Add a frame; heard before, it is combined with what was heard."""
         number = frame.header.frame
         self._llr += control.combine_llr(frame.chunk, number * frame.chunk.size, self._llr.size, self.fmt)
-        fresh = tuple(deinterleave(a, frame.header, self.fmt) for a in (frame.statistic, frame.information))
-        if number in self._soft:
-            for total, more in zip(self._soft[number], fresh, strict=True):
-                total += more
-        else:
-            self._soft[number] = fresh
+        accumulate(frame.statistic, frame.header, self._statistic, self.fmt)
+        accumulate(frame.information, frame.header, self._information, self.fmt)
         self.heard[number] = self.heard.get(number, 0) + 1
         self.latest = frame
         self._sums += frame.snr, frame.cfo, frame.sco, frame.erased_symbols
@@ -79,26 +77,19 @@ class BurstCombiner:
         return self._manifest
 
     def stream(self, num_payload: int) -> tuple[np.ndarray, np.ndarray]:
-        """Combined statistic and information (num_payload,) of the payload stream; both 0 where nothing was received."""
+        """Combined statistic and information (num_payload,) of the payload stream; 0 where nothing was received."""
         frames = self.header.num_frames
         if num_payload > frames * payload_slots(self.header, self.fmt):
             raise LinkError(
                 f"the manifest wants {num_payload} payload symbols, the frames hold "
                 f"{frames * payload_slots(self.header, self.fmt)}; the sender's architecture is another one"
             )
-        statistic = np.zeros(num_payload, np.complex64)
-        information = np.zeros(num_payload, np.float32)
-        for number, soft in self._soft.items():
-            residue = stream_residue(dataclasses.replace(self.header, frame=number), self.fmt)
-            for total, part in zip((statistic, information), soft, strict=True):
-                target = total[residue::frames]
-                target[:] = part[: target.size]
-        return statistic, information
+        return collect(self._statistic, num_payload), collect(self._information, num_payload)
 
 
 @dataclasses.dataclass(frozen=True)
 class ReceivedWeights:
-    """Weights as estimated, one vector (numel,) float32 a tensor, and the NMSE that the receiver itself expects of each."""
+    """Weights as estimated, a vector (numel,) float32 a tensor, and the NMSE that the receiver expects of each."""
 
     vectors: list[np.ndarray]
     expected_nmse: list[float]
@@ -117,8 +108,9 @@ def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> R
     for numel, plan, length in zip(numels, manifest.tensors, lengths, strict=True):
         part, end = slice(end, end + length), end + length
         total, snr = symbols.combine(statistic[part], information[part], plan.copies, linear(plan.power_db))
-        vectors.append(symbols.to_weights(symbols.linear_mmse(total, snr), numel, plan.mean, plan.scale))
-        expected.append(float(np.mean(1 / (1 + snr.astype(np.float64)))))
+        estimate, nmse = symbols.linear_mmse(total, snr)
+        vectors.append(symbols.to_weights(estimate, numel, plan.mean, plan.scale))
+        expected.append(nmse)
     return ReceivedWeights(vectors, expected)
 
 

@@ -58,7 +58,9 @@ def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict,
     if args.truth is not None:
         checkpoint = checkpoints.load(args.truth)
         if checkpoint.arch != manifest.model:
-            raise InputError(f"--truth is a {checkpoint.arch}, what arrived is a {manifest.model}; give the model that was sent")
+            raise InputError(
+                f"--truth is a {checkpoint.arch}, what arrived is a {manifest.model}; give the model that was sent"
+            )
         truth = to_vectors(checkpoint.tensors)
     seconds["dsp"] += time.perf_counter() - started
     dataset = args.evaluate or manifest.dataset
@@ -81,7 +83,10 @@ def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict,
         metadata = {"received_over": radio["address"]}
         tensors = tensors_of(module)
         checkpoints.save(
-            args.save, checkpoints.Checkpoint(manifest.model, manifest.dataset, _saved_accuracy(score, manifest), tensors, metadata)
+            args.save,
+            checkpoints.Checkpoint(
+                manifest.model, manifest.dataset, _saved_accuracy(score, manifest), tensors, metadata
+            ),
         )
     if args.report is not None:
         write_json(args.report, report)
@@ -107,7 +112,7 @@ def summary(report: dict) -> str:
 
 
 def listen(source: Source, listener: Listener, args, seconds: dict):
-    """Feed the listener; yields a burst whenever there is one to report: at the end, and with --follow at each new cycle."""
+    """Feed the listener; yields each burst to report: one at the end, and with --follow one at each new cycle."""
     quiet_since = time.monotonic()
     reported: dict = {}
     while True:
@@ -166,12 +171,20 @@ def main(argv=None) -> int:
     add_receiver_arguments(parser)
     radio = parser.add_argument_group("radio")
     radio.add_argument("--radio", metavar="ADDRESS", help="where to listen; see below")
-    radio.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F", help="a recording's own is used where it has one")
+    radio.add_argument(
+        "--freq-hz", type=float, default=2.4e9, metavar="F", help="a recording's own is used where it has one"
+    )
     radio.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R", help="likewise")
     radio.add_argument("--gain-db", type=float, metavar="G")
-    radio.add_argument("--max-cfo-hz", type=float, metavar="F", help="carrier offsets searched (default: 0.06 of the rate)")
-    radio.add_argument("--timeout-s", type=float, default=30.0, metavar="T", help="give up after so long without a frame")
-    radio.add_argument("--cycles", type=int, default=16, metavar="K", help="of an endless burst, combine so many cycles")
+    radio.add_argument(
+        "--max-cfo-hz", type=float, metavar="F", help="carrier offsets searched (default: 0.06 of the rate)"
+    )
+    radio.add_argument(
+        "--timeout-s", type=float, default=30.0, metavar="T", help="give up after so long without a frame"
+    )
+    radio.add_argument(
+        "--cycles", type=int, default=16, metavar="K", help="of an endless burst, combine so many cycles"
+    )
     radio.add_argument("--follow", action="store_true", help="go on listening; report again as cycles or models arrive")
     args = parser.parse_args(argv)
     return run_command("receive", lambda: receive(args))
@@ -189,12 +202,15 @@ def _why_nothing(burst, listener) -> str:
     samples = listener.receiver.num_samples
     if listener.receiver.other_versions:
         heard = ", ".join(map(str, sorted(listener.receiver.other_versions)))
-        return f"frames of format version {heard} in {samples} samples, this program speaks {VERSION}; use the sender's version"
+        return (
+            f"frames of format version {heard} in {samples} samples, this program speaks {VERSION}; "
+            "use the sender's version"
+        )
     if burst is None:
         return f"no frame in {samples} samples; check carrier, rate and gain, and that the sender is on"
     return (
-        f"{len(burst.heard)} of {burst.header.num_frames} frames in {samples} samples, too few or too weak for the manifest; "
-        "listen for more cycles or raise the signal"
+        f"{len(burst.heard)} of {burst.header.num_frames} frames in {samples} samples, too few or too weak for the "
+        "manifest; listen for more cycles or raise the signal"
     )
 
 

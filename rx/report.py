@@ -117,7 +117,9 @@ def draw(path: str | Path, report: dict, burst: BurstCombiner) -> None:
 
     payload = _equalised(frame.statistic, frame.information)[:4000]
     control = _equalised(frame.chunk, frame.chunk_information)
-    constellation.plot(payload.real, payload.imag, ".", ms=1.5, color="tab:blue", alpha=0.5, label="payload: weights, analog")
+    constellation.plot(
+        payload.real, payload.imag, ".", ms=1.5, color="tab:blue", alpha=0.5, label="payload: weights, analog"
+    )
     constellation.plot(control.real, control.imag, ".", ms=3, color="tab:orange", label="control: QPSK")
     reach = 3.2
     constellation.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="I", ylabel="Q")
@@ -125,18 +127,26 @@ def draw(path: str | Path, report: dict, burst: BurstCombiner) -> None:
     constellation.legend(loc="upper right", fontsize="small")
 
     rate = report["radio"]["rate_hz"]
-    channel.plot(fmt.subcarriers * rate / fmt.fft_size / 1e3, db(np.abs(frame.h_hat) ** 2 / np.mean(np.abs(frame.h_hat) ** 2)))
+    channel.plot(
+        fmt.subcarriers * rate / fmt.fft_size / 1e3, db(np.abs(frame.h_hat) ** 2 / np.mean(np.abs(frame.h_hat) ** 2))
+    )
     channel.set(xlabel="subcarrier (kHz)", ylabel="gain over mean (dB)")
-    channel.set_title(f"channel; CFO {report['sync']['cfo_hz'] / 1e3:+.2f} kHz, clock {report['sync']['sco_ppm']:+.1f} ppm")
+    channel.set_title(
+        f"channel; CFO {report['sync']['cfo_hz'] / 1e3:+.2f} kHz, clock {report['sync']['sco_ppm']:+.1f} ppm"
+    )
 
     names = [layer["name"] for layer in report["layers"]]
     errors = [layer["nmse_db"] for layer in report["layers"]]
     known = all(value is not None for value in errors)
     layers.barh(names, errors if known else [0] * len(names), color="tab:green")
     layers.invert_yaxis()
-    layers.set(xlabel="weight NMSE (dB)", title="error of each layer" if known else "error of each layer: needs --truth")
+    layers.set(
+        xlabel="weight NMSE (dB)", title="error of each layer" if known else "error of each layer: needs --truth"
+    )
     for i, layer in enumerate(report["layers"]):
-        layers.annotate(f" ×{layer['copies']}, {layer['power_db']:+.2f} dB", (0, i), fontsize="small", va="center", ha="left")
+        layers.annotate(
+            f" ×{layer['copies']}, {layer['power_db']:+.2f} dB", (0, i), fontsize="small", va="center", ha="left"
+        )
     layers.margins(x=0.25)
 
     bars = {"sent": report["accuracy_sent"], "received": report["accuracy"]}

@@ -52,14 +52,26 @@ def demo(args) -> None:
     report, picture = out / "report.json", out / "report.png"
     report.unlink(missing_ok=True)
     first, second = (f"zmq:tcp://127.0.0.1:{port}" for port in free_ports(2))
-    receive = ["rx/receive.py", "--radio", second, "--truth", args.model, "--report", str(report), "--picture", str(picture)]
+    receive = [
+        "rx/receive.py",
+        "--radio",
+        second,
+        "--truth",
+        args.model,
+        "--report",
+        str(report),
+        "--picture",
+        str(picture),
+    ]
     air = ["sim/air.py", "--rx", f"{first}?bind=1", "--tx", f"{second}?bind=1", "--seed", str(args.seed), *AIR]
     send = ["tx/send.py", "--model", args.model, "--radio", first, "--snr-db", "15", "--seed", str(args.seed)]
     with started("receiver", receive) as receiver, started("air", air), started("sender", send) as sender:
         try:
             status = receiver.wait(timeout=args.timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise LinkError(f"demo: the receiver had not finished after {args.timeout_s:g} s; see its lines above") from error
+            raise LinkError(
+                f"demo: the receiver had not finished after {args.timeout_s:g} s; see its lines above"
+            ) from error
         if status == 0:
             sender.wait(timeout=10)
     if status or sender.returncode:

@@ -1,7 +1,7 @@
 """The whole link in one process: `python sim/loopback.py --model fashion --snr-db 10 --report R.json`.
 
-Sender, `sim.channel` and receiver are the very functions of `tx/send.py`, `sim/air.py` and `rx/receive.py`; with the same options
-and seed the result is the same as theirs over ZMQ.
+Sender, `sim.channel` and receiver are the very functions of `tx/send.py`, `sim/air.py` and `rx/receive.py`; with the
+same options and seed the result is the same as theirs over ZMQ.
 """
 
 import sys

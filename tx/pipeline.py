@@ -9,7 +9,7 @@ import numpy as np
 
 from dsp import control, ofdm, symbols
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout_burst
-from dsp.interleave import interleave
+from dsp.interleave import deal, interleave
 from dsp.units import linear
 from models.manifest import Manifest, TensorPlan, centre_and_scale
 
@@ -47,7 +47,7 @@ def prepare(model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: F
         plans.append(plan)
     stream = np.concatenate(stream)
     manifest = Manifest(model, dataset, accuracy, tuple(plans))
-    burst_id = zlib.crc32(stream.tobytes() + manifest.to_bytes() + str(seed).encode()) & 0xFFF
+    burst_id = zlib.crc32(manifest.to_bytes() + str(seed).encode(), zlib.crc32(stream)) & 0xFFF
     return Burst(layout_burst(stream.size, len(manifest.to_bytes()), burst_id, fmt), manifest, stream, fmt)
 
 
@@ -63,20 +63,23 @@ def transmission(burst: Burst, cycles: int = 1) -> Iterator[tuple[np.ndarray, st
     yield np.zeros(TAIL_SAMPLES, np.complex64), None
 
 
-def modulate(burst: Burst) -> Iterator[np.ndarray]:
-    """The frames of one cycle in order, each (frame_samples,) complex64 of unit average power."""
+def modulate(burst: Burst, run=map) -> Iterator[np.ndarray]:
+    """The frames of one cycle in order, each (frame_samples,) complex64 of unit average power.
+
+    ``run`` maps a function over the frames: `map`, or an executor's.
+    """
     chunks = control.encode_manifest(burst.manifest.to_bytes(), burst.header, burst.fmt)
-    for number in range(burst.header.num_frames):
+    rows = deal(burst.stream, burst.header.num_frames)
+
+    def frame(number):
         header = dataclasses.replace(burst.header, frame=number)
-        yield modulate_frame(header, chunks[number], interleave(burst.stream, header, burst.fmt), burst.fmt)
+        return modulate_frame(header, chunks[number], interleave(rows, header, burst.fmt), burst.fmt)
+
+    return run(frame, range(burst.header.num_frames))
 
 
 def modulate_frame(header: Header, chunk: np.ndarray, payload: np.ndarray, fmt: FrameFormat) -> np.ndarray:
     """One frame: preamble, then header, manifest chunk and payload slots among the pilots."""
     slots = np.concatenate([control.encode_header(header, fmt), chunk, payload])
-    grid = np.empty((1 + header.num_symbols, fmt.num_active), np.complex64)
-    grid[0] = fmt.preamble
-    data = grid[1:]
-    np.put_along_axis(data, fmt.pilot_index[: header.num_symbols], fmt.pilots[: header.num_symbols], axis=1)
-    np.put_along_axis(data, fmt.data_index[: header.num_symbols], slots.reshape(header.num_symbols, -1), axis=1)
-    return ofdm.modulate(grid, fmt)
+    data = ofdm.modulate(ofdm.fill_grid(slots, header.num_symbols, fmt), fmt)
+    return np.concatenate([ofdm.preamble_samples(fmt), data])

@@ -35,8 +35,8 @@ def protect(
 ) -> Protection:
     """Copies and power of every tensor.
 
-    Without UEP every symbol is sent ``copies`` times at equal power. With it the same number of payload symbols, or the budget
-    where one is given, is divided so that the expected damage is least (`dsp.uep.plan_protection`).
+    Without UEP every symbol is sent ``copies`` times at equal power. With it the same number of payload symbols, or the
+    budget where one is given, is divided so that the expected damage is least (`dsp.uep.plan_protection`).
     """
     num_symbols = np.array([(tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()])
     budget = config.payload_uses

@@ -23,11 +23,17 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sender")
     group.add_argument("--model", metavar="NAME|PATH.safetensors", help="a shipped model or a checkpoint")
     group.add_argument("--scheme", choices=["analog"], default="analog", help="how the weights travel")
-    group.add_argument("--uep", choices=["none", "auto"], help="unequal error protection; auto where sensitivities are known")
+    group.add_argument(
+        "--uep", choices=["none", "auto"], help="unequal error protection; auto where sensitivities are known"
+    )
     group.add_argument("--copies", type=int, default=1, metavar="K", help="times every weight is sent (mean, with UEP)")
     group.add_argument("--payload-uses", type=int, metavar="N", help="budget of payload symbols in one cycle")
-    group.add_argument("--channel-uses", type=int, metavar="N", help="budget of everything on the air in one cycle, in samples")
-    group.add_argument("--cycles", type=int, default=1, metavar="K", help="how often the burst is sent; 0 until stopped")
+    group.add_argument(
+        "--channel-uses", type=int, metavar="N", help="budget of everything on the air in one cycle, in samples"
+    )
+    group.add_argument(
+        "--cycles", type=int, default=1, metavar="K", help="how often the burst is sent; 0 until stopped"
+    )
     group.add_argument("--seed", type=int, default=0, metavar="S", help="the one seed of the run")
 
 
@@ -61,7 +67,9 @@ def main(argv=None) -> int:
     parser = CommandParser(prog="send", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_sender_arguments(parser)
     parser.add_argument("--list", action="store_true", help="list the shipped models")
-    parser.add_argument("--snr-db", type=float, default=10.0, metavar="D", help="SNR per payload symbol the plan is for")
+    parser.add_argument(
+        "--snr-db", type=float, default=10.0, metavar="D", help="SNR per payload symbol the plan is for"
+    )
     radio = parser.add_argument_group("radio")
     radio.add_argument("--radio", metavar="ADDRESS", help="where to send; see below")
     radio.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F")

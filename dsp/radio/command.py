@@ -1,4 +1,4 @@
-"""What every command shares: usage errors in one line with exit status 1, and errors mapped to their exit status once."""
+"""What every command shares: usage errors in one line with exit status 1, errors mapped to their exit status once."""
 
 import argparse
 import signal
