@@ -55,7 +55,7 @@ class FrameFormat:
     def __post_init__(self):
         if self.num_active % 2 or self.num_active >= self.fft_size or self.num_active % self.num_pilots:
             raise InputError(
-                f"frame format: num_active must be even, below fft_size, a multiple of num_pilots; got {self.num_active}"
+                f"frame format: num_active must be even, below fft_size, multiple of num_pilots; got {self.num_active}"
             )
 
     @property

@@ -17,7 +17,7 @@ TILE = 16  # of a transposition: 128 bytes of a row at a time
 
 
 def golden_stride(modulus: int) -> int:
-    """The first number from the golden section up coprime to ``modulus``: multiples spread evenly (Knuth, TAOCP 6.4)."""
+    """The number from the golden section up that is coprime to ``modulus`` (Knuth, TAOCP 6.4)."""
     stride = max(1, round(0.6180339887 * modulus))
     while math.gcd(stride, modulus) != 1:
         stride += 1

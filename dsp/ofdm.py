@@ -39,7 +39,7 @@ def _place(slots, data_index, grid):
 
 
 def demodulate(bodies: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Symbol bodies (symbols, fft_size), without prefix, to active subcarriers (symbols, num_active), both complex64."""
+    """Symbol bodies (symbols, fft_size), without prefix, to active subcarriers (symbols, num_active)."""
     spectrum = fft.fft(bodies, axis=1, norm="ortho")
     half = fmt.num_active // 2
     return np.concatenate([spectrum[:, -half:], spectrum[:, 1 : half + 1]], axis=1)
