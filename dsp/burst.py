@@ -21,6 +21,7 @@ MIN_WORK = 1 << 13  # samples worth searching
 BATCH = 4  # frames received at a time, in parallel where there are threads
 MARGIN = 64  # samples that the window of a frame may move
 WAIT = "wait"
+TABLE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,14 +227,20 @@ def _bodies(samples, start, cfo, first, count, fmt):
     return out
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=True)
 def _derotate(samples, start, hop, cfo, out):
     """out[t, n] = samples[start + t·hop + n]·exp(-j·cfo·(t·hop + n)); samples outside the array count as 0."""
-    step = np.exp(-1j * cfo)
+    table = np.empty(TABLE, np.complex64)  # a table of phasors leaves one turn for every TABLE samples
+    for i in range(TABLE):
+        table[i] = np.exp(-1j * cfo * i)
     for t in range(out.shape[0]):
-        phasor = np.exp(-1j * cfo * (t * hop))
-        for n in range(out.shape[1]):
-            i = start + t * hop + n
-            if 0 <= i < samples.size:
-                out[t, n] = samples[i] * phasor
-            phasor *= step
+        for first in range(0, out.shape[1], TABLE):
+            turn = np.complex64(np.exp(-1j * cfo * (t * hop + first)))
+            base = start + t * hop + first
+            count = min(TABLE, out.shape[1] - first)
+            if base >= 0 and base + count <= samples.size:
+                for i in range(count):
+                    out[t, first + i] = samples[base + i] * (table[i] * turn)
+            else:
+                for i in range(max(0, -base), min(count, samples.size - base)):
+                    out[t, first + i] = samples[base + i] * (table[i] * turn)

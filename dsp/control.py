@@ -11,6 +11,7 @@ import functools
 import zlib
 
 import numpy as np
+from numba import njit
 
 from dsp import polar
 from dsp.frame import DEFAULT_FORMAT, HEADER_BITS, VERSION, FrameFormat, Header, manifest_capacity, manifest_uses
@@ -72,10 +73,10 @@ def combine_llr(statistic, first_use: int, block_bits: int, fmt: FrameFormat = D
 
     With unit-power QPSK the LLR of the bit on I is 2·√2·Re(conj(h)·y/noise_var), on Q with Im.
     """
-    position = np.arange(2 * first_use, 2 * (first_use + len(statistic))) % block_bits
-    soft = 2 * np.sqrt(2) * np.ascontiguousarray(statistic, np.complex64).view(np.float32)
-    soft = soft * (1 - 2.0 * fmt.scramble[position % fmt.scramble.size])
-    return np.bincount(_order(block_bits, fmt)[position], soft, minlength=block_bits).astype(np.float32)
+    soft = np.ascontiguousarray(statistic, np.complex64).view(np.float32)
+    llr = np.zeros(block_bits, np.float32)
+    _add_soft_bits(soft, 2 * first_use, _order(block_bits, fmt), fmt.scramble, llr)
+    return llr
 
 
 def _modulate(word, num_uses, fmt):
@@ -89,6 +90,14 @@ def _order(block_bits: int, fmt: FrameFormat) -> np.ndarray:
     """The code word's bit at each place on the air (block_bits,): a stable sort of 16-bit words of a Gold sequence."""
     keys = np.packbits(gold(fmt.order_seed, 16 * block_bits)).view(">u2")
     return np.argsort(keys, kind="stable")
+
+
+@njit(cache=True, nogil=True)
+def _add_soft_bits(soft, first_bit, order, scramble, llr):
+    for i in range(soft.size):
+        place = (first_bit + i) % llr.size
+        value = np.float32(2 * np.sqrt(2)) * soft[i]
+        llr[order[place]] += -value if scramble[place % scramble.size] else value
 
 
 def _bits(data: bytes) -> np.ndarray:

@@ -21,7 +21,9 @@ WINDOWS = (10, 16, 24, 36, 64)  # delay windows in samples, the shortest that ex
 SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else
 STEP_EVIDENCE = 2.0  # log-likelihood
-GAIN_STEPS = (0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0)  # variances of the gain's random walk, in units of its observation noise
+GAIN_STEPS = np.array(
+    [0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0]
+)  # variances of the gain's random walk, in units of its observation noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,19 +71,29 @@ def first_path(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
     The impulse response under a Hann taper over frequency (side lobes -31 dB); the first path is the first tap within
     18 dB of the strongest and clear of the noise, among those up to a prefix length around the strongest.
     """
-    tapered = spectrum * fmt.preamble.conj() * np.hanning(fmt.num_active).astype(np.float32)
     grid = np.zeros(fmt.fft_size, np.complex64)
-    grid[fmt.bins] = tapered
-    power = np.abs(fft.ifft(grid)) ** 2
+    grid[fmt.bins] = spectrum * _tapered_preamble(fmt)
+    return _first_tap(np.abs(fft.ifft(grid)) ** 2, fmt.prefix_samples)
+
+
+@functools.lru_cache(maxsize=8)
+def _tapered_preamble(fmt: FrameFormat):
+    return (fmt.preamble.conj() * np.hanning(fmt.num_active)).astype(np.complex64)
+
+
+@njit(cache=True, nogil=True)
+def _first_tap(power, reach):
     noise = np.median(power) / np.log(2)
-    reach = fmt.prefix_samples
-    near = np.r_[power[-reach:], power[: reach + 1]]
-    strongest = int(np.argmax(near))
-    level = max(near[strongest] * 10**-1.8, 12 * noise)
-    above = np.nonzero(near[max(0, strongest - reach) : strongest + 1] >= level)[0]
-    first = max(0, strongest - reach) + (int(above[0]) if above.size else strongest)
-    # the taper widens a path to about two taps on each side at -18 dB
-    return min(first + 2, strongest) - reach
+    strongest = 0
+    for lag in range(-reach, reach + 1):
+        if power[lag] > power[strongest]:
+            strongest = lag
+    level = max(power[strongest] * 10**-1.8, 12 * noise)
+    for lag in range(max(-reach, strongest - reach), strongest + 1):
+        if power[lag] >= level:
+            # the taper widens a path to about two taps on each side at -18 dB
+            return min(lag + 2, strongest)
+    return strongest
 
 
 def estimate_channel(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> ChannelEstimate:
@@ -124,10 +136,10 @@ def track(grid: np.ndarray, channel: ChannelEstimate, fmt: FrameFormat = DEFAULT
     time = (np.arange(num_symbols) + 1.0) * fmt.symbol_samples
     slope = 2 * np.pi * fmt.subcarriers[index] / fmt.fft_size
     start_weight = float(np.vdot(channel.h_hat, channel.h_hat).real)
-    cfo, sco = _coarse_fit(product, time, slope, SCO_GRID)
+    cfo, sco = _coarse_fit(product, time[0], SCO_GRID, _clock_phasors(fmt)[:, :num_symbols])
     cfo, sco, raw, usable = _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, channel.noise_var)
     total = weight.sum(axis=1)
-    gain, leverage = _smooth_gain(raw, channel.noise_var / total, usable, channel.noise_var / start_weight)
+    gain, leverage = _smooth_gain(raw, channel.noise_var / total, usable, channel.noise_var / start_weight, GAIN_STEPS)
     residual = energy - 2 * (gain.conj() * raw).real * total + np.abs(gain) ** 2 * total
     residual /= fmt.num_pilots - leverage  # the gain was fitted to the same pilots
     noise_var = _symbol_noise(residual, raw, gain)
@@ -162,19 +174,27 @@ def mean_snr(channel: ChannelEstimate, noise_var: float) -> float:
     return max(float(np.mean(np.abs(channel.h_hat) ** 2)) / noise_var - bias, 0.0)
 
 
+@functools.lru_cache(maxsize=8)
+def _clock_phasors(fmt: FrameFormat):
+    """What each clock offset of SCO_GRID does to the pilots, undone: (offsets, symbols, pilots) complex128."""
+    time = (np.arange(len(fmt.pilot_index)) + 1.0) * fmt.symbol_samples
+    slope = 2 * np.pi * fmt.subcarriers[fmt.pilot_index] / fmt.fft_size
+    return np.exp(-1j * SCO_GRID[:, None, None] * time[:, None] * slope)
+
+
 @njit(cache=True, nogil=True)
-def _coarse_fit(product, time, slope, sco_grid):
+def _coarse_fit(product, symbol_time, sco_grid, clock_phasors):
     """(cfo, sco) of the largest |Σ product·exp(-jθ)|: clock offsets of the grid, carrier within ±1 rad a symbol."""
-    num_symbols = time.size
+    num_symbols = product.shape[0]
     step = np.pi / (2 * max(num_symbols, 8))
     reach = int(np.ceil(1 / step))
     best, best_cfo, best_sco = -1.0, 0.0, 0.0
     per_symbol = np.empty(num_symbols, np.complex128)
-    for sco in sco_grid:
+    for g in range(sco_grid.size):
         for t in range(num_symbols):
             total = 0j
-            for i in range(slope.shape[1]):
-                total += product[t, i] * np.exp(-1j * sco * time[t] * slope[t, i])
+            for i in range(product.shape[1]):
+                total += product[t, i] * clock_phasors[g, t, i]
             per_symbol[t] = total
         for k in range(-reach, reach + 1):
             turn = np.exp(-1j * k * step)
@@ -184,7 +204,7 @@ def _coarse_fit(product, time, slope, sco_grid):
                 phasor *= turn
             power = total.real**2 + total.imag**2
             if power > best:
-                best, best_cfo, best_sco = power, k * step / time[0], sco
+                best, best_cfo, best_sco = power, k * step / symbol_time, sco_grid[g]
     return best_cfo, best_sco
 
 
@@ -240,19 +260,6 @@ def _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, nois
     return cfo, sco, gain, usable
 
 
-def _smooth_gain(raw, observation_var, usable, start_var):
-    """Kalman smoother of a random-walk gain that starts at 1: gain (symbols,) and its leverage, variance over
-    observation's.
-
-    The step variance is the likeliest of GAIN_STEPS; a moving gain must be STEP_EVIDENCE likelier than a fixed one.
-    """
-    noise = np.where(usable, observation_var, 1e6)
-    unit = float(np.median(observation_var))
-    evidence = [_kalman(raw, noise, step * unit, start_var)[2] - STEP_EVIDENCE * (step > 0) for step in GAIN_STEPS]
-    gain, var, _ = _kalman(raw, noise, GAIN_STEPS[int(np.argmax(evidence))] * unit, start_var)
-    return gain, var / noise
-
-
 @njit(cache=True, nogil=True)
 def _kalman(raw, noise, step_var, start_var):
     """Rauch–Tung–Striebel smoother (1965) of a complex random walk: mean, variance and log-likelihood."""
@@ -277,13 +284,40 @@ def _kalman(raw, noise, step_var, start_var):
     return mean, var, log_likelihood
 
 
+@njit(cache=True, nogil=True)
+def _smooth_gain(raw, observation_var, usable, start_var, steps):
+    """Kalman smoother of a random-walk gain that starts at 1: gain (symbols,), and leverage: its variance over raw's.
+
+    The step variance is the likeliest of ``steps``; a moving gain must be STEP_EVIDENCE likelier than a fixed one.
+    """
+    noise = np.where(usable, observation_var, 1e6)
+    unit = np.median(observation_var)
+    best, best_step = -np.inf, 0.0
+    for step in steps:
+        evidence = _kalman(raw, noise, step * unit, start_var)[2] - (STEP_EVIDENCE if step > 0 else 0.0)
+        if evidence > best:
+            best, best_step = evidence, step
+    gain, var, _ = _kalman(raw, noise, best_step * unit, start_var)
+    return gain, var / noise
+
+
+@njit(cache=True, nogil=True)
 def _symbol_noise(residual, raw, gain):
     """Noise variance of each symbol: the frame's, its own where it is hit, inf where the pilots are missing."""
-    typical = np.median(residual)
-    frame = np.mean(residual[residual <= OUTLIER * typical])
-    noise_var = np.where(residual > OUTLIER * typical, residual, frame)
-    missing = (residual > OUTLIER * typical) & (np.abs(raw) < 0.5 * np.median(np.abs(gain)))
-    return np.where(missing, np.inf, np.maximum(noise_var, 1e-12))
+    limit = OUTLIER * np.median(residual)
+    strength = np.median(np.abs(gain))
+    total, count = 0.0, 0
+    for t in range(residual.size):
+        if residual[t] <= limit:
+            total += residual[t]
+            count += 1
+    noise_var = np.empty(residual.size)
+    for t in range(residual.size):
+        if residual[t] <= limit:
+            noise_var[t] = max(total / count, 1e-12)
+        else:
+            noise_var[t] = np.inf if abs(raw[t]) < 0.5 * strength else residual[t]
+    return noise_var
 
 
 @njit(cache=True, nogil=True, fastmath=True)

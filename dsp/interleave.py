@@ -1,9 +1,9 @@
 """Interleaver: spreads the payload stream over the frames of a burst and the slots of each frame.
 
-Stream index ``i = j·F + r`` goes to frame ``(r·a) mod F``, slot ``(j·q + f·b) mod M`` of that frame's M payload slots,
-with strides near the golden section. Neighbours in the stream (copies of one symbol, weights of one layer) so lie in
-different frames and on different subcarriers: a lost frame takes every F-th symbol of each layer, a lost OFDM symbol a
-sparse sample of that.
+Stream index ``i = j·F + r`` goes to frame ``(r·a) mod F``, slot ``(j·q + f·b) mod M`` of that frame's M payload
+slots, with a and b near the golden section and q near √M. Neighbours in the stream (copies of one symbol, weights of
+one layer) so lie in different frames and on different subcarriers: a lost frame takes every F-th symbol of each layer,
+a lost OFDM symbol a sparse sample of that.
 """
 
 import math
@@ -13,12 +13,13 @@ from numba import njit
 
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, payload_slots
 
+GOLDEN = 0.6180339887  # multiples of the golden section are spread most evenly (Knuth, TAOCP 6.4)
 TILE = 16  # of a transposition: 128 bytes of a row at a time
 
 
-def golden_stride(modulus: int) -> int:
-    """The number from the golden section up that is coprime to ``modulus`` (Knuth, TAOCP 6.4)."""
-    stride = max(1, round(0.6180339887 * modulus))
+def coprime(modulus: int, least: float) -> int:
+    """The first number from ``least`` up that is coprime to ``modulus``: steps of it visit every residue."""
+    stride = max(1, round(least))
     while math.gcd(stride, modulus) != 1:
         stride += 1
     return stride
@@ -27,9 +28,10 @@ def golden_stride(modulus: int) -> int:
 def _strides(header: Header, fmt: FrameFormat):
     """Residue r of the frame, the slots M, the step q and the first slot (f·b) mod M."""
     slots = payload_slots(header, fmt)
-    residue = header.frame * pow(golden_stride(header.num_frames), -1, header.num_frames) % header.num_frames
-    first = header.frame * golden_stride(max(slots // 3, 1)) % slots
-    return residue, slots, golden_stride(slots), first
+    between_frames = coprime(header.num_frames, GOLDEN * header.num_frames)
+    residue = header.frame * pow(between_frames, -1, header.num_frames) % header.num_frames
+    # steps of about √M are cheap to follow in memory and put neighbours some hundred subcarriers apart
+    return residue, slots, coprime(slots, math.sqrt(slots)), header.frame * round(GOLDEN * slots / 3) % slots
 
 
 def deal(stream: np.ndarray, num_frames: int) -> np.ndarray:

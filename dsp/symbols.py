@@ -12,7 +12,9 @@ def to_symbols(weights: np.ndarray, mean: float, scale: float) -> np.ndarray:
     """
     out = np.zeros((len(weights) + 1) // 2 * 2, np.float32)
     if scale > 0:
-        out[: len(weights)] = (weights.astype(np.float64) - mean) / (np.sqrt(2) * scale)
+        np.subtract(weights, np.float32(mean), out=out[: len(weights)])
+        out *= np.float32(1 / (np.sqrt(2) * scale))
+        out[len(weights) :] = 0
     return out.view(np.complex64)
 
 
@@ -26,7 +28,8 @@ def to_weights(symbols: np.ndarray, num_weights: int, mean: float, scale: float)
 
 def repeat(symbols: np.ndarray, copies: int, power: float) -> np.ndarray:
     """Each symbol ``copies`` times in a row at ``power``: (n,) to (n·copies,) complex64."""
-    return np.repeat(symbols * np.float32(np.sqrt(power)), copies)
+    scaled = symbols if power == 1 else symbols * np.float32(np.sqrt(power))
+    return scaled if copies == 1 else np.repeat(scaled, copies)
 
 
 def combine(statistic: np.ndarray, information: np.ndarray, copies: int, power: float):

@@ -94,7 +94,7 @@ class PreambleDetector:
         """
         if cfo is None:
             cfo = self._strongest_tone(samples, start)
-        start = self._aligned(samples, start, cfo)
+        start += _alignment(samples, start, self.reference, cfo)
         if not self._holds(samples, start):
             return None
         received = samples[start : start + self.length]
@@ -113,18 +113,8 @@ class PreambleDetector:
         power = np.abs(np.concatenate([spectrum[-reach:], spectrum[: reach + 1]])) ** 2
         return 2 * np.pi * (int(np.argmax(power)) - reach) / self._tone_fft
 
-    def _aligned(self, samples, start, cfo):
-        """The start within TIMING_REACH samples at which the preamble correlates best."""
-        reference = self.reference * _ramp(cfo, self.length)
-        near = [n for n in range(start - TIMING_REACH, start + TIMING_REACH + 1) if self._holds(samples, n)]
-        return max(near, key=lambda n: abs(np.vdot(reference, samples[n : n + self.length])), default=start)
-
     def _holds(self, samples, start):
         return 0 <= start <= samples.size - self.length
-
-
-def _ramp(cfo, length):
-    return np.exp(1j * cfo * np.arange(length)).astype(np.complex64)
 
 
 def _strongest_of_clusters(starts, metrics):
@@ -182,6 +172,28 @@ def _above_threshold(correlation, energy, window, hop, first, stop, threshold):
                     starts.append(first + row * hop + i)
                     metrics.append(power / total)
     return np.array(starts, dtype=np.int64), np.array(metrics, dtype=np.float32)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _alignment(samples, start, reference, cfo):
+    """The shift within TIMING_REACH samples at which the preamble, turned by cfo, correlates best."""
+    best, best_shift = np.float32(-1), 0
+    turned = np.empty_like(reference)
+    step, phasor = np.exp(-1j * cfo), 1 + 0j
+    for n in range(reference.size):
+        turned[n] = reference[n].conjugate() * phasor
+        phasor *= step
+    for shift in range(-TIMING_REACH, TIMING_REACH + 1):
+        first = start + shift
+        if first < 0 or first + reference.size > samples.size:
+            continue
+        total = np.complex64(0)
+        for n in range(reference.size):
+            total += samples[first + n] * turned[n]
+        power = total.real * total.real + total.imag * total.imag
+        if power > best:
+            best, best_shift = power, shift
+    return best_shift
 
 
 @njit(cache=True, nogil=True)

@@ -71,11 +71,12 @@ class Manifest:
 
 def centre_and_scale(weights: np.ndarray) -> tuple[float, float]:
     """Mean and RMS about it of finite weights (n,), as the manifest carries them: receiver and sender agree exactly."""
-    weights = weights.astype(np.float64)
-    if not np.isfinite(weights).all():
+    mean = np.mean(weights, dtype=np.float64)
+    if not np.isfinite(mean):
         raise InputError(f"weights must be finite; got {np.sum(~np.isfinite(weights))} others; check the training")
-    mean = _mean_value(_mean_code(float(weights.mean())))
-    return mean, _scale_value(_scale_code(float(np.sqrt(np.mean((weights - mean) ** 2)))))
+    mean = _mean_value(_mean_code(float(mean)))
+    rms = float(np.sqrt(np.mean(np.square(weights - np.float32(mean)), dtype=np.float64)))
+    return mean, _scale_value(_scale_code(rms))
 
 
 def _tensor_bytes(plan: TensorPlan) -> bytes:
