@@ -13,12 +13,12 @@ from tx import pipeline as tx
 NUMELS = (300, 16, 8001, 64, 11000, 10)  # about 20,000 weights, one tensor of odd length
 
 
-def make_burst(numels=NUMELS, copies=1, seed=1, name="net"):
-    """Gaussian weight vectors and their burst, every symbol ``copies`` times at power 1."""
+def make_burst(numels=NUMELS, copies=1, power=1.0, seed=1):
+    """Gaussian weight vectors and their burst; copies and power are one for all tensors or one each."""
     rng = np.random.default_rng(seed)
     vectors = [(0.1 * rng.standard_normal(n) + 0.02).astype(np.float32) for n in numels]
-    protection = types.SimpleNamespace(copies=np.full(len(numels), copies), power=np.ones(len(numels)))
-    return vectors, tx.prepare(name, "data", 0.9, vectors, protection)
+    protection = types.SimpleNamespace(copies=np.resize(copies, len(numels)), power=np.resize(power, len(numels)))
+    return vectors, tx.prepare("net", "data", 0.5, vectors, protection)
 
 
 def transmit(burst, cycles=1):

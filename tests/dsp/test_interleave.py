@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dsp.frame import DEFAULT_FORMAT, Header, layout_burst, payload_slots
-from dsp.interleave import accumulate, collect, coprime, deal, interleave
+from dsp.interleave import GOLDEN, accumulate, collect, coprime, deal, interleave
 from tests.link import white
 
 LAYOUTS = [layout_burst(*sizes, 0) for sizes in [(1, 30), (1000, 30), (10_000, 60), (60_000, 333), (160_000, 98)]]
@@ -82,19 +82,20 @@ def test_copies_of_a_symbol_travel_in_different_frames(copies):
     assert np.all(np.diff(groups, axis=1) > 0)
 
 
-def test_neighbours_of_a_frame_are_far_apart_in_time_and_frequency():
-    """A lost OFDM symbol takes a sparse sample: at most twice its share of any 100 neighbours in a frame."""
+def test_a_lost_ofdm_symbol_takes_a_sparse_sample():
+    """Of any 200 stream neighbours in a frame at most twice the fair share lies in one OFDM symbol."""
     header = layout_burst(160_000, 98, 0)
     slots = payload_slots(header, DEFAULT_FORMAT)
     order = np.zeros((header.num_frames, slots), int)
     accumulate(np.arange(slots), header, order)  # frame 0 has row 0
-    symbol = (order[0] + DEFAULT_FORMAT.header_symbols + header.num_chunk_steps * DEFAULT_FORMAT.chunk_step) // 784
-    for start in range(0, slots - 100, 97):
-        counts = np.bincount(symbol[start : start + 100])
-        assert counts.max() <= 2 * 100 / header.num_symbols
+    symbol = order[0] // DEFAULT_FORMAT.slots_per_symbol
+    share = 200 * DEFAULT_FORMAT.slots_per_symbol / slots
+    for start in range(0, slots - 200, 97):
+        assert np.bincount(symbol[start : start + 200]).max() <= 2 * share
 
 
-def test_a_stride_is_coprime_and_no_smaller_than_asked():
-    for modulus in range(1, 2000):
-        stride = coprime(modulus, modulus**0.5)
-        assert math.gcd(stride, modulus) == 1 and stride >= round(modulus**0.5)
+def test_strides_are_coprime_for_every_modulus():
+    for modulus in range(1, 3000):
+        for least in (modulus**0.5, GOLDEN * modulus):
+            stride = coprime(modulus, least)
+            assert math.gcd(stride, modulus) == 1 and least - 0.5 <= stride <= least + 20

@@ -45,10 +45,11 @@ def test_copies_combine_to_the_lmmse_bound(copies, power, snr):
         (received / noise_var).astype(np.complex64), (1 / noise_var).astype(np.float32), copies, power
     )
     expected = np.mean(1 / (1 + power * (1 / noise_var).reshape(-1, copies).sum(axis=1)))
-    estimate = symbols.linear_mmse(statistic, information)
-    assert estimate.dtype == np.complex64
+    estimate, foreseen = symbols.linear_mmse(statistic, information)
+    assert estimate.dtype == np.complex64 and foreseen == pytest.approx(expected, rel=1e-4)
     assert units.db(units.nmse(estimate, sent) / expected) == pytest.approx(0, abs=0.15)
 
 
 def test_nothing_received_gives_zero():
-    assert not symbols.linear_mmse(np.zeros(3, np.complex64), np.zeros(3, np.float32)).any()
+    estimate, nmse = symbols.linear_mmse(np.zeros(3, np.complex64), np.zeros(3, np.float32))
+    assert not estimate.any() and nmse == 1

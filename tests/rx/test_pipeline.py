@@ -1,0 +1,111 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dsp import theory
+from dsp.errors import LinkError
+from dsp.units import db, linear, nmse
+from rx.pipeline import BurstCombiner, rebuild
+from tests.link import NUMELS, make_burst, on_air, receive, transmit, weights_nmse
+
+
+def collected(frames):
+    combiner = BurstCombiner(BurstCombiner.key(frames[0].header))
+    for frame in frames:
+        combiner.add(frame)
+    return combiner
+
+
+@pytest.mark.parametrize("cfo", [0.0, 0.3])
+def test_a_perfect_recording_gives_40_db(cfo):
+    vectors, burst = make_burst()
+    frames = receive(on_air(transmit(burst), cfo=cfo))
+    error, combiner = weights_nmse(frames, vectors)
+    assert db(error) < -40
+    assert combiner.complete and combiner.manifest() == burst.manifest
+    assert [f.start for f in frames] == [700 + i * burst.num_samples // 4 for i in range(4)]
+
+
+@pytest.mark.parametrize("snr_db", [0, 5, 10, 15, 20])
+@pytest.mark.parametrize("copies, cycles", [(1, 1), (2, 1), (4, 1), (1, 2), (1, 4)])
+def test_awgn_gives_the_lmmse_bound(snr_db, copies, cycles):
+    """NMSE 1/(1 + k·S) within 0.5 dB; what the receiver itself expects too (a short frame's noise is known to 9 %)."""
+    vectors, burst = make_burst(copies=copies)
+    frames = receive(on_air(transmit(burst, cycles), snr_db, cfo=0.1, seed=snr_db))
+    assert len(frames) == burst.header.num_frames * cycles
+    error, combiner = weights_nmse(frames, vectors)
+    assert combiner.cycles == cycles
+    assert db(error / theory.lmmse_nmse(linear(snr_db), copies * cycles)) == pytest.approx(0, abs=0.5)
+    expected = np.average(rebuild(combiner, burst.manifest, list(NUMELS)).expected_nmse, weights=NUMELS)
+    assert db(expected / error) == pytest.approx(0, abs=0.5)
+    assert db(np.mean([f.snr for f in frames])) == pytest.approx(snr_db, abs=0.3)
+
+
+def test_a_lost_frame_erases_every_fth_symbol_only():
+    vectors, burst = make_burst()
+    count = burst.header.num_frames
+    frames = receive(on_air(transmit(burst), 20))
+    for lost in range(count):
+        combiner = collected([f for f in frames if f.header.frame != lost])
+        assert not combiner.complete and len(combiner.heard) == count - 1
+        statistic, information = combiner.stream(burst.stream.size)
+        erased = np.flatnonzero(information == 0)
+        assert np.array_equal(erased, np.arange(erased[0], burst.stream.size, count))
+        assert not statistic[erased].any() and np.all(information[np.delete(np.arange(burst.stream.size), erased)] > 0)
+        error, _ = weights_nmse([f for f in frames if f.header.frame != lost], vectors)
+        assert error == pytest.approx(1 / count + (1 - 1 / count) / 101, rel=0.05)
+
+
+def test_a_frame_heard_again_fills_in_or_adds_up():
+    vectors, burst = make_burst()
+    frames = receive(on_air(transmit(burst, 3), 10))
+    count = burst.header.num_frames
+    partial = [f for i, f in enumerate(frames) if i % (count + 1)]  # each cycle misses another frame
+    error, combiner = weights_nmse(partial, vectors)
+    assert combiner.complete and combiner.cycles == 3 and combiner.num_received == len(partial)
+    received = np.bincount([f.header.frame for f in partial])
+    assert error == pytest.approx(np.mean(1 / (1 + 10 * received)), rel=0.1)
+
+
+def test_the_order_of_frames_does_not_matter():
+    _, burst = make_burst()
+    frames = receive(on_air(transmit(burst), 10))
+    there, back = collected(frames), collected(frames[::-1])
+    for a, b in zip(there.stream(burst.stream.size), back.stream(burst.stream.size), strict=True):
+        assert np.array_equal(a, b)
+    assert there.manifest() == back.manifest() == burst.manifest
+
+
+def test_without_enough_of_the_manifest_there_is_none():
+    """At -3 dB QPSK carries 0.6 bit a use, and a frame 640 of the manifest's 2560 uses for its 424 bits."""
+    _, burst = make_burst()
+    frames = receive(on_air(transmit(burst), -3))
+    assert collected(frames[:1]).manifest() is None
+    assert collected(frames[:3]).manifest() == burst.manifest
+
+
+def test_another_architecture_is_a_link_error():
+    _, burst = make_burst()
+    combiner = collected(receive(on_air(transmit(burst), 20)))
+    manifest = combiner.manifest()
+    with pytest.raises(LinkError, match="tensors"):
+        rebuild(combiner, manifest, list(NUMELS[:-1]))
+    with pytest.raises(LinkError, match="payload symbols"):
+        rebuild(combiner, manifest, [10 * n for n in NUMELS])
+
+
+def test_unequal_copies_and_powers_are_undone():
+    copies, powers = np.array([1, 2, 3]), linear(np.array([-3.0, 1.75, 0.0]))
+    vectors, burst = make_burst([6000] * 3, copies, powers)
+    combiner = collected(receive(on_air(transmit(burst), 5)))
+    received = rebuild(combiner, combiner.manifest(), [6000] * 3)
+    for sent, heard, k, power in zip(vectors, received.vectors, copies, powers, strict=True):
+        error = nmse(heard - sent.mean(), sent - sent.mean())
+        assert db(error / theory.lmmse_nmse(power * linear(5), k)) == pytest.approx(0, abs=0.5)
+
+
+def test_one_frame_of_another_burst_has_another_key():
+    header = make_burst(numels=(50,))[1].header
+    assert BurstCombiner.key(dataclasses.replace(header, frame=1)) == BurstCombiner.key(header)
+    assert BurstCombiner.key(dataclasses.replace(header, burst_id=header.burst_id ^ 1)) != BurstCombiner.key(header)
