@@ -29,23 +29,27 @@ class ReceivedFrame:
     """A frame whose header passed its CRC, with the soft values of its slots (see `equalise.soft_slots`).
 
     start : index of its first sample in the stream, by its strongest path; cfo in rad/sample; sco a ratio; snr per
-    payload symbol, linear
-    erased_symbols : OFDM symbols of which nothing is usable
+        payload symbol, linear; channel at the preamble
+    window : stream index from which the FFT windows are counted
+    erased : (num_symbols,) bool, OFDM symbols of which nothing is usable
     chunk, chunk_information : of the slots of the manifest chunk; statistic, information : of the payload slots
+    supplement : these are symbols of a frame without its preamble: of one that was torn, or cut at its beginning
     """
 
     header: Header
     start: int
+    window: int
     cfo: float
     sco: float
     snr: float
     noise_var: float
-    erased_symbols: int
-    h_hat: np.ndarray
+    channel: equalise.ChannelEstimate
+    erased: np.ndarray
     chunk: np.ndarray
     chunk_information: np.ndarray
     statistic: np.ndarray
     information: np.ndarray
+    supplement: bool = False
 
 
 class FrameReceiver:
@@ -66,6 +70,7 @@ class FrameReceiver:
         self._cursor = 0  # stream index from which preambles are searched
         self._candidates: list[int] = []  # stream indices found by the last scan, rising
         self._lock: ReceivedFrame | None = None  # a frame that the next BATCH are expected to follow...
+        self._last: ReceivedFrame | None = None
         self._followed = 0  # ...of which so many have
 
     def push(self, samples: np.ndarray) -> list[ReceivedFrame]:
@@ -92,9 +97,11 @@ class FrameReceiver:
         while (found := self._follow(final) if self._lock else self._search(final)) is not None:
             frames += found
             if found:
+                self._last = found[-1]
                 self._cursor = found[-1].start + self.detector.length
                 self._candidates.clear()
-        keep = min([self._cursor, *self._candidates[:1]]) - MARGIN - self._origin
+        history = self.fmt.max_symbols_per_frame * self.fmt.symbol_samples  # a frame may be read backwards
+        keep = min([self._cursor, *self._candidates[:1]]) - MARGIN - history - self._origin
         drop = min(max(0, keep), self._buffer.size)
         self._buffer = self._buffer[drop:]
         self._origin += drop
@@ -139,7 +146,7 @@ class FrameReceiver:
         if outcome is None:
             return []
         self._lock, self._followed = outcome, 0
-        return [outcome]
+        return [*self._predecessor(outcome), outcome]
 
     def _receive(self, start: int, final: bool, lock: ReceivedFrame | None = None):
         """The frame at buffer index start, None when there is none, WAIT when its samples have not all come."""
@@ -174,28 +181,67 @@ class FrameReceiver:
             acquisition = dataclasses.replace(acquisition, cfo=acquisition.cfo + tracking.residual_cfo)
             channel, grid = open_frame(self._buffer, acquisition, shift, len(grid), fmt)
             tracking = equalise.track(grid, channel, fmt)
-        statistic, information = equalise.soft_slots(grid, channel, tracking, fmt)
-        missing = header.num_symbols - len(grid)
-        if missing:
-            slots = (0, missing * fmt.slots_per_symbol)
-            statistic, information = np.pad(statistic, slots), np.pad(information, slots)
-        erased = ~np.isfinite(tracking.noise_var)
-        noise_var = float(np.median(tracking.noise_var[~erased])) if not erased.all() else channel.noise_var
+        erased = np.ones(header.num_symbols, bool)
+        erased[: len(grid)] = ~np.isfinite(tracking.noise_var)
+        place = (self._origin + acquisition.start, self._origin + acquisition.start + shift)
+        return self._frame(header, place, acquisition.cfo, grid, channel, tracking, erased)
+
+    def _frame(self, header, place, cfo, grid, channel, tracking, erased, supplement=False) -> ReceivedFrame:
+        """Soft slots and estimates of a frame as far as its symbols are not erased."""
+        fmt = self.fmt
+        slots = (
+            np.zeros((header.num_symbols, fmt.slots_per_symbol), np.complex64),
+            np.zeros((header.num_symbols, fmt.slots_per_symbol), np.float32),
+        )
+        for all_slots, soft in zip(slots, equalise.soft_slots(grid, channel, tracking, fmt), strict=True):
+            all_slots[: len(grid)] = soft.reshape(len(grid), -1)
+            all_slots[erased] = 0
+        statistic, information = (all_slots.reshape(-1) for all_slots in slots)
+        heard = tracking.noise_var[np.isfinite(tracking.noise_var)]
+        noise_var = float(np.median(heard)) if heard.size else channel.noise_var
         body = fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step
         return ReceivedFrame(
             header=header,
-            start=self._origin + acquisition.start,
-            cfo=acquisition.cfo + tracking.residual_cfo,
+            start=place[0],
+            window=place[1],
+            cfo=cfo + tracking.residual_cfo,
             sco=tracking.sco,
             snr=equalise.mean_snr(channel, noise_var),
             noise_var=noise_var,
-            erased_symbols=int(erased.sum()) + missing,
-            h_hat=channel.h_hat,
+            channel=channel,
+            erased=erased,
             chunk=statistic[fmt.header_symbols : body],
             chunk_information=information[fmt.header_symbols : body],
             statistic=statistic[body:],
             information=information[body:],
+            supplement=supplement,
         )
+
+    def _predecessor(self, frame: ReceivedFrame) -> list[ReceivedFrame]:
+        """What can be read backwards from a frame found by searching: the end of a frame that was torn by lost or
+        repeated samples, or whose preamble was cut off or hit. A list of one supplement, or of none.
+        """
+        fmt, last = self.fmt, self._last
+        if frame.header.frame == 0:
+            return []
+        header = dataclasses.replace(frame.header, frame=frame.header.frame - 1)
+        length = frame_samples(header, fmt)
+        torn = last is not None and last.header == header and abs(frame.start - last.start - length) < length
+        if torn and not last.erased.any():
+            return []
+        if not torn and last is not None and last.start > frame.start - 2 * length + fmt.symbol_samples:
+            return []
+        back = header.num_symbols * fmt.symbol_samples
+        bodies = _bodies(self._buffer, frame.window - back - self._origin, frame.cfo, 0, header.num_symbols, fmt)
+        grid = ofdm.demodulate(bodies, fmt) * np.complex64(np.exp(1j * frame.cfo * back))
+        tracking = equalise.track(grid, frame.channel, fmt, sco_before=frame.sco)
+        erased = ~np.isfinite(tracking.noise_var)
+        if torn:
+            erased |= ~last.erased
+        if erased.all():
+            return []
+        place = (frame.start - length, frame.window - length)
+        return [self._frame(header, place, frame.cfo, grid, frame.channel, tracking, erased, supplement=True)]
 
 
 def window_shift(samples: np.ndarray, acquisition: Acquisition, fmt: FrameFormat) -> int:

@@ -20,6 +20,7 @@ FIRST_PATH_TAP = 4  # where the FFT window puts the first path: taps before it h
 WINDOWS = (10, 16, 24, 36, 64)  # delay windows in samples, the shortest that explains the preamble is taken
 SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else
+SLACK = 0.02  # of the signal: what radios add to the noise of a payload symbol at most (an EVM of -17 dB)
 STEP_EVIDENCE = 2.0  # log-likelihood
 GAIN_STEPS = np.array(
     [0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0]
@@ -116,15 +117,18 @@ def estimate_channel(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) ->
     return ChannelEstimate(basis @ (part @ c), float(noise_var[best]), window)
 
 
-def track(grid: np.ndarray, channel: ChannelEstimate, fmt: FrameFormat = DEFAULT_FORMAT) -> Tracking:
+def track(
+    grid: np.ndarray, channel: ChannelEstimate, fmt: FrameFormat = DEFAULT_FORMAT, sco_before: float | None = None
+) -> Tracking:
     """Follow phase, clock and gain over the OFDM symbols of a frame.
 
     Parameters
     ----------
-    grid : (symbols, num_active) complex64, active subcarriers after the coarse carrier correction; symbol t's body
-    starts
-        ``(t + 1)·symbol_samples`` after the preamble's
+    grid : (symbols, num_active) complex64, active subcarriers after the coarse carrier correction; the body of symbol
+        t starts ``(t + 1)·symbol_samples`` after the preamble's
     channel : the estimate from the preamble of the same frame
+    sco_before : when given, the symbols end where the preamble begins instead: they are the predecessor's, and the
+        clock offset is known already
     """
     num_symbols = len(grid)
     index = fmt.pilot_index[:num_symbols]
@@ -133,16 +137,28 @@ def track(grid: np.ndarray, channel: ChannelEstimate, fmt: FrameFormat = DEFAULT
     product = (received * known.conj()).astype(np.complex128)  # (symbols, pilots): |H|²·exp(jθ) + noise
     weight = np.abs(known).astype(np.float64) ** 2
     energy = np.sum(np.abs(received).astype(np.float64) ** 2, axis=1)
-    time = (np.arange(num_symbols) + 1.0) * fmt.symbol_samples
+    outward = slice(None) if sco_before is None else slice(None, None, -1)  # the gain is known at the preamble
+    time = (np.arange(num_symbols) + (1.0 if sco_before is None else -num_symbols)) * fmt.symbol_samples
     slope = 2 * np.pi * fmt.subcarriers[index] / fmt.fft_size
     start_weight = float(np.vdot(channel.h_hat, channel.h_hat).real)
-    cfo, sco = _coarse_fit(product, time[0], SCO_GRID, _clock_phasors(fmt)[:, :num_symbols])
+    cfo, sco = 0.0, sco_before
+    if sco_before is None:
+        cfo, sco = _coarse_fit(product, time[0], SCO_GRID, _clock_phasors(fmt)[:, :num_symbols])
     cfo, sco, raw, usable = _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, channel.noise_var)
     total = weight.sum(axis=1)
-    gain, leverage = _smooth_gain(raw, channel.noise_var / total, usable, channel.noise_var / start_weight, GAIN_STEPS)
+    gain, leverage = _smooth_gain(
+        raw[outward],
+        (channel.noise_var / total)[outward],
+        usable[outward],
+        channel.noise_var / start_weight,
+        GAIN_STEPS,
+    )
+    gain, leverage = gain[outward], leverage[outward]
     residual = energy - 2 * (gain.conj() * raw).real * total + np.abs(gain) ** 2 * total
     residual /= fmt.num_pilots - leverage  # the gain was fitted to the same pilots
-    noise_var = _symbol_noise(residual, raw, gain)
+    noise_var = _symbol_noise(residual, raw, gain, channel.noise_var + SLACK * start_weight / fmt.num_active)
+    if sco_before is not None:
+        noise_var[np.abs(raw) < 0.5] = np.inf  # nothing says that there is a signal before a preamble
     return Tracking(float(sco), float(cfo), gain * np.exp(1j * cfo * time), sco * time, noise_var)
 
 
@@ -219,7 +235,7 @@ def _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, nois
     total = weight.sum(axis=1)
     gain = np.empty(num_symbols, np.complex128)
     usable = np.ones(num_symbols, np.bool_)
-    last = time[-1]
+    last = np.max(np.abs(time))
     for turn in range(4):
         normal = np.zeros((3, 3))
         right = np.zeros(3)
@@ -231,7 +247,7 @@ def _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, nois
                 gain[t] += aligned[t, i]
             gain[t] /= total[t]
             residual = (energy[t] - abs(gain[t]) ** 2 * total[t]) / num_pilots
-            usable[t] = residual < OUTLIER * (noise_var + 0.02 * total[t] / num_pilots)
+            usable[t] = residual < OUTLIER * (noise_var + SLACK * total[t] / num_pilots)
         if usable.sum() < min(3, num_symbols):
             usable[:] = True
         if turn == 3:
@@ -302,10 +318,10 @@ def _smooth_gain(raw, observation_var, usable, start_var, steps):
 
 
 @njit(cache=True, nogil=True)
-def _symbol_noise(residual, raw, gain):
+def _symbol_noise(residual, raw, gain, preamble_noise):
     """Noise variance of each symbol: the frame's, its own where it is hit, inf where the pilots are missing."""
-    limit = OUTLIER * np.median(residual)
-    strength = np.median(np.abs(gain))
+    limit = OUTLIER * min(np.median(residual), preamble_noise)
+    strength = max(np.median(np.abs(gain)), 0.5)
     total, count = 0.0, 0
     for t in range(residual.size):
         if residual[t] <= limit:
@@ -314,7 +330,7 @@ def _symbol_noise(residual, raw, gain):
     noise_var = np.empty(residual.size)
     for t in range(residual.size):
         if residual[t] <= limit:
-            noise_var[t] = max(total / count, 1e-12)
+            noise_var[t] = max(total / max(count, 1), 1e-12)
         else:
             noise_var[t] = np.inf if abs(raw[t]) < 0.5 * strength else residual[t]
     return noise_var

@@ -39,9 +39,12 @@ class BurstCombiner:
         self._llr += control.combine_llr(frame.chunk, number * frame.chunk.size, self._llr.size, self.fmt)
         accumulate(frame.statistic, frame.header, self._statistic, self.fmt)
         accumulate(frame.information, frame.header, self._information, self.fmt)
+        if frame.supplement:
+            self._sums[3] -= np.sum(~frame.erased)
+            return
         self.heard[number] = self.heard.get(number, 0) + 1
         self.latest = frame
-        self._sums += frame.snr, frame.cfo, frame.sco, frame.erased_symbols
+        self._sums += frame.snr, frame.cfo, frame.sco, np.sum(frame.erased)
 
     @property
     def num_received(self) -> int:
@@ -56,7 +59,7 @@ class BurstCombiner:
     @property
     def erased_symbols(self) -> int:
         """OFDM symbols of received frames of which nothing was usable."""
-        return int(self._sums[3])
+        return max(0, int(self._sums[3]))
 
     @property
     def complete(self) -> bool:

@@ -127,9 +127,8 @@ def draw(path: str | Path, report: dict, burst: BurstCombiner) -> None:
     constellation.legend(loc="upper right", fontsize="small")
 
     rate = report["radio"]["rate_hz"]
-    channel.plot(
-        fmt.subcarriers * rate / fmt.fft_size / 1e3, db(np.abs(frame.h_hat) ** 2 / np.mean(np.abs(frame.h_hat) ** 2))
-    )
+    gain = np.abs(frame.channel.h_hat) ** 2
+    channel.plot(fmt.subcarriers * rate / fmt.fft_size / 1e3, db(gain / np.mean(gain)))
     channel.set(xlabel="subcarrier (kHz)", ylabel="gain over mean (dB)")
     channel.set_title(
         f"channel; CFO {report['sync']['cfo_hz'] / 1e3:+.2f} kHz, clock {report['sync']['sco_ppm']:+.1f} ppm"
