@@ -51,6 +51,11 @@ class ReceivedFrame:
     information: np.ndarray
     supplement: bool = False
 
+    @property
+    def erased_symbols(self) -> int:
+        """OFDM symbols of which nothing is usable."""
+        return int(self.erased.sum())
+
 
 class FrameReceiver:
     """Turns blocks of samples of any length into `ReceivedFrame`s; memory is bounded by a frame and a scan block."""

@@ -44,7 +44,7 @@ class BurstCombiner:
             return
         self.heard[number] = self.heard.get(number, 0) + 1
         self.latest = frame
-        self._sums += frame.snr, frame.cfo, frame.sco, np.sum(frame.erased)
+        self._sums += frame.snr, frame.cfo, frame.sco, frame.erased_symbols
 
     @property
     def num_received(self) -> int:
