@@ -13,6 +13,8 @@ from dsp.sync import MAX_CFO
 from dsp.units import linear
 from models.manifest import Manifest
 
+MAX_BURSTS = 16  # remembered at a time; beyond, the one with the fewest frames is forgotten
+
 
 class BurstCombiner:
     """Collects the frames of one burst, over as many cycles as are heard, and combines them by their measured noise."""
@@ -23,8 +25,11 @@ class BurstCombiner:
         self.latest: ReceivedFrame | None = None
         self._sums = np.zeros(4)  # of snr, cfo, sco and erased OFDM symbols
         shape = (header.num_frames, payload_slots(header, fmt))  # pages that no frame fills cost no memory
-        self._statistic = np.zeros(shape, np.complex64)
-        self._information = np.zeros(shape, np.float32)
+        try:
+            self._statistic = np.zeros(shape, np.complex64)
+            self._information = np.zeros(shape, np.float32)
+        except MemoryError as error:
+            raise LinkError(f"a burst of {shape[0]} frames of {shape[1]} symbols does not fit this memory") from error
         self._llr = np.zeros(control.manifest_block_bits(header, fmt), np.float32)
         self._manifest: Manifest | None = None
 
@@ -137,6 +142,8 @@ class Listener:
         for frame in frames:
             key = BurstCombiner.key(frame.header)
             if key not in self.bursts:
+                if len(self.bursts) == MAX_BURSTS:
+                    del self.bursts[min(self.bursts, key=lambda k: self.bursts[k].num_received)]
                 self.bursts[key] = BurstCombiner(key, self.receiver.fmt)
             self.bursts[key].add(frame)
             self.last = frame

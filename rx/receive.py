@@ -1,6 +1,7 @@
 """Receive a network over a radio, rebuild it and measure it: `python rx/receive.py --radio ADDRESS --report R.json`."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -160,7 +161,7 @@ def receive(args) -> None:
         max_cfo = MAX_CFO if args.max_cfo_hz is None else 2 * np.pi * args.max_cfo_hz / source.rate_hz
         if not 0 < max_cfo < 0.9 * np.pi:
             raise InputError(f"--max-cfo-hz must be positive and below 0.45 of the rate; got {args.max_cfo_hz:g}")
-        listener = Listener(max_cfo=max_cfo)
+        listener = Listener(max_cfo=max_cfo, num_threads=min(os.cpu_count() or 1, 4))
         seconds = {"start": time.perf_counter(), "dsp": 0.0}
         for burst in listen(source, listener, args, seconds):
             print(summary(conclude(burst, listener, args, source.describe(), seconds)), flush=True)
