@@ -1,0 +1,126 @@
+"""Detection: frames missed in noise at any carrier offset, frames found where there is only noise, control words lost.
+
+A frame counts as received when its preamble was found and its header decoded; each of the frames is a stream of its
+own, with noise before and after, a fractional delay and the clock offset that goes with its carrier offset. Noise is
+searched by the whole receiver. Control words are decoded over a known flat channel; the same SNR through the whole
+receiver is shown too.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from dsp import control
+from dsp.burst import FrameReceiver
+from dsp.frame import DEFAULT_FORMAT as FMT
+from dsp.frame import Header, layout_burst, manifest_capacity, manifest_uses
+from dsp.ofdm import amplitude
+from dsp.sync import MAX_CFO
+from dsp.uep import uniform
+from dsp.units import db, linear
+from sim.benchmarks.loss import FREQ_HZ, RATE_HZ
+from sim.benchmarks.measure import Measure, Options, over_processes
+from sim.channel import Channel, ChannelConfig
+from tx.pipeline import Burst, modulate, prepare
+
+TRIALS, NOISE_SAMPLES = 3000, 100_000_000
+FRAME_SNR_DB = -5.0  # per sample
+CONTROL_SNR_DB = -6.5  # per symbol
+MANIFEST_BYTES = 200
+NOISE_BLOCK = 1 << 20
+GAP_SAMPLES = 3000
+
+
+def run(options: Options) -> list[Measure]:
+    """Missed and false frames, header and manifest errors."""
+    trials = 12 if options.quick else TRIALS
+    blocks = 2 if options.quick else -(-NOISE_SAMPLES // NOISE_BLOCK)
+
+    def spread_over(function, shared, num):
+        parts = np.array_split(np.arange(num), min(num, 8 * options.workers))
+        return itertools.chain.from_iterable(over_processes(function, shared, parts, options.workers))
+
+    frames = burst_of_frames()
+    per_symbol_db = FRAME_SNR_DB + float(db(amplitude(FMT) ** 2))
+    measures = []
+    for snr_db, bound in ((per_symbol_db, 0), (CONTROL_SNR_DB, None)):
+        found = list(spread_over(receive_alone, (frames, snr_db, trials), trials))
+        cfos = [trial["cfo"] for trial in found if not trial["received"]]
+        detail = {"false": sum(trial["others"] for trial in found), "snr_per_symbol_db": snr_db}
+        detail |= {"missed_at_cfo": [round(cfo, 3) for cfo in cfos[:8]]} if cfos else {}
+        what = f"frames missed at {snr_db - db(amplitude(FMT) ** 2):.1f} dB per sample, CFO to ±{MAX_CFO} rad/sample"
+        measures.append(Measure(what, len(cfos), "frames", bound, trials=f"{trials} frames", detail=detail))
+    false = sum(spread_over(receive_noise, (), blocks))
+    measures.append(Measure("false frames in noise", false, "frames", 0, trials=f"{blocks * NOISE_BLOCK:.2g} samples"))
+    for name in ("header", "manifest"):
+        errors = sum(spread_over(decode_control, (name,), trials))
+        what = f"{name} errors at {CONTROL_SNR_DB} dB per symbol, channel known"
+        measures.append(Measure(what, errors, "words", 0, trials=f"{trials} words"))
+    return measures
+
+
+def burst_of_frames() -> Burst:
+    """Random weights that fill a few frames of full length."""
+    weights = np.random.default_rng(1).standard_normal(300_000).astype(np.float32)
+    return prepare("random", "none", None, [weights], uniform([weights.size // 2]))
+
+
+def receive_alone(burst: Burst, snr_db: float, num: int, trials: np.ndarray) -> list[dict]:
+    """Trials (n,) out of num: one frame each, in noise, at offsets that cover the whole range evenly."""
+    sent = list(modulate(burst))
+    outcomes = []
+    for trial in trials:
+        rng = np.random.default_rng([1, trial])
+        cfo = MAX_CFO * (2 * (trial + rng.random()) / num - 1)
+        delay = GAP_SAMPLES * rng.random()
+        air = ChannelConfig(snr_db=snr_db, cfo_hz=cfo * RATE_HZ / (2 * np.pi), delay_samples=delay)
+        channel = Channel(air, RATE_HZ, FREQ_HZ, int(trial))
+        number = int(trial) % len(sent)
+        samples = [channel.process(part) for part in (sent[number], np.zeros(GAP_SAMPLES, np.complex64))]
+        frames = receive(np.concatenate([*samples, channel.flush()]))
+        header = dataclasses.replace(burst.header, frame=number)
+        received = sum(frame.header == header for frame in frames)
+        outcomes.append({"cfo": cfo, "received": received == 1, "others": len(frames) - received})
+    return outcomes
+
+
+def receive(samples: np.ndarray) -> list:
+    """All frames of a stream."""
+    receiver = FrameReceiver()
+    return receiver.push(samples) + receiver.finish()
+
+
+def receive_noise(blocks: np.ndarray) -> list[int]:
+    """Frames found in each of the numbered blocks of noise, searched as one stream."""
+    receiver = FrameReceiver()
+    counts = []
+    for block in blocks:
+        noise = np.random.default_rng([2, block]).standard_normal(2 * NOISE_BLOCK, dtype=np.float32)
+        counts.append(len(receiver.push(noise.view(np.complex64))))
+    return [*counts, len(receiver.finish())]
+
+
+def decode_control(name: str, trials: np.ndarray) -> list[bool]:
+    """Whether each random header, or manifest of 200 bytes, was not decoded as it was sent."""
+    layout = layout_burst(150_000, MANIFEST_BYTES, 0)
+    noise_var = 1 / float(linear(CONTROL_SNR_DB))
+    errors = []
+    for trial in trials:
+        rng = np.random.default_rng([3, trial])
+        if name == "header":
+            sent = Header(int(rng.integers(1 << 12)), int(rng.integers(1 << 14)), 1 << 14, 24, 7)
+            received = control.decode_header(_heard(control.encode_header(sent), noise_var, rng))
+        else:
+            sent = rng.bytes(manifest_capacity(layout, FMT))
+            soft = _heard(control.encode_manifest(sent, layout).reshape(-1), noise_var, rng)[: manifest_uses(layout)]
+            llr = control.combine_llr(soft, 0, control.manifest_block_bits(layout))
+            received = control.decode_manifest(llr, layout)
+        errors.append(received != sent)
+    return errors
+
+
+def _heard(symbols, noise_var, rng):
+    """Matched-filter output y/noise_var over a flat channel of gain 1."""
+    noise = rng.standard_normal((symbols.size, 2), dtype=np.float32).view(np.complex64)[:, 0]
+    return ((symbols + np.float32(np.sqrt(noise_var / 2)) * noise) / np.float32(noise_var)).astype(np.complex64)

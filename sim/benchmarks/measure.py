@@ -1,0 +1,124 @@
+"""What a benchmark hands back: one measured number with its bound or peer, and how a table and a JSON file show it."""
+
+import json
+import math
+import os
+import platform
+import statistics
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from models.checkpoint import write_whole
+from rx.report import versions
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command's options ask for; quick is for tests: fewer trials, the same code."""
+
+    model: str = "fashion"
+    seeds: int = 20
+    workers: int = 2
+    num_weights: int = 25_000_000
+    scale_samples: int = 200_000_000
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number: what was measured, its bound (None: shown only) and the facts behind it."""
+
+    what: str
+    value: float
+    unit: str
+    bound: float | None = None
+    at_most: bool = True
+    trials: str = ""
+    detail: dict = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the bound is kept, to the two decimals shown; a value that is not a number keeps none."""
+        if self.bound is None:
+            return None
+        return bool(round(self.value, 2) <= self.bound if self.at_most else round(self.value, 2) >= self.bound)
+
+
+def spread(values: Iterable[float]) -> dict[str, float]:
+    """Median, least and greatest."""
+    values = list(values)
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def over_processes(function: Callable, shared: tuple, items: list, workers: int) -> list:
+    """[function(*shared, item) for item in items] over processes of one thread each; with one worker, in this one."""
+    if workers == 1:
+        return [function(*shared, item) for item in items]
+    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    before = {name: os.environ.get(name) for name in threads}
+    os.environ.update(threads)  # read by the libraries when a worker first imports them
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            chunk = max(1, len(items) // (8 * workers))
+            return list(pool.map(function, *map(repeat, shared), items, chunksize=chunk))
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def table(measures: list[Measure]) -> Table:
+    """All measures, one line each."""
+    shown = Table("measured", "", "bound", "", "trials", "detail", title="make bench")
+    for column, justify in ((1, "right"), (2, "right")):
+        shown.columns[column].justify = justify
+    marks = {None: "", True: "[green]holds[/]", False: "[red]missed[/]"}
+    for m in measures:
+        bound = "" if m.bound is None else f"{'≤' if m.at_most else '≥'} {m.bound:g}"
+        detail = ", ".join(f"{name} {_short(value)}" for name, value in m.detail.items())
+        shown.add_row(escape(m.what), f"{_short(m.value)} {m.unit}", bound, marks[m.holds], m.trials, escape(detail))
+    return shown
+
+
+def write(path: Path, command: str, measures: list[Measure]) -> None:
+    """A section's measures as JSON, with the command, the machine and how busy it was."""
+    content = {"command": command, "machine": machine(), "measures": [asdict(m) | {"holds": m.holds} for m in measures]}
+    write_whole(path, (json.dumps(_plain(content), indent=2, allow_nan=False) + "\n").encode())
+
+
+def machine() -> dict:
+    """Processor, cores, load over the last minute and library versions."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "versions": versions(),
+    }
+
+
+def _short(value) -> str:
+    if isinstance(value, dict):
+        return "{median} ({min}…{max})".format(**{name: _short(number) for name, number in value.items()})
+    if isinstance(value, float):
+        return f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _plain(value):
+    """JSON has no infinity and no NaN: null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,91 @@
+"""Scale: a long stream through the receiver, block by block, in a process of its own: peak memory and time per sample.
+
+The stream is made as it goes: laps of equal length, each one cycle of 25 million random weights at 20 dB and noise.
+One burst that is heard again must not cost more memory each time, and the last lap must take no longer than the
+first; the cycles are combined into weights at the end. `--scale-samples 1e9` is the contract's length; the default is
+a fifth.
+"""
+
+import resource
+import time
+from multiprocessing import get_context
+
+import numpy as np
+
+from dsp.ofdm import amplitude
+from dsp.units import db
+from rx.pipeline import Listener, rebuild
+from sim.benchmarks.measure import Measure, Options
+from sim.benchmarks.speed import PUSH, prepare, white
+from tx.pipeline import modulate
+
+LAPS = 5
+NOISE_VAR = 0.01
+MEMORY_GB = 2.0
+
+
+def run(options: Options) -> list[Measure]:
+    """Peak memory, time of the last lap over that of the first, and what 5 cycles combined came to."""
+    with get_context("spawn").Pool(1) as pool:
+        found = pool.apply(listen, (options.num_weights, options.scale_samples))
+    first, *_, last = found["lap_seconds"]
+    trials = f"{found['samples']:.2g} samples"
+    detail = {name: found[name] for name in ("lap_samples", "frames", "start_gb")} | {"weights": options.num_weights}
+    speed = {"MS/s of each lap": [round(1e-6 * found["lap_samples"] / s, 1) for s in found["lap_seconds"]]}
+    return [
+        Measure("peak memory of a long stream", found["peak_gb"], "GB", MEMORY_GB, True, trials, detail),
+        Measure("time per sample, last lap over first", last / first, "×", 1.15, True, trials, speed),
+        Measure("weight NMSE after 5 cycles", found["nmse_db"], "dB", round(found["bound_db"] + 0.5, 2), True, trials),
+    ]
+
+
+def listen(num_weights: int, num_samples: int) -> dict:
+    """The stream through a receiver: memory, seconds of each lap, frames and NMSE."""
+    weights = np.random.default_rng(1).standard_normal(num_weights).astype(np.float32)
+    burst = prepare(weights)
+    noise = white(1 << 22) * np.float32(np.sqrt(NOISE_VAR / 2))  # read from random places: drawing it would take longer
+    rng = np.random.default_rng(3)
+    lap = max(num_samples // LAPS, burst.num_samples)
+    start_gb = peak_gb()
+    listener = Listener(burst.fmt)
+    laps = []
+    for _ in range(LAPS):
+        seconds = 0.0
+        for samples in one_lap(burst, lap):
+            place = int(rng.integers(noise.size - samples.size))
+            heard = samples + noise[place : place + samples.size]
+            started = time.perf_counter()
+            listener.push(heard)
+            seconds += time.perf_counter() - started
+        laps.append(seconds)
+    listener.finish()
+    combiner = listener.best
+    estimate = rebuild(combiner, combiner.manifest(), [num_weights]).vectors[0]
+    error = float(np.mean((estimate - weights) ** 2, dtype=np.float64) / np.var(weights, dtype=np.float64))
+    return {
+        "peak_gb": peak_gb(),
+        "start_gb": start_gb,
+        "lap_seconds": laps,
+        "lap_samples": lap,
+        "samples": LAPS * lap,
+        "frames": f"{combiner.num_received} of {LAPS * burst.header.num_frames}",
+        "nmse_db": float(db(error)),
+        "bound_db": float(db(1 / (1 + LAPS * amplitude(burst.fmt) ** 2 / NOISE_VAR))),
+    }
+
+
+def one_lap(burst, num_samples: int):
+    """A cycle of the burst, then silence, num_samples in all."""
+    left = num_samples
+    for samples in modulate(burst):
+        left -= samples.size
+        yield samples
+    silence = np.zeros(PUSH, np.complex64)
+    while left > 0:
+        yield silence[:left]
+        left -= PUSH
+
+
+def peak_gb() -> float:
+    """The most memory that this process has had, GB (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-9

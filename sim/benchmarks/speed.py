@@ -1,0 +1,149 @@
+"""Speed in MS/s of complex samples: receiver from samples to weights, scanning, sender from weights to samples; liquid.
+
+The recording is 25 million random weights at 20 dB with a carrier and clock offset; a receiver is
+`rx.pipeline.Listener` and `rebuild`, as in `rx/receive.py`. The radio to keep up with has 61.44 MS/s and two cores.
+Speeds are medians over wall time; *a core* is over processor time, which other programs on the machine disturb less,
+and so are the ratios to liquid.
+"""
+
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numpy as np
+
+from dsp import burst as dsp_burst
+from dsp import control, equalise, ofdm, symbols
+from dsp.burst import FrameReceiver
+from dsp.sync import PreambleDetector
+from dsp.uep import uniform
+from rx import pipeline as rx
+from sim.benchmarks import peer
+from sim.benchmarks.loss import FREQ_HZ, RATE_HZ
+from sim.benchmarks.measure import Measure, Options
+from sim.benchmarks.stopwatch import shares, speeds
+from sim.channel import Channel, ChannelConfig
+from tx import pipeline as tx
+
+FULL_RATE = 61.44
+PUSH = 1 << 18
+RECEIVER_STAGES = {
+    "scan": [(PreambleDetector, "scan")],
+    "acquire": [(PreambleDetector, "acquire")],
+    "derotate": [(dsp_burst, "_bodies")],
+    "FFT": [(ofdm, "demodulate")],
+    "channel": [(equalise, "estimate_channel"), (equalise, "first_path")],
+    "track": [(equalise, "track")],
+    "matched filter": [(equalise, "soft_slots")],
+    "header": [(control, "decode_header")],
+    "manifest": [(control, "combine_llr"), (control, "decode_manifest")],
+    "deinterleave": [(rx, "accumulate"), (rx, "collect")],
+    "combine": [(symbols, "combine")],
+    "MMSE": [(symbols, "linear_mmse"), (symbols, "to_weights")],
+}
+SENDER_STAGES = {
+    "normalise": [(tx, "centre_and_scale"), (symbols, "to_symbols"), (symbols, "repeat")],
+    "interleave": [(tx, "deal"), (tx, "interleave")],
+    "control": [(control, "encode_header"), (control, "encode_manifest")],
+    "fill grid": [(ofdm, "fill_grid")],
+    "IFFT": [(ofdm, "modulate")],
+}
+
+
+def run(options: Options) -> list[Measure]:
+    """All speeds, one and two threads, and the profiles of one."""
+    repeats = 1 if options.quick else 5
+    weights = np.random.default_rng(1).standard_normal(options.num_weights).astype(np.float32)
+    burst = prepare(weights)
+    recording = record(burst)
+    noise = white(recording.size)
+    detector = PreambleDetector(burst.fmt)
+    profiles = {
+        "receiver, samples to weights, 1 thread": (partial(receive, recording, burst, 1), RECEIVER_STAGES),
+        "sender, weights to samples, 1 thread": (partial(send, weights, map), SENDER_STAGES),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        works = {}
+        for label, threads, run in (("1 thread", 1, map), ("2 threads", 2, pool.map)):
+            works[f"receiver, samples to weights, {label}"] = (
+                partial(receive, recording, burst, threads),
+                recording.size,
+            )
+            works[f"receiver on noise alone, {label}"] = partial(listen, noise, threads), noise.size
+            works[f"preamble scan of noise, {label}"] = partial(scan, detector, noise, run), noise.size
+            works[f"sender, weights to samples, {label}"] = partial(send, weights, run), burst.num_samples
+        found = speeds(works, repeats)
+    measures = []
+    for name, clocks in found.items():
+        detail = {"wall": clocks["wall"], "a core": clocks["cpu"]["median"]}
+        if name in profiles:
+            detail |= shares(*profiles[name])
+        bound = FULL_RATE if name.endswith("2 threads") else None
+        measures.append(Measure(name, clocks["wall"]["median"], "MS/s", bound, False, f"{repeats} runs", detail))
+    measures[0].detail["frames"] = f"{receive(recording, burst, 1)} of {burst.header.num_frames}"
+    return measures + peers(noise, repeats, options.quick)
+
+
+def peers(noise: np.ndarray, repeats: int, quick: bool) -> list[Measure]:
+    """Ratios to liquid on one core, at each FFT size, on frames; its speed on noise."""
+    if importlib.util.find_spec("liquid") is None:
+        return [Measure("liquid-dsp is not installed: pip install -e '.[bench]'", np.nan, "")]
+    measures = []
+    for fft_size in (64,) if quick else (64, 256, 1024):
+        detail = peer.compare(fft_size, 200_000 if quick else 4_000_000, repeats, receive)
+        what = f"our receiver over liquid's ofdmflexframerx, M = {fft_size}, prefix {fft_size // 4}, a core"
+        measures.append(Measure(what, detail.pop("ratio"), "×", 2.0, False, f"{repeats} runs", detail))
+    part = noise[:4_000_000]
+    found = speeds({size: (peer.scan(size, part), part.size) for size in (64, 256, 1024)}, repeats)
+    speed = {f"M = {size}": clocks["cpu"]["median"] for size, clocks in found.items()}
+    what = "liquid's ofdmflexframerx on noise alone, a core"
+    return [*measures, Measure(what, max(speed.values()), "MS/s", detail=speed)]
+
+
+def prepare(weights: np.ndarray) -> tx.Burst:
+    """One tensor of weights (n,), sent once."""
+    return tx.prepare("random", "none", None, [weights], uniform([(weights.size + 1) // 2]))
+
+
+def record(burst: tx.Burst) -> np.ndarray:
+    """The burst through a channel at 20 dB, 40 kHz off with the clock that goes with it."""
+    channel = Channel(ChannelConfig(snr_db=20, cfo_hz=40e3, delay_samples=1000.4), RATE_HZ, FREQ_HZ)
+    parts = [channel.process(samples) for samples, _ in tx.transmission(burst)]
+    return np.concatenate([*parts, channel.flush()])
+
+
+def white(num: int) -> np.ndarray:
+    """Noise (num,) complex64."""
+    return np.random.default_rng(2).standard_normal(2 * num, dtype=np.float32).view(np.complex64)
+
+
+def receive(samples: np.ndarray, burst: tx.Burst, threads: int = 1) -> int:
+    """From samples to weights; the number of frames received."""
+    listener = rx.Listener(burst.fmt, num_threads=threads)
+    for start in range(0, samples.size, PUSH):
+        listener.push(samples[start : start + PUSH])
+    listener.finish()
+    if listener.best is None or (manifest := listener.best.manifest()) is None:
+        return 0
+    rx.rebuild(listener.best, manifest, [2 * burst.stream.size])
+    return listener.best.num_received
+
+
+def listen(samples: np.ndarray, threads: int) -> None:
+    """The whole receiver over samples of which nothing is to be made."""
+    receiver = FrameReceiver(num_threads=threads)
+    for start in range(0, samples.size, PUSH):
+        receiver.push(samples[start : start + PUSH])
+    receiver.finish()
+
+
+def scan(detector: PreambleDetector, samples: np.ndarray, run) -> None:
+    """The search for preambles alone."""
+    for start in range(0, samples.size, PUSH):
+        detector.scan(samples[start : start + PUSH], run)
+
+
+def send(weights: np.ndarray, run) -> None:
+    """From weights to samples, frame by frame."""
+    for _ in tx.modulate(prepare(weights), run):
+        pass

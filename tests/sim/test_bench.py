@@ -1,0 +1,109 @@
+"""The benchmarks in their quick form: they run, what they write is whole, and their accounts add up."""
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+
+from dsp.radio.scale import NOMINAL_POWER
+from dsp.theory import lmmse_nmse
+from dsp.units import db
+from models.checkpoint import Checkpoint, save
+from models.nets import build
+from models.packing import tensors_of
+from sim import bench
+from sim.benchmarks import loss, peer, speed, stress
+from sim.benchmarks.measure import Measure
+from sim.benchmarks.stopwatch import shares, speeds
+from sim.channel import Channel, ChannelConfig
+from tests.link import make_burst
+from tx.pipeline import LEAD_SAMPLES, modulate
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """`fashion` with random weights: what a loss is does not depend on them."""
+    path = tmp_path_factory.mktemp("model") / "fashion.safetensors"
+    save(path, Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion"))))
+    return str(path)
+
+
+def run(tmp_path, section, *options):
+    command = ["--only", section, "--quick", "--workers", "1", "--out", str(tmp_path), *options]
+    assert bench.main(command) == 0
+    return json.loads((tmp_path / f"{section}.json").read_text())["measures"]
+
+
+def test_losses_hold_their_bounds(tmp_path, model):
+    for section in ("loss", "stress"):
+        measures = run(tmp_path, section, "--model", model)
+        assert measures and all(m["holds"] for m in measures)
+
+
+def test_nothing_is_missed_and_nothing_found_in_noise(tmp_path):
+    measures = run(tmp_path, "detection")
+    assert [m["value"] for m in measures if m["bound"] is not None] == [0, 0, 0, 0]
+
+
+def test_speed_and_scale_receive_everything(tmp_path):
+    first, *_ = run(tmp_path, "speed", "--weights", "100000")
+    received, _, sent = first["detail"]["frames"].split()
+    assert received == sent and first["value"] > 0
+    memory, _, error = run(tmp_path, "scale", "--weights", "100000", "--scale-samples", "1e6")
+    assert memory["holds"] and error["holds"]
+
+
+@pytest.mark.parametrize("fft_size", peer.NUM_ACTIVE)
+def test_both_receive_every_frame_of_the_comparison(fft_size):
+    pytest.importorskip("liquid")
+    found = peer.compare(fft_size, 100_000, 1, speed.receive)
+    ours, sent, theirs, their_sent = re.findall(r"\d+", found["frames_received"])
+    assert ours == sent and theirs == their_sent
+
+
+def test_overhead_is_the_energy_beside_the_payload():
+    _, burst = make_burst((20_000, 3000))
+    energy = sum(np.sum(np.abs(x) ** 2, dtype=np.float64) for x in modulate(burst))
+    payload = np.sum(np.abs(burst.stream) ** 2, dtype=np.float64) * burst.fmt.fft_size / burst.fmt.num_active
+    assert sum(loss.overhead_db(burst).values()) == pytest.approx(db(energy / payload), abs=0.02)  # prefixes: random
+
+
+def test_a_perfect_receiver_loses_the_overhead_alone():
+    _, burst = make_burst((20_000, 3000))
+    row = stress.StressRow("ideal", ChannelConfig(snr_db=7))
+    assert stress.attainable_db(row, burst, 0.0) == pytest.approx(sum(loss.overhead_db(burst).values()), abs=1e-6)
+    erased = stress.attainable_db(row, burst, 1 - lmmse_nmse(1) / (1 - lmmse_nmse(10**0.7)))
+    assert erased > stress.attainable_db(row, burst, 0.01) > stress.attainable_db(row, burst, 0.01, 0.1)
+
+
+def test_response_follows_a_path_that_fades():
+    _, burst = make_burst()
+    config = ChannelConfig(snr_db=15, doppler_hz=5)
+    h = loss.response(config, 3, burst)[:, 0]
+    still = Channel(config, loss.RATE_HZ, loss.FREQ_HZ, 3, NOMINAL_POWER).frequency_response(np.zeros(1))
+    assert abs(h[0] - still[0]) < 4 * np.pi * 5 * LEAD_SAMPLES / loss.RATE_HZ  # what it moves ahead of the burst
+    assert len(h) * burst.fmt.symbol_samples >= burst.num_samples and np.abs(h[-1] - h[0]) > 1e-3
+
+
+def test_stopwatch_tells_stages_apart():
+    class Work:
+        def outer(self):
+            time.sleep(0.02)
+            self.inner()
+
+        def inner(self):
+            time.sleep(0.06)
+
+    work = Work()
+    found = shares(work.outer, {"in": [(Work, "inner"), (Work, "gone")], "out": [(Work, "outer")]})
+    assert 55 < int(found["in"].split()[0]) < 90
+    assert "wrapper" not in Work.inner.__name__ and not hasattr(Work.inner, "__wrapped__")
+    assert 0.5e-6 * 100 < speeds({"sleep": (lambda: time.sleep(0.01), 1000)}, 1)["sleep"]["wall"]["median"] <= 0.1
+
+
+def test_a_bound_is_kept_or_missed_by_the_value_shown():
+    assert Measure("x", 1.004, "dB", 1.0).holds and not Measure("x", 1.006, "dB", 1.0).holds
+    assert Measure("x", 3.0, "", 2.0, at_most=False).holds and Measure("x", 3.0, "").holds is None
+    assert not Measure("x", np.nan, "dB", 1.0).holds and not Measure("x", np.inf, "dB", 1.0).holds
