@@ -1,0 +1,84 @@
+"""The whole link in one process: what it reports, and what it refuses."""
+
+import json
+
+import pytest
+
+from sim import loopback
+from tests.command import assert_refused, run, save_few_images, save_untrained
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
+
+
+def looped(model, folder, *options):
+    result = run(loopback.main, "--model", model, "--evaluate", "none", "--report", folder / "report.json", *options)
+    assert (result.status, result.err) == (0, "")
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_one_seed_one_result(model, tmp_path):
+    options = ["--preset", "hostile", "--seed"]
+    first, again, other = (looped(model, tmp_path, *options, seed) for seed in (3, 3, 4))
+    for report in (first, again, other):
+        assert report["timing"].pop("samples") > 0
+        del report["timing"]
+    assert first == again
+    assert first != other
+
+
+def test_cycles_are_combined(model, tmp_path):
+    one, four = (looped(model, tmp_path, "--snr-db", "0", "--cycles", cycles) for cycles in (1, 4))
+    assert (one["frames"]["cycles"], four["frames"]["cycles"]) == (1, 4)
+    assert one["channel_uses"] == four["channel_uses"]  # those of a cycle
+    assert four["weights"]["nmse_db"] == pytest.approx(one["weights"]["nmse_db"] - 3.98, abs=0.5)  # (1+1)/(1+4)
+
+
+def test_the_data_set_of_the_manifest_is_the_default(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRNET_DATA", str(save_few_images(tmp_path / "few", 200)))
+    result = run(loopback.main, "--model", model, "--report", tmp_path / "report.json")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert result.status == 0 and 0 <= report["accuracy"] <= 1
+    assert 200 * report["accuracy"] == pytest.approx(round(200 * report["accuracy"]))
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        (["--preset", "moon"], "moon"),
+        (["--snr-db", "loud"], "loud"),
+        (["--snr-db", "70"], "--snr-db"),  # no plan is made for that
+        (["--echo", "1:2:3:4"], "DELAY"),
+        (["--echo", "1:-3", "--tdl", "tdl-a"], "tdl"),
+        (["--bits", "1.5"], "bits"),
+        (["--sco-ppm", "20000"], "sco_ppm"),
+        (["--rate-hz", "0"], "rate"),
+        (["--freq-hz", "nan"], "nan"),
+        (["--evaluate", "nothing"], "nothing"),
+        (["--truth", "nosuch"], "nosuch"),
+        (["--cycles", "-1"], "--cycles"),
+        (["--data", "nowhere", "--estimator", "magic"], "magic"),
+    ],
+)
+def test_options_that_make_no_sense(model, tmp_path, options, word):
+    result = run(loopback.main, "--model", model, "--report", tmp_path / "report.json", *options)
+    assert_refused(result, 1, word)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options, word",
+    [
+        (["--snr-db", "-25"], "no frame"),
+        (
+            ["--snr-db", "-3", "--cut-stop-samples", "17296"],
+            "1 of 9 frames",
+        ),  # half of it, and so a part of the manifest
+    ],
+)
+def test_nothing_decodable_is_exit_status_2(model, tmp_path, options, word):
+    result = run(loopback.main, "--model", model, "--report", tmp_path / "report.json", *options)
+    assert_refused(result, 2, word)
+    assert not list(tmp_path.iterdir())

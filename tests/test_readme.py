@@ -1,0 +1,136 @@
+"""Every command of the README, as it stands there, in an empty folder that has the rooms of this program."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from sim.demo import free_ports
+from tests.command import PATIENCE_S, ROOT, finish, save_few_images, start
+
+ROOMS = ("dsp", "models", "tx", "rx", "sim", "Makefile", "setup.sh", "pyproject.toml", "constraints.txt", ".venv")
+
+
+def make(tree, lines):
+    """Literally, where make has set this machine up."""
+    if shutil.which("make") is None or subprocess.call(["make", "-q", ".venv/.ready"], cwd=ROOT):
+        pytest.skip("no make here, or this environment is not what it sets up")
+    for line in lines:
+        subprocess.run(shlex.split(line), cwd=tree, env=environment(tree), check=True, timeout=PATIENCE_S)
+
+
+def one_by_one(tree, lines, more=()):
+    """Literally but for the name of the Python; ``more`` options make it short."""
+    for line in lines:
+        result = finish(start(*arguments(line), *more, cwd=tree, data=tree / "few"))
+        assert (result.status, result.err) == (0, ""), result
+
+
+def one_epoch(tree, lines):
+    one_by_one(tree, lines, ["--epochs", "1", "--limit", "256"])
+
+
+def few_draws(tree, lines):
+    one_by_one(tree, lines, ["--images", "8", "--draws", "1"])
+
+
+def together(tree, lines):
+    """One terminal each, on ports that are free here; the air goes on until it is told to stop."""
+    ports = dict(zip(("5555", "5556"), map(str, free_ports(2)), strict=True))
+    lines = [re.sub(r"\b555[56]\b", lambda port: ports[port[0]], line) for line in lines]
+    receiver, air, sender = (start(*arguments(line), cwd=tree, data=tree / "few") for line in lines)
+    try:
+        for process in (receiver, sender):
+            result = finish(process)
+            assert (result.status, result.err) == (0, ""), result
+        air.terminate()
+        result = finish(air)
+        assert (result.status, result.err) == (0, ""), result
+    finally:
+        for process in (receiver, air, sender):
+            process.kill()
+
+
+def this_very_run(tree, lines):
+    """Tests that run themselves would never end."""
+
+
+# how the lines are run, which, and the files they leave behind
+RUNS = [
+    (make, ["make demo"], ["out/demo/report.json", "out/demo/report.png"]),
+    (one_by_one, ["python tx/send.py --list"], []),
+    (
+        one_by_one,
+        [
+            "python tx/send.py --model fashion --radio file:out/capture.sigmf-meta",
+            "python rx/receive.py --radio file:out/capture.sigmf-meta --truth fashion --report out/report.json "
+            "--picture out/report.png",
+        ],
+        ["out/capture.sigmf-meta", "out/capture.sigmf-data", "out/report.json", "out/report.png"],
+    ),
+    (
+        together,
+        [
+            "python rx/receive.py --radio zmq:tcp://127.0.0.1:5556",
+            'python sim/air.py --rx "zmq:tcp://127.0.0.1:5555?bind=1" --tx "zmq:tcp://127.0.0.1:5556?bind=1" '
+            "--preset room",
+            "python tx/send.py --model fashion --radio zmq:tcp://127.0.0.1:5555 --snr-db 15",
+        ],
+        [],
+    ),
+    (
+        one_by_one,
+        ["python sim/loopback.py --model fashion --preset bench --seed 1 --report out/loopback.json"],
+        ["out/loopback.json"],
+    ),
+    (one_by_one, ["python sim/loopback.py --model fashion --snr-db -5 --cycles 16 --seed 1"], []),
+    (one_epoch, ["python models/train.py --model fashion --out out/fashion --seed 1"], ["out/fashion/train.log"]),
+    (
+        few_draws,
+        ["python models/sensitivity.py --model out/fashion/fashion.safetensors"],
+        ["out/fashion/sensitivity.json"],
+    ),
+    (this_very_run, ["make test"], []),
+]
+
+
+def readme_lines():
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def arguments(line):
+    python, *rest = shlex.split(line)
+    assert python == "python"
+    return rest
+
+
+def environment(tree):
+    return {**os.environ, "AIRNET_DATA": str(tree / "few")}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A folder that looks like a checkout; what the commands write goes there. Few images make them quick."""
+    tree = tmp_path_factory.mktemp("readme")
+    for room in ROOMS:
+        if (ROOT / room).exists():
+            (tree / room).symlink_to(ROOT / room)
+    (tree / "out").mkdir()
+    save_few_images(tree / "few", 500)
+    return tree
+
+
+def test_the_table_has_the_commands_of_the_readme_and_no_others():
+    assert [line for _, lines, _ in RUNS for line in lines] == readme_lines()
+
+
+@pytest.mark.parametrize("how, lines, files", RUNS, ids=[lines[0] for _, lines, _ in RUNS])
+def test_readme(tree, how, lines, files):
+    how(tree, lines)
+    for file in files:
+        assert (tree / file).stat().st_size > 0
+    assert not list(tree.glob("out/**/*.part"))
