@@ -88,7 +88,10 @@ class FrameReceiver:
         self.num_samples += samples.size
         self._blocks.append(samples)
         self._waiting += samples.size
-        return self._run(final=False) if self._waiting >= MIN_WORK else []
+        if self._waiting >= MIN_WORK:
+            return self._run(final=False)
+        self._blocks[-1] = samples.copy()  # the caller may reuse its array
+        return []
 
     def finish(self) -> list[ReceivedFrame]:
         """The stream has ended: frames that were waiting for more, the last one possibly cut."""
@@ -159,9 +162,10 @@ class FrameReceiver:
         acquisition = self.detector.acquire(self._buffer, start, lock and lock.cfo)
         if acquisition is None:
             return None
-        available = (self._buffer.size - acquisition.start - MARGIN) // fmt.symbol_samples - 1
-        if available < self._header_symbols and not final:
-            return WAIT
+        margin = 0 if final else MARGIN
+        available = (self._buffer.size - acquisition.start - margin) // fmt.symbol_samples - 1
+        if available < self._header_symbols:
+            return None if final else WAIT
         # what follows the lock is as long as the lock: its symbols are transformed with the header's
         num_symbols = lock.header.num_symbols if lock else self._header_symbols
         shift = window_shift(self._buffer, acquisition, fmt)
@@ -176,7 +180,7 @@ class FrameReceiver:
             return WAIT
         if header.num_symbols != num_symbols:
             channel, grid = open_frame(self._buffer, acquisition, shift, header.num_symbols, fmt)
-        return self._demodulate(acquisition, shift, header, channel, grid[: max(0, available)])
+        return self._demodulate(acquisition, shift, header, channel, grid[:available])
 
     def _demodulate(self, acquisition, shift, header, channel, grid) -> ReceivedFrame:
         fmt = self.fmt
