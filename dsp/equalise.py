@@ -141,11 +141,13 @@ def track(
     time = (np.arange(num_symbols) + (1.0 if sco_before is None else -num_symbols)) * fmt.symbol_samples
     slope = 2 * np.pi * fmt.subcarriers[index] / fmt.fft_size
     start_weight = float(np.vdot(channel.h_hat, channel.h_hat).real)
+    total = weight.sum(axis=1)
     cfo, sco = 0.0, sco_before
     if sco_before is None:
-        cfo, sco = _coarse_fit(product, time[0], SCO_GRID, _clock_phasors(fmt)[:, :num_symbols])
+        # a symbol under strong interference must not outvote the others
+        share = np.minimum(1, (total + fmt.num_pilots * channel.noise_var) / energy.clip(min=1e-30))
+        cfo, sco = _coarse_fit(product * share[:, None], time[0], SCO_GRID, _clock_phasors(fmt)[:, :num_symbols])
     cfo, sco, raw, usable = _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, channel.noise_var)
-    total = weight.sum(axis=1)
     gain, leverage = _smooth_gain(
         raw[outward],
         (channel.noise_var / total)[outward],
