@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from dsp.errors import InputError, LinkError
 from models.checkpoint import Checkpoint, save, write_whole
+from models.checkpoint import load as load_checkpoint
 from models.data import load
 from models.evaluate import logits, top1
 from models.nets import ARCHITECTURES, build
@@ -41,17 +42,18 @@ class TrainConfig:
 
     model: str = "fashion"
     seed: int = 1
-    epochs: int = 30
+    epochs: int = 20
     batch_size: int = 128
     learning_rate: float = 0.4
     weight_decay: float = 5e-4
     momentum: float = 0.9
     warm_up: float = 0.15  # share of the steps over which the rate rises
     label_smoothing: float = 0.05
-    max_shift: int = 2  # pixels
+    max_shift: int = 1  # pixels
     average_steps: int = 500  # time constant of the averaged weights, which are those kept
-    min_snr_db: float = -5.0  # weight SNR after combining, drawn per step, uniform in dB
-    max_snr_db: float = 20.0
+    min_snr_db: float = 0.0  # weight SNR after combining, drawn per step, uniform in dB
+    max_snr_db: float = 30.0
+    init: str | None = None  # a checkpoint to go on from, with this recipe; none: random weights
     limit: int | None = None  # train on the first images only
 
 
@@ -78,7 +80,8 @@ class Trainer:
 
     def __init__(self, config: TrainConfig):
         torch.manual_seed(config.seed)  # the initial weights
-        self.config, self.module, self.epoch = config, build(config.model), 0
+        self.config, self.epoch = config, 0
+        self.module = build(config.model) if config.init is None else load_checkpoint(config.init).module()
         self.weights = dict(self.module.named_parameters())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimiser = torch.optim.SGD(
@@ -205,6 +208,7 @@ def main(argv=None) -> int:
     parser.add_argument("--weight-decay", type=float, default=TrainConfig.weight_decay)
     parser.add_argument("--min-snr-db", type=float, default=TrainConfig.min_snr_db)
     parser.add_argument("--max-snr-db", type=float, default=TrainConfig.max_snr_db)
+    parser.add_argument("--init", metavar="NAME|PATH", help="a checkpoint to go on from, with this recipe")
     parser.add_argument("--limit", type=int, help="train on the first images only")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
     parser.add_argument("--data", help="folder of the data set")
