@@ -43,3 +43,12 @@ def test_patience_has_an_end(model, tmp_path):
     result = run(demo.main, "--model", model, "--out", tmp_path, "--timeout-s", "0.1")
     assert result.status == 1
     assert result.err.startswith("demo: not finished after 0.1 s")
+
+
+@pytest.mark.slow
+def test_the_shipped_model_arrives_as_it_was_sent(tmp_path):
+    """All 10,000 images: the accuracy is within half a point of the accuracy sent."""
+    result = finish(start("sim/demo.py", "--out", tmp_path))
+    assert (result.status, result.err) == (0, "")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["accuracy"] == pytest.approx(report["accuracy_sent"], abs=0.005)
