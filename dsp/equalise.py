@@ -22,9 +22,9 @@ SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else
 SLACK = 0.02  # of the signal: what radios add to the noise of a payload symbol at most (an EVM of -17 dB)
 STEP_EVIDENCE = 2.0  # log-likelihood
-GAIN_STEPS = np.array(
-    [0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0]
-)  # variances of the gain's random walk, in units of its observation noise
+MISSING = 0.4  # a symbol whose pilots are weaker than this part of the others' is not there
+# variances of the gain's random walk, in units of its observation noise; the last follow a jump
+GAIN_STEPS = np.array([0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,9 +148,12 @@ def track(
         share = np.minimum(1, (total + fmt.num_pilots * channel.noise_var) / energy.clip(min=1e-30))
         cfo, sco = _coarse_fit(product * share[:, None], time[0], SCO_GRID, _clock_phasors(fmt)[:, :num_symbols])
     cfo, sco, raw, usable = _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, channel.noise_var)
+    observation_var = channel.noise_var / total
+    missing = _missing(np.abs(raw), np.sqrt(observation_var))
+    usable &= ~missing
     gain, leverage = _smooth_gain(
         raw[outward],
-        (channel.noise_var / total)[outward],
+        observation_var[outward],
         usable[outward],
         channel.noise_var / start_weight,
         GAIN_STEPS,
@@ -159,6 +162,7 @@ def track(
     residual = energy - 2 * (gain.conj() * raw).real * total + np.abs(gain) ** 2 * total
     residual /= fmt.num_pilots - leverage  # the gain was fitted to the same pilots
     noise_var = _symbol_noise(residual, raw, gain, channel.noise_var + SLACK * start_weight / fmt.num_active)
+    noise_var[missing] = np.inf
     if sco_before is not None:
         noise_var[np.abs(raw) < 0.5] = np.inf  # nothing says that there is a signal before a preamble
     return Tracking(float(sco), float(cfo), gain * np.exp(1j * cfo * time), sco * time, noise_var)
@@ -317,6 +321,12 @@ def _smooth_gain(raw, observation_var, usable, start_var, steps):
             best, best_step = evidence, step
     gain, var, _ = _kalman(raw, noise, best_step * unit, start_var)
     return gain, var / noise
+
+
+def _missing(strength, spread):
+    """Which symbols' pilots are not there: clearly weaker than the others', by 4 standard deviations of the noise."""
+    usual = np.clip(np.median(strength), 0.5, 1)
+    return strength < np.minimum(MISSING * usual, usual - 4 * spread)
 
 
 @njit(cache=True, nogil=True)
