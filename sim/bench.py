@@ -7,12 +7,15 @@ out/bench/SECTION.json.
 """
 
 import importlib
+import os
 import shlex
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    for library in ("OMP", "OPENBLAS"):  # the threads that are counted are the link's own; workers inherit this
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 from rich.console import Console
 

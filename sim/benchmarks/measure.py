@@ -58,19 +58,12 @@ def spread(values: Iterable[float]) -> dict[str, float]:
 
 
 def over_processes(function: Callable, shared: tuple, items: list, workers: int) -> list:
-    """[function(*shared, item) for item in items] over processes of one thread each; with one worker, in this one."""
+    """[function(*shared, item) for item in items] over processes; with one worker, in this one."""
     if workers == 1:
         return [function(*shared, item) for item in items]
-    threads = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
-    before = {name: os.environ.get(name) for name in threads}
-    os.environ.update(threads)  # read by the libraries when a worker first imports them
-    try:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            chunk = max(1, len(items) // (8 * workers))
-            return list(pool.map(function, *map(repeat, shared), items, chunksize=chunk))
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        chunk = max(1, len(items) // (8 * workers))
+        return list(pool.map(function, *map(repeat, shared), items, chunksize=chunk))
 
 
 def table(measures: list[Measure]) -> Table:

@@ -25,16 +25,16 @@ MEMORY_GB = 2.0
 
 
 def run(options: Options) -> list[Measure]:
-    """Peak memory, time of the last lap over that of the first, and what 5 cycles combined came to."""
+    """Peak memory, time of the last lap over that of an early one, and what 5 cycles combined came to."""
     with get_context("spawn").Pool(1) as pool:
         found = pool.apply(listen, (options.num_weights, options.scale_samples))
-    first, *_, last = found["lap_seconds"]
+    _, second, *_, last = found["lap_seconds"]  # the first compiles and has its memory given
     trials = f"{found['samples']:.2g} samples"
     detail = {name: found[name] for name in ("lap_samples", "frames", "start_gb")} | {"weights": options.num_weights}
     speed = {"MS/s of each lap": [round(1e-6 * found["lap_samples"] / s, 1) for s in found["lap_seconds"]]}
     return [
         Measure("peak memory of a long stream", found["peak_gb"], "GB", MEMORY_GB, True, trials, detail),
-        Measure("time per sample, last lap over first", last / first, "×", 1.15, True, trials, speed),
+        Measure("time per sample, last lap over second", last / second, "×", 1.15, True, trials, speed),
         Measure("weight NMSE after 5 cycles", found["nmse_db"], "dB", round(found["bound_db"] + 0.5, 2), True, trials),
     ]
 

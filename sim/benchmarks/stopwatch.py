@@ -28,7 +28,7 @@ def speeds(works: dict[str, tuple[Callable, int]], repeats: int) -> dict[str, di
 
 
 def shares(work: Callable, stages: dict[str, list[tuple]]) -> dict[str, str]:
-    """Percent of the time of work() spent in each stage, a list of (owner, function's name), without stages inside it.
+    """Percent of work()'s processor time in each stage, a list of (owner, function's name), without stages inside it.
 
     The functions are wrapped while work runs, in one thread; those that are not there are passed over.
     """
@@ -38,11 +38,11 @@ def shares(work: Callable, stages: dict[str, list[tuple]]) -> dict[str, str]:
         @functools.wraps(function)
         def wrapper(*args, **options):
             running.append(0.0)
-            start = time.perf_counter()
+            start = time.thread_time()
             try:
                 return function(*args, **options)
             finally:
-                taken = time.perf_counter() - start
+                taken = time.thread_time() - start
                 spent[stage] += taken - running.pop()
                 if running:
                     running[-1] += taken
@@ -56,8 +56,8 @@ def shares(work: Callable, stages: dict[str, list[tuple]]) -> dict[str, str]:
                 if original is not None:
                     setattr(owner, name, timed(stage, original))
                     undo.callback(setattr, owner, name, original)
-        start = time.perf_counter()
+        start = time.thread_time()
         work()
-        total = time.perf_counter() - start
+        total = time.thread_time() - start
     spent["rest"] = total - sum(spent.values())
     return {stage: f"{100 * seconds / total:.0f} %" for stage, seconds in spent.items()}
