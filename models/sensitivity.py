@@ -3,9 +3,10 @@
     python models/sensitivity.py --model fashion
 
 writes sensitivity.json beside the checkpoint. Damage is the increase of the mean cross-entropy on training images
-when one tensor arrives at SNR s instead of without error. At low SNR damages do not add up: a network whose other
-layers are noisy too reacts otherwise than one with a single noisy layer. So each tensor is measured with all others
-at a background SNR, for several of them, and the planner takes the background its budget gives on average.
+when one tensor arrives at SNR s instead of without error, the others at a background SNR. At low SNR damages do not
+add up, so several backgrounds are measured; plans made with the others nearly clean proved best: at -3 dB per symbol
+88.2 % on 3,000 test images over 10 draws of weight noise, against 85.5 % with the others at -3 dB and 56.9 % without
+UEP; at 0 dB all the same, 90.6 % against 87.1 % without.
 
 The alternative, which needs no noise, is the Hessian trace: for small errors of variance v in each of n weights the
 loss grows by v/2 tr(H) (Dong et al., HAWQ-V2, 2020), so damage = 1/2 tr(H) / n |w - m|² / (1 + S), with tr(H) by
@@ -52,7 +53,7 @@ class Sensitivity:
     hessian: np.ndarray
     made: str = ""
 
-    def damage(self, names, snr_db: float = 0.0, method: str = "measured") -> np.ndarray:
+    def damage(self, names, snr_db: float = 20.0, method: str = "measured") -> np.ndarray:
         """(L, G) damage of each of `names` over the grid, the others at `snr_db`. `method` is "measured" or "hessian".
 
         Raises InputError when these are not the tensors that were measured.

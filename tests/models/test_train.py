@@ -47,6 +47,14 @@ def test_resume_goes_on_exactly(tmp_path, monkeypatch):
         train(TrainConfig(epochs=3, limit=96, batch_size=32, average_steps=5), tmp_path / "cut", "command", resume=True)
 
 
+def test_training_goes_on_from_a_checkpoint(tmp_path):
+    first = train(SMALL, tmp_path, "command")
+    trainer = Trainer(TrainConfig(seed=2, init=str(tmp_path / "fashion.safetensors")))
+    for name, weight in trainer.weights.items():
+        np.testing.assert_array_equal(weight.detach(), first.tensors[name])
+        np.testing.assert_array_equal(trainer.average[name], first.tensors[name])
+
+
 def test_steps_lower_the_loss():
     images, labels = (array[:32] for array in training.load("fashion-mnist", "train"))
     trainer, rng = Trainer(TrainConfig(learning_rate=0.05, min_snr_db=15.0)), torch.Generator().manual_seed(1)
