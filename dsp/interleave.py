@@ -41,11 +41,11 @@ def deal(stream: np.ndarray, num_frames: int) -> np.ndarray:
     return rows
 
 
-def collect(rows: np.ndarray, num: int) -> np.ndarray:
-    """The inverse of `deal`: the stream's first ``num`` elements; row elements past the stream are left out."""
-    stream = np.empty(num, rows.dtype)
-    _collect(rows, stream)
-    return stream
+def collect(rows: np.ndarray, num: int, start: int = 0) -> np.ndarray:
+    """The inverse of `deal`: ``num`` elements of the stream from ``start`` on; what lies past it stays out."""
+    part = np.empty(num, rows.dtype)
+    _collect(rows, start, part)
+    return part
 
 
 def interleave(rows: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
@@ -92,9 +92,10 @@ def _deal(stream, rows):
 
 
 @njit(cache=True, nogil=True)
-def _collect(rows, stream):
+def _collect(rows, start, part):
     num_frames = rows.shape[0]
-    for tile in range(0, rows.shape[1], TILE):
-        for r in range(num_frames):
-            for j in range(tile, min(tile + TILE, (stream.size - r + num_frames - 1) // num_frames)):
-                stream[j * num_frames + r] = rows[r, j]
+    for r in range(num_frames):
+        j = (start - r + num_frames - 1) // num_frames
+        for i in range(j * num_frames + r - start, part.size, num_frames):
+            part[i] = rows[r, j]
+            j += 1

@@ -11,8 +11,9 @@ from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, payloa
 from dsp.interleave import accumulate, collect
 from dsp.sync import MAX_CFO
 from dsp.units import linear
-from models.manifest import Manifest
+from models.manifest import Manifest, TensorPlan
 
+CHUNK = 1 << 15  # symbols
 MAX_BURSTS = 16  # remembered at a time; beyond, the one with the fewest frames is forgotten
 
 
@@ -84,15 +85,14 @@ class BurstCombiner:
                 self._manifest = Manifest.from_bytes(data)
         return self._manifest
 
-    def stream(self, num_payload: int) -> tuple[np.ndarray, np.ndarray]:
-        """Combined statistic and information (num_payload,) of the payload stream; 0 where nothing was received."""
-        frames = self.header.num_frames
-        if num_payload > frames * payload_slots(self.header, self.fmt):
-            raise LinkError(
-                f"the manifest wants {num_payload} payload symbols, the frames hold "
-                f"{frames * payload_slots(self.header, self.fmt)}; the sender's architecture is another one"
-            )
-        return collect(self._statistic, num_payload), collect(self._information, num_payload)
+    @property
+    def capacity(self) -> int:
+        """Payload symbols that the burst's frames hold."""
+        return self._statistic.size
+
+    def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
+        """Combined statistic and information (num,) of the payload stream from ``start``; 0 where nothing was heard."""
+        return collect(self._statistic, num, start), collect(self._information, num, start)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,15 +111,32 @@ def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> R
             "use the sender's version of the architecture"
         )
     lengths = [(numel + 1) // 2 * plan.copies for numel, plan in zip(numels, manifest.tensors, strict=True)]
-    statistic, information = combiner.stream(sum(lengths))
-    vectors, expected, end = [], [], 0
+    if sum(lengths) > combiner.capacity:
+        raise LinkError(
+            f"the manifest wants {sum(lengths)} payload symbols, the frames hold {combiner.capacity}; "
+            "the sender's architecture is another one"
+        )
+    vectors, expected, start = [], [], 0
     for numel, plan, length in zip(numels, manifest.tensors, lengths, strict=True):
-        part, end = slice(end, end + length), end + length
-        total, snr = symbols.combine(statistic[part], information[part], plan.copies, linear(plan.power_db))
-        estimate, nmse = symbols.linear_mmse(total, snr)
-        vectors.append(symbols.to_weights(estimate, numel, plan.mean, plan.scale))
+        vector, nmse = _estimate(combiner, plan, start, numel)
+        vectors.append(vector)
         expected.append(nmse)
+        start += length
     return ReceivedWeights(vectors, expected)
+
+
+def _estimate(combiner: BurstCombiner, plan: TensorPlan, start: int, numel: int) -> tuple[np.ndarray, float]:
+    """The weights (numel,) float32 of one tensor, whose symbols begin at ``start``, and their expected NMSE."""
+    vector, total = np.empty(numel, np.float32), 0.0
+    num_symbols = (numel + 1) // 2
+    for first in range(0, num_symbols, CHUNK):  # so much at a time stays in a core's cache
+        num = min(CHUNK, num_symbols - first)
+        soft = combiner.soft(start + first * plan.copies, num * plan.copies)
+        symbol, nmse = symbols.linear_mmse(*symbols.combine(*soft, plan.copies, linear(plan.power_db)))
+        part = vector[2 * first : 2 * (first + num)]
+        part[:] = symbols.to_weights(symbol, part.size, plan.mean, plan.scale)
+        total += nmse * num
+    return vector, total / max(num_symbols, 1)
 
 
 class Listener:

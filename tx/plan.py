@@ -7,7 +7,6 @@ import numpy as np
 from dsp.errors import InputError
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
 from dsp.uep import Protection, plan_protection, uniform
-from dsp.units import db
 from models.checkpoint import Checkpoint
 from models.manifest import Manifest, TensorPlan
 from models.sensitivity import Sensitivity
@@ -57,8 +56,7 @@ def protect(
             "python models/sensitivity.py, or send with --uep none"
         )
     budget = int(num_symbols.sum()) * config.copies if budget is None else budget
-    mean_snr_db = config.snr_db + float(db(budget / num_symbols.sum()))
-    damage = sensitivity.damage(list(checkpoint.tensors), mean_snr_db)
+    damage = sensitivity.damage(list(checkpoint.tensors))
     return plan_protection(num_symbols, damage, sensitivity.snr_grid_db, config.snr_db, budget)
 
 

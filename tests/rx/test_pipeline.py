@@ -49,7 +49,7 @@ def test_a_lost_frame_erases_every_fth_symbol_only():
     for lost in range(count):
         combiner = collected([f for f in frames if f.header.frame != lost])
         assert not combiner.complete and len(combiner.heard) == count - 1
-        statistic, information = combiner.stream(burst.stream.size)
+        statistic, information = combiner.soft(0, burst.stream.size)
         erased = np.flatnonzero(information == 0)
         assert np.array_equal(erased, np.arange(erased[0], burst.stream.size, count))
         assert not statistic[erased].any() and np.all(information[np.delete(np.arange(burst.stream.size), erased)] > 0)
@@ -72,7 +72,7 @@ def test_the_order_of_frames_does_not_matter():
     _, burst = make_burst()
     frames = receive(on_air(transmit(burst), 10))
     there, back = collected(frames), collected(frames[::-1])
-    for a, b in zip(there.stream(burst.stream.size), back.stream(burst.stream.size), strict=True):
+    for a, b in zip(there.soft(0, burst.stream.size), back.soft(0, burst.stream.size), strict=True):
         assert np.array_equal(a, b)
     assert there.manifest() == back.manifest() == burst.manifest
 
