@@ -185,7 +185,7 @@ class FrameReceiver:
     def _demodulate(self, acquisition, shift, header, channel, grid) -> ReceivedFrame:
         fmt = self.fmt
         tracking = equalise.track(grid, channel, fmt)
-        leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * float(np.mean(np.abs(channel.h_hat) ** 2))
+        leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * channel.power
         if leakage > 0.02 * channel.noise_var:  # intercarrier interference (Moose 1994): correct it and look again
             acquisition = dataclasses.replace(acquisition, cfo=acquisition.cfo + tracking.residual_cfo)
             channel, grid = open_frame(self._buffer, acquisition, shift, len(grid), fmt)
@@ -198,16 +198,16 @@ class FrameReceiver:
     def _frame(self, header, place, cfo, grid, channel, tracking, erased, supplement=False) -> ReceivedFrame:
         """Soft slots and estimates of a frame as far as its symbols are not erased."""
         fmt = self.fmt
-        slots = (
-            np.zeros((header.num_symbols, fmt.slots_per_symbol), np.complex64),
-            np.zeros((header.num_symbols, fmt.slots_per_symbol), np.float32),
-        )
-        for all_slots, soft in zip(slots, equalise.soft_slots(grid, channel, tracking, fmt), strict=True):
-            all_slots[: len(grid)] = soft.reshape(len(grid), -1)
-            all_slots[erased] = 0
-        statistic, information = (all_slots.reshape(-1) for all_slots in slots)
-        heard = tracking.noise_var[np.isfinite(tracking.noise_var)]
-        noise_var = float(np.median(heard)) if heard.size else channel.noise_var
+        statistic, information = equalise.soft_slots(grid, channel, tracking, fmt)
+        missing = (header.num_symbols - len(grid)) * fmt.slots_per_symbol
+        if missing:
+            statistic, information = np.pad(statistic, (0, missing)), np.pad(information, (0, missing))
+        if supplement:
+            statistic.reshape(header.num_symbols, -1)[erased] = 0
+            information.reshape(header.num_symbols, -1)[erased] = 0
+        noise_var = float(tracking.noise_var.min())  # the frame's: symbols that were hit have more
+        if not np.isfinite(noise_var):
+            noise_var = channel.noise_var
         body = fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step
         return ReceivedFrame(
             header=header,
@@ -269,9 +269,7 @@ def open_frame(samples, acquisition: Acquisition, shift: int, num_symbols: int, 
 
 def read_header(channel: equalise.ChannelEstimate, grid: np.ndarray, fmt: FrameFormat) -> Header | None:
     """Header from the first OFDM symbols of a frame, with the preamble's channel and carrier offset alone."""
-    flat = np.ones(len(grid))
-    still = equalise.Tracking(0.0, 0.0, flat + 0j, 0 * flat, flat * channel.noise_var)
-    statistic, _ = equalise.soft_slots(grid, channel, still, fmt)
+    statistic, _ = equalise.soft_slots(grid, channel, fmt=fmt)
     return control.decode_header(statistic[: fmt.header_symbols], fmt)
 
 

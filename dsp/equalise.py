@@ -35,6 +35,11 @@ class ChannelEstimate:
     noise_var: float
     window: int
 
+    @property
+    def power(self) -> float:
+        """Mean |h_hat|²."""
+        return float(np.vdot(self.h_hat, self.h_hat).real) / self.h_hat.size
+
 
 @dataclasses.dataclass(frozen=True)
 class Tracking:
@@ -54,16 +59,21 @@ class Tracking:
 
 @functools.lru_cache(maxsize=8)
 def _window_bases(fmt: FrameFormat):
-    """Orthonormal basis (num_active, rank) of the widest window's responses, and those of all windows within it."""
+    """Orthonormal basis (num_active, rank) of the widest window's responses, and those of all windows within it.
+
+    Returns the widest basis, its adjoint, the windows, the adjoint bases of all stacked (Σ ranks, rank), their offsets.
+    """
     windows = [w for w in WINDOWS if w <= fmt.num_active // 4]
-    widest, inner = None, []
-    for window in reversed(windows):
+    bases = []
+    for window in windows:
         phase = -2j * np.pi * fmt.subcarriers[:, None] * np.arange(window) / fmt.fft_size
         u, s, _ = np.linalg.svd(np.exp(phase), full_matrices=False)
-        basis = u[:, s > 1e-3 * s[0]]
-        widest = basis if widest is None else widest
-        inner.append((window, np.ascontiguousarray(widest.conj().T @ basis, np.complex64)))
-    return np.ascontiguousarray(widest, np.complex64), np.ascontiguousarray(widest.conj().T, np.complex64), inner[::-1]
+        bases.append(u[:, s > 1e-3 * s[0]])
+    widest = bases[-1]
+    stacked = np.concatenate([basis.conj().T @ widest for basis in bases])
+    offsets = np.cumsum([0] + [basis.shape[1] for basis in bases])
+    complex64 = (np.ascontiguousarray(m, np.complex64) for m in (widest, widest.conj().T, stacked))
+    return *complex64, windows, offsets
 
 
 def first_path(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> int:
@@ -103,18 +113,18 @@ def estimate_channel(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) ->
     The window is chosen by Mallows' C_p: ‖residual‖² + 2·rank·noise_var. The error is rank/num_active of the noise, so
     P = num_active/rank in the loss factor 1 + 1/P.
     """
+    basis, adjoint, stacked, windows, offsets = _window_bases(fmt)
     observed = spectrum * fmt.preamble.conj()
     energy = float(np.vdot(observed, observed).real)
-    basis, adjoint, inner = _window_bases(fmt)
-    projection = adjoint @ observed
-    coefficients = [(window, part, part.conj().T @ projection) for window, part in inner]
-    explained = np.array([float(np.vdot(c, c).real) for _, _, c in coefficients])
-    rank = np.array([c.size for _, _, c in coefficients])
+    coefficients = stacked @ (adjoint @ observed)
+    explained = np.add.reduceat(coefficients.real**2 + coefficients.imag**2, offsets[:-1])
+    rank = np.diff(offsets)
     residual = np.maximum(energy - explained, 1e-9 * energy)
     noise_var = residual / (fmt.num_active - rank)
     best = int(np.argmin(residual + 2 * rank * noise_var[-1]))
-    window, part, c = coefficients[best]
-    return ChannelEstimate(basis @ (part @ c), float(noise_var[best]), window)
+    inner = slice(offsets[best], offsets[best + 1])
+    h_hat = basis @ (coefficients[inner] @ stacked[inner].conj())
+    return ChannelEstimate(h_hat, float(noise_var[best]), windows[best])
 
 
 def track(
@@ -131,16 +141,11 @@ def track(
         clock offset is known already
     """
     num_symbols = len(grid)
-    index = fmt.pilot_index[:num_symbols]
-    known = channel.h_hat[index] * fmt.pilots[:num_symbols]
-    received = np.take_along_axis(grid, index, axis=1)
-    product = (received * known.conj()).astype(np.complex128)  # (symbols, pilots): |H|²·exp(jθ) + noise
-    weight = np.abs(known).astype(np.float64) ** 2
-    energy = np.sum(np.abs(received).astype(np.float64) ** 2, axis=1)
+    product, weight, energy = _pilot_products(grid, channel.h_hat, fmt.pilot_index, fmt.pilots)
     outward = slice(None) if sco_before is None else slice(None, None, -1)  # the gain is known at the preamble
     time = (np.arange(num_symbols) + (1.0 if sco_before is None else -num_symbols)) * fmt.symbol_samples
-    slope = 2 * np.pi * fmt.subcarriers[index] / fmt.fft_size
-    start_weight = float(np.vdot(channel.h_hat, channel.h_hat).real)
+    slope = _pilot_slopes(fmt)[:num_symbols]
+    start_weight = channel.power * fmt.num_active
     total = weight.sum(axis=1)
     cfo, sco = 0.0, sco_before
     if sco_before is None:
@@ -161,15 +166,17 @@ def track(
     gain, leverage = gain[outward], leverage[outward]
     residual = energy - 2 * (gain.conj() * raw).real * total + np.abs(gain) ** 2 * total
     residual /= fmt.num_pilots - leverage  # the gain was fitted to the same pilots
-    noise_var = _symbol_noise(residual, raw, gain, channel.noise_var + SLACK * start_weight / fmt.num_active)
+    noise_var = _symbol_noise(residual, raw, gain, channel.noise_var + SLACK * channel.power)
     noise_var[missing] = np.inf
     if sco_before is not None:
         noise_var[np.abs(raw) < 0.5] = np.inf  # nothing says that there is a signal before a preamble
     return Tracking(float(sco), float(cfo), gain * np.exp(1j * cfo * time), sco * time, noise_var)
 
 
-def soft_slots(grid: np.ndarray, channel: ChannelEstimate, tracking: Tracking, fmt: FrameFormat = DEFAULT_FORMAT):
-    """Matched-filter output of every data slot of the frame.
+def soft_slots(
+    grid: np.ndarray, channel: ChannelEstimate, tracking: Tracking | None = None, fmt: FrameFormat = DEFAULT_FORMAT
+):
+    """Matched-filter output of every data slot of the frame; without tracking, by the preamble's estimates alone.
 
     Returns
     -------
@@ -178,30 +185,51 @@ def soft_slots(grid: np.ndarray, channel: ChannelEstimate, tracking: Tracking, f
 
     Sums of both over repeated receptions are maximum-ratio combining; statistic/(information + 1) is linear MMSE.
     """
-    inverse_noise = np.where(np.isfinite(tracking.noise_var), 1 / tracking.noise_var, 0)
+    if tracking is None:
+        still = np.zeros(len(grid))
+        tracking = Tracking(0.0, 0.0, still + 1 + 0j, still, still + channel.noise_var)
     statistic = np.empty((len(grid), fmt.slots_per_symbol), np.complex64)
     information = np.empty((len(grid), fmt.slots_per_symbol), np.float32)
-    power = (np.abs(channel.h_hat) ** 2).astype(np.float32)
+    slope = 2 * np.pi / fmt.fft_size * tracking.delay
     _matched_filter(
-        grid, channel.h_hat, power, fmt.data_index, tracking.rotation * inverse_noise,
-        (np.abs(tracking.rotation) ** 2 * inverse_noise).astype(np.float32), 2 * np.pi * tracking.delay / fmt.fft_size,
-        fmt.num_active // 2, statistic, information,
-    )  # fmt: skip
+        grid, channel.h_hat, fmt.data_index, tracking.rotation, slope, tracking.noise_var, statistic, information
+    )
     return statistic.reshape(-1), information.reshape(-1)
 
 
 def mean_snr(channel: ChannelEstimate, noise_var: float) -> float:
     """Mean SNR per payload symbol, linear, less what the estimate's own error (window/num_active) adds to it."""
     bias = channel.window / channel.h_hat.size
-    return max(float(np.mean(np.abs(channel.h_hat) ** 2)) / noise_var - bias, 0.0)
+    return max(channel.power / noise_var - bias, 0.0)
+
+
+@njit(cache=True, nogil=True)
+def _pilot_products(grid, h, pilot_index, pilots):
+    """Y·(H·X)*, which is |H|²·exp(jθ) plus noise, |H|² of each pilot, and Σ|Y|² of each symbol."""
+    num_symbols, num_pilots = grid.shape[0], pilot_index.shape[1]
+    product = np.empty((num_symbols, num_pilots), np.complex128)
+    weight = np.empty((num_symbols, num_pilots))
+    energy = np.zeros(num_symbols)
+    for t in range(num_symbols):
+        for i in range(num_pilots):
+            y, known = grid[t, pilot_index[t, i]], h[pilot_index[t, i]] * pilots[t, i]
+            product[t, i] = np.complex128(y) * np.complex128(known).conjugate()
+            weight[t, i] = known.real**2 + known.imag**2
+            energy[t] += y.real**2 + y.imag**2
+    return product, weight, energy
+
+
+@functools.lru_cache(maxsize=8)
+def _pilot_slopes(fmt: FrameFormat):
+    """Phase of a delay of one sample at each pilot (max_symbols, num_pilots), rad."""
+    return 2 * np.pi * fmt.subcarriers[fmt.pilot_index] / fmt.fft_size
 
 
 @functools.lru_cache(maxsize=8)
 def _clock_phasors(fmt: FrameFormat):
     """What each clock offset of SCO_GRID does to the pilots, undone: (offsets, symbols, pilots) complex128."""
     time = (np.arange(len(fmt.pilot_index)) + 1.0) * fmt.symbol_samples
-    slope = 2 * np.pi * fmt.subcarriers[fmt.pilot_index] / fmt.fft_size
-    return np.exp(-1j * SCO_GRID[:, None, None] * time[:, None] * slope)
+    return np.exp(-1j * SCO_GRID[:, None, None] * time[:, None] * _pilot_slopes(fmt))
 
 
 @njit(cache=True, nogil=True)
@@ -323,9 +351,10 @@ def _smooth_gain(raw, observation_var, usable, start_var, steps):
     return gain, var / noise
 
 
+@njit(cache=True, nogil=True)
 def _missing(strength, spread):
     """Which symbols' pilots are not there: clearly weaker than the others', by 4 standard deviations of the noise."""
-    usual = np.clip(np.median(strength), 0.5, 1)
+    usual = min(max(np.median(strength), 0.5), 1.0)
     return strength < np.minimum(MISSING * usual, usual - 4 * spread)
 
 
@@ -348,21 +377,24 @@ def _symbol_noise(residual, raw, gain, preamble_noise):
     return noise_var
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _matched_filter(grid, h, power, data_index, rotation, gain, slope, half, statistic, information):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _matched_filter(grid, h, data_index, rotation, slope, noise_var, statistic, information):
+    num_active = h.size
+    filtered = np.empty(num_active, np.complex64)
+    power = np.empty(num_active, np.float32)
     for t in range(grid.shape[0]):
-        r = rotation[t].conjugate()
+        if np.isinf(noise_var[t]):
+            statistic[t], information[t] = 0, 0
+            continue
+        gain = np.float32((rotation[t].real ** 2 + rotation[t].imag ** 2) / noise_var[t])
         step = np.exp(-1j * slope[t])
-        phasor = np.empty(h.size, np.complex64)
-        value = r * np.exp(1j * slope[t] * half)
-        for k in range(h.size):
-            if k == half:  # DC is skipped
-                value *= step
-            phasor[k] = value
-            value *= step
-        g = gain[t]
+        phasor = rotation[t].conjugate() / noise_var[t] * np.exp(1j * slope[t] * (num_active // 2))
+        for k in range(num_active):
+            if k == num_active // 2:  # DC is skipped
+                phasor *= step
+            filtered[k] = h[k].conjugate() * np.complex64(phasor) * grid[t, k]
+            power[k] = (h[k].real * h[k].real + h[k].imag * h[k].imag) * gain
+            phasor *= step
         for i in range(statistic.shape[1]):
-            k = data_index[t, i]
-            hk, pk, y = h[k], phasor[k], grid[t, k]
-            statistic[t, i] = hk.conjugate() * pk * y
-            information[t, i] = power[k] * g
+            statistic[t, i] = filtered[data_index[t, i]]
+            information[t, i] = power[data_index[t, i]]
