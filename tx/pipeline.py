@@ -10,8 +10,8 @@ import numpy as np
 from dsp import control, ofdm, symbols
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout_burst
 from dsp.interleave import deal, interleave
-from dsp.units import linear
-from models.manifest import Manifest, TensorPlan, centre_and_scale
+from dsp.units import db, linear
+from models.manifest import POWER_STEP_DB, Manifest, TensorPlan, centre_and_scale
 
 LEAD_SAMPLES = 4096
 TAIL_SAMPLES = 16384
@@ -43,7 +43,8 @@ def prepare(model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: F
     plans, stream = [], []
     for weights, copies, power in zip(vectors, protection.copies, protection.power, strict=True):
         mean, scale = centre_and_scale(weights)
-        plan = TensorPlan(mean, scale, int(copies), float(10 * np.log10(power)))
+        power_db = POWER_STEP_DB * round(float(db(power)) / POWER_STEP_DB)  # as the receiver will know it
+        plan = TensorPlan(mean, scale, int(copies), power_db)
         stream.append(symbols.repeat(symbols.to_symbols(weights, mean, scale), plan.copies, linear(plan.power_db)))
         plans.append(plan)
     stream = np.concatenate(stream)

@@ -57,7 +57,8 @@ def test_the_stream_holds_each_tensor_centred_scaled_and_repeated():
 
 
 def test_powers_are_the_ones_of_the_manifest():
-    _, burst = make_burst(numels=(5000, 5000), copies=(1, 2), power=linear(np.array([-4.25, 2.75])))
+    """Also those between its steps of 0.25 dB."""
+    _, burst = make_burst(numels=(5000, 5000), copies=(1, 2), power=linear(np.array([-4.32, 2.75])))
     manifest = Manifest.from_bytes(burst.manifest.to_bytes())
     assert [t.copies for t in manifest.tensors] == [1, 2]
     for part, plan, power_db in zip(np.split(burst.stream, [2500]), manifest.tensors, [-4.25, 2.75], strict=True):
