@@ -134,7 +134,7 @@ def pilot_bounds(snr):
     return np.diag(np.linalg.inv(2 * snr * design.T @ design))[2:]
 
 
-@pytest.mark.parametrize("snr_db", [0, 10, 20])
+@pytest.mark.parametrize("snr_db", [0, 20])
 def test_clock_and_carrier_offset_are_at_their_bounds(snr_db):
     """sco over ±60 ppm, residual cfo over ±2e-5 rad/sample: mean squared errors within 1.5 dB of the bounds."""
     rng = np.random.default_rng(3)
