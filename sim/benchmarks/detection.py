@@ -46,7 +46,7 @@ def run(options: Options) -> list[Measure]:
     measures = []
     for snr_db, bound in ((per_symbol_db, 0), (CONTROL_SNR_DB, None)):
         found = list(spread_over(receive_alone, (frames, snr_db, trials), trials))
-        cfos = [trial["cfo"] for trial in found if not trial["received"]]
+        cfos = [float(trial["cfo"]) for trial in found if not trial["received"]]
         detail = {"false": sum(trial["others"] for trial in found), "snr_per_symbol_db": snr_db}
         detail |= {"missed_at_cfo": [round(cfo, 3) for cfo in cfos[:8]]} if cfos else {}
         what = f"frames missed at {snr_db - db(amplitude(FMT) ** 2):.1f} dB per sample, CFO to ±{MAX_CFO} rad/sample"
@@ -86,9 +86,9 @@ def receive_alone(burst: Burst, snr_db: float, num: int, trials: np.ndarray) -> 
 
 
 def receive(samples: np.ndarray) -> list:
-    """All frames of a stream."""
+    """All frames of a stream whose header was decoded: not what is read backwards from them."""
     receiver = FrameReceiver()
-    return receiver.push(samples) + receiver.finish()
+    return [frame for frame in receiver.push(samples) + receiver.finish() if not frame.supplement]
 
 
 def receive_noise(blocks: np.ndarray) -> list[int]:

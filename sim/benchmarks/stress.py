@@ -66,7 +66,6 @@ def rows(burst: Burst) -> list[StressRow]:
     overrun = float(linear(15)) * 300 / fmt.fft_size / amplitude(fmt) ** 2
     high = np.sqrt(linear(6))
     step = ((high - 1) / (high + 1)) ** 2  # half a symbol at either gain: (deviation over mean)²
-    late = (header.num_symbols - symbol) / header.num_symbols
 
     def row(name, air, touched=None, **cost):
         return StressRow(f"{name}, 15 dB", ChannelConfig(snr_db=15, **air), touched=touched, **cost)
@@ -83,7 +82,7 @@ def rows(burst: Burst) -> list[StressRow]:
         row("burst of 300 samples at +15 dB in every frame", {"bursts": bursts}, share=one, hit_noise=overrun),
         row("gain step of 6 dB in every frame", {"gain_steps": steps}, share=one, hit_noise=step),
         row("clipped at 3 dB over a rail's rms", clipped, distortion=_clip_distortion()),
-        row("recording begins and ends inside a frame", cut, touched=2 / frames, share=(1 + late) / frames),
+        row("recording begins and ends inside a frame", cut, touched=2 / frames, share=(1 + one) / frames),
         StressRow("hostile", PRESETS["hostile"]),
     ]
 
