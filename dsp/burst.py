@@ -21,6 +21,7 @@ MIN_WORK = 1 << 13  # samples worth searching
 BATCH = 4  # frames received at a time, in parallel where there are threads
 MARGIN = 64  # samples that the window of a frame may move
 WAIT = "wait"
+LARGEST = 1e8  # beyond, a sample is no number: its fourth power must not overflow single precision
 TABLE = 64
 
 
@@ -80,11 +81,12 @@ class FrameReceiver:
 
     def push(self, samples: np.ndarray) -> list[ReceivedFrame]:
         """Take the next samples (n,) complex64; frames that became complete, in order."""
-        samples = np.asarray(samples, np.complex64)
-        if not np.isfinite(np.sum(samples)):
-            finite = np.isfinite(samples)
-            self.num_not_finite += int(samples.size - finite.sum())
-            samples = np.where(finite, samples, np.complex64(0))
+        samples = np.ascontiguousarray(samples, np.complex64)
+        rails = samples.view(np.float32)
+        if not (rails.max(initial=0) <= LARGEST and rails.min(initial=0) >= -LARGEST):  # a NaN fails both
+            good = np.abs(samples) <= LARGEST
+            self.num_not_finite += int(samples.size - good.sum())
+            samples = np.where(good, samples, np.complex64(0))
         self.num_samples += samples.size
         self._blocks.append(samples)
         self._waiting += samples.size

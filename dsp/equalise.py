@@ -20,6 +20,7 @@ FIRST_PATH_TAP = 4  # where the FFT window puts the first path: taps before it h
 WINDOWS = (10, 16, 24, 36, 64)  # delay windows in samples, the shortest that explains the preamble is taken
 SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else
+NOISE_FLOOR = 1e-6  # of the signal: below, single precision's own errors are measured
 SLACK = 0.02  # of the signal: what radios add to the noise of a payload symbol at most (an EVM of -17 dB)
 STEP_EVIDENCE = 2.0  # log-likelihood
 MISSING = 0.4  # a symbol whose pilots are weaker than this part of the others' is not there
@@ -92,7 +93,7 @@ def _tapered_preamble(fmt: FrameFormat):
     return (fmt.preamble.conj() * np.hanning(fmt.num_active)).astype(np.complex64)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _first_tap(power, reach):
     noise = np.median(power) / np.log(2)
     strongest = 0
@@ -119,7 +120,7 @@ def estimate_channel(spectrum: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) ->
     coefficients = stacked @ (adjoint @ observed)
     explained = np.add.reduceat(coefficients.real**2 + coefficients.imag**2, offsets[:-1])
     rank = np.diff(offsets)
-    residual = np.maximum(energy - explained, 1e-9 * energy)
+    residual = np.maximum(energy - explained, NOISE_FLOOR * energy)
     noise_var = residual / (fmt.num_active - rank)
     best = int(np.argmin(residual + 2 * rank * noise_var[-1]))
     inner = slice(offsets[best], offsets[best + 1])
@@ -166,6 +167,7 @@ def track(
     gain, leverage = gain[outward], leverage[outward]
     residual = energy - 2 * (gain.conj() * raw).real * total + np.abs(gain) ** 2 * total
     residual /= fmt.num_pilots - leverage  # the gain was fitted to the same pilots
+    residual = np.maximum(residual, NOISE_FLOOR * channel.power)
     noise_var = _symbol_noise(residual, raw, gain, channel.noise_var + SLACK * channel.power)
     noise_var[missing] = np.inf
     if sco_before is not None:
@@ -232,7 +234,7 @@ def _clock_phasors(fmt: FrameFormat):
     return np.exp(-1j * SCO_GRID[:, None, None] * time[:, None] * _pilot_slopes(fmt))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _coarse_fit(product, symbol_time, sco_grid, clock_phasors):
     """(cfo, sco) of the largest |Σ product·exp(-jθ)|: clock offsets of the grid, carrier within ±1 rad a symbol."""
     num_symbols = product.shape[0]
@@ -258,7 +260,7 @@ def _coarse_fit(product, symbol_time, sco_grid, clock_phasors):
     return best_cfo, best_sco
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, noise_var):
     """Gauss–Newton on phase, cfo and sco, leaving out symbols that do not fit the model: (cfo, sco, raw gains, usable).
 
@@ -303,14 +305,14 @@ def _fine_fit(product, weight, energy, time, slope, cfo, sco, start_weight, nois
                     for n in range(3):
                         normal[m, n] += weight[t, i] * a[m] * a[n]
         for m in range(3):
-            normal[m, m] += 1e-9 * start_weight
+            normal[m, m] += 1e-9 * start_weight + 1e-30
         step = np.linalg.solve(normal, right)
         cfo += step[1] / last
         sco += step[2] / last
     return cfo, sco, gain, usable
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _kalman(raw, noise, step_var, start_var):
     """Rauch–Tung–Striebel smoother (1965) of a complex random walk: mean, variance and log-likelihood."""
     n = raw.size
@@ -334,7 +336,7 @@ def _kalman(raw, noise, step_var, start_var):
     return mean, var, log_likelihood
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _smooth_gain(raw, observation_var, usable, start_var, steps):
     """Kalman smoother of a random-walk gain that starts at 1: gain (symbols,), and leverage: its variance over raw's.
 
@@ -351,14 +353,14 @@ def _smooth_gain(raw, observation_var, usable, start_var, steps):
     return gain, var / noise
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _missing(strength, spread):
     """Which symbols' pilots are not there: clearly weaker than the others', by 4 standard deviations of the noise."""
     usual = min(max(np.median(strength), 0.5), 1.0)
     return strength < np.minimum(MISSING * usual, usual - 4 * spread)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _symbol_noise(residual, raw, gain, preamble_noise):
     """Noise variance of each symbol: the frame's, its own where it is hit, inf where the pilots are missing."""
     limit = OUTLIER * min(np.median(residual), preamble_noise)
@@ -371,7 +373,7 @@ def _symbol_noise(residual, raw, gain, preamble_noise):
     noise_var = np.empty(residual.size)
     for t in range(residual.size):
         if residual[t] <= limit:
-            noise_var[t] = max(total / max(count, 1), 1e-12)
+            noise_var[t] = total / count
         else:
             noise_var[t] = np.inf if abs(raw[t]) < 0.5 * strength else residual[t]
     return noise_var

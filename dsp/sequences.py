@@ -11,7 +11,7 @@ def gold(c_init: int, num_bits: int) -> np.ndarray:
     (3GPP TS 38.211 v16, clause 5.2.1).
 
     >>> gold(1, 8)
-    array([0, 0, 1, 0, 0, 0, 1, 0], dtype=uint8)
+    array([0, 0, 0, 0, 0, 0, 1, 0], dtype=uint8)
     """
     skip = 1600
     x1 = np.zeros(skip + num_bits + 31, np.uint8)

@@ -100,7 +100,7 @@ class PreambleDetector:
         received = samples[start : start + self.length]
         energy = float(np.vdot(received, received).real)
         cfo, power = _refine_tone(received * self.reference.conj(), cfo)
-        if not power > self._tone_threshold * energy * self._energy:
+        if not (energy > 0 and power > self._tone_threshold * energy * self._energy):
             return None
         return Acquisition(start, cfo, power / (energy * self._energy))
 

@@ -34,7 +34,8 @@ def free_ports(count: int) -> list[int]:
 def started(name: str, command: list[str]):
     """A process of this project, shown with its command, ended when the block is left."""
     print(f"[{name}] python {' '.join(command)}", flush=True)
-    process = subprocess.Popen([sys.executable, str(ROOT / command[0]), *command[1:]])
+    command = [sys.executable, str(ROOT / command[0]), *command[1:]]
+    process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is the demo's alone, which ends them all
     try:
         yield process
     finally:

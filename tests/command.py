@@ -44,12 +44,16 @@ def run(main, *argv) -> Result:
     return Result(status, out.getvalue(), err.getvalue())
 
 
+def environment(data=None) -> dict[str, str]:
+    """Of a process that looks in ``data`` for data sets first; one thread each, as several run side by side."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", **({} if data is None else {"AIRNET_DATA": str(data)})}
+
+
 def start(*argv, cwd=ROOT, data=None, **options) -> subprocess.Popen:
-    """A command as a process of its own, its output in pipes; ``data`` goes into AIRNET_DATA."""
-    environment = os.environ if data is None else {**os.environ, "AIRNET_DATA": str(data)}
+    """A command as a process of its own, its output in pipes."""
     command = [sys.executable, *(str(arg) for arg in argv)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env=environment, **pipes, **options)
+    return subprocess.Popen(command, cwd=cwd, env=environment(data), **pipes, **options)
 
 
 def finish(process: subprocess.Popen) -> Result:

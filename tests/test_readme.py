@@ -1,6 +1,5 @@
 """Every command of the README, as it stands there, in an empty folder that has the rooms of this program."""
 
-import os
 import re
 import shlex
 import shutil
@@ -9,7 +8,7 @@ import subprocess
 import pytest
 
 from sim.demo import free_ports
-from tests.command import PATIENCE_S, ROOT, finish, save_few_images, start
+from tests.command import PATIENCE_S, ROOT, environment, finish, save_few_images, start
 
 ROOMS = ("dsp", "models", "tx", "rx", "sim", "Makefile", "setup.sh", "pyproject.toml", "constraints.txt", ".venv")
 
@@ -19,7 +18,7 @@ def make(tree, lines):
     if shutil.which("make") is None or subprocess.call(["make", "-q", ".venv/.ready"], cwd=ROOT):
         pytest.skip("no make here, or this environment is not what it sets up")
     for line in lines:
-        subprocess.run(shlex.split(line), cwd=tree, env=environment(tree), check=True, timeout=PATIENCE_S)
+        subprocess.run(shlex.split(line), cwd=tree, env=environment(tree / "few"), check=True, timeout=PATIENCE_S)
 
 
 def one_by_one(tree, lines, more=()):
@@ -106,10 +105,6 @@ def arguments(line):
     python, *rest = shlex.split(line)
     assert python == "python"
     return rest
-
-
-def environment(tree):
-    return {**os.environ, "AIRNET_DATA": str(tree / "few")}
 
 
 @pytest.fixture(scope="module")
