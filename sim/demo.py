@@ -33,10 +33,10 @@ def free_ports(count: int) -> list[int]:
 @contextlib.contextmanager
 def started(name: str, command: list[str]):
     """A process of this project, shown with its command, ended when the block is left."""
-    print(f"[{name}] python {' '.join(command)}", flush=True)
-    command = [sys.executable, str(ROOT / command[0]), *command[1:]]
-    process = subprocess.Popen(command, start_new_session=True)  # Ctrl-C is the demo's alone, which ends them all
+    argv = [sys.executable, str(ROOT / command[0]), *command[1:]]
+    process = subprocess.Popen(argv, start_new_session=True)  # Ctrl-C is the demo's alone, which ends them all
     try:
+        print(f"[{name}] python {' '.join(command)}", flush=True)
         yield process
     finally:
         if process.poll() is None:
