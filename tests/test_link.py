@@ -223,6 +223,7 @@ def corrupt(data, rng):
     return data
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("seed", range(20))
 def test_accidents_to_a_recording_are_no_crash(model, recording, tmp_path, seed):
     (tmp_path / "bad.sigmf-meta").write_text(recording.read_text())
