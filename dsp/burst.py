@@ -20,6 +20,7 @@ SCAN_SAMPLES = 1 << 18
 MIN_WORK = 1 << 13  # samples worth searching
 BATCH = 4  # frames received at a time, in parallel where there are threads
 MARGIN = 64  # samples that the window of a frame may move
+MIN_TAIL = 4  # OFDM symbols of a frame without preamble that are worth believing
 WAIT = "wait"
 LARGEST = 1e8  # beyond, a sample is no number: its fourth power must not overflow single precision
 TABLE = 64
@@ -249,6 +250,9 @@ class FrameReceiver:
         erased = ~np.isfinite(tracking.noise_var)
         if torn:
             erased |= ~last.erased
+        else:  # what is there reaches up to this preamble; noise may look like a symbol or two
+            first = np.max(np.nonzero(erased)[0], initial=-1) + 1
+            erased[: first if header.num_symbols - first >= MIN_TAIL else None] = True
         if erased.all():
             return []
         place = (frame.start - length, frame.window - length)

@@ -18,7 +18,7 @@ from scipy import fft
 from dsp.frame import DEFAULT_FORMAT, FrameFormat
 from dsp.ofdm import preamble_samples
 
-LAG_EXPONENT = 11.0
+LAG_EXPONENT = 9.5
 TONE_EXPONENT = 27.0
 SCAN_FFT = 8192
 SCAN_ROWS = 8  # transforms at a time: what fits a core's cache
@@ -51,7 +51,7 @@ class PreambleDetector:
         self._threshold = LAG_EXPONENT / lag.size
         self._tone_threshold = TONE_EXPONENT / self.length
         self._energy = float(np.sum(np.abs(self.reference.astype(np.complex128)) ** 2))
-        self._tone_fft = 1 << (4 * self.length - 1).bit_length()
+        self._tone_fft = 1 << (3 * self.length // 2).bit_length()  # 1.5 to 3 bins a bin of the preamble's own
 
     def scan(self, samples: np.ndarray, run=map) -> np.ndarray:
         """Candidate preamble starts, rising, in samples (n,) complex64: every start in 0…n-length is examined.

@@ -114,6 +114,7 @@ def write_whole(path: Path, content: bytes) -> None:
         part.write_bytes(content)
         part.replace(path)
     except OSError as error:
-        if part.is_file():
-            part.unlink()
         raise InputError(f"{path} cannot be written: {error.strerror}; name another place") from error
+    finally:
+        if part.is_file():  # whatever came in between, Ctrl-C too
+            part.unlink()

@@ -13,7 +13,6 @@ loss grows by v/2 tr(H) (Dong et al., HAWQ-V2, 2020), so damage = 1/2 tr(H) / n 
 Hutchinson's estimator.
 """
 
-import argparse
 import dataclasses
 import json
 import sys
@@ -30,7 +29,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dsp.errors import InputError, LinkError
+from dsp.errors import InputError
+from dsp.radio.command import CommandParser, run_command
 from dsp.units import linear
 from models.checkpoint import Checkpoint, load, locate, write_whole
 from models.data import load as load_data
@@ -178,33 +178,29 @@ def measure_checkpoint(
 
 def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = CommandParser(prog="sensitivity", description=__doc__)
     parser.add_argument("--model", default="fashion", help="a shipped model, or PATH.safetensors")
     parser.add_argument("--images", type=int, default=2000, help="training images to measure on")
     parser.add_argument("--draws", type=int, default=3, help="noise draws")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", help="folder of the data set")
     args = parser.parse_args(argv)
-    try:
-        path = locate(args.model)
-        found = measure_checkpoint(
-            load(path),
-            args.images,
-            args.seed,
-            args.draws,
-            " ".join(["python models/sensitivity.py", *argv]),
-            args.data,
-            lambda cells: track(cells, "sensitivity"),
-        )
-        fields = {
-            name: np.round(value, 6).tolist() if isinstance(value, np.ndarray) else value
-            for name, value in dataclasses.asdict(found).items()
-        }
-        write_whole(path.with_name("sensitivity.json"), (json.dumps(fields) + "\n").encode())
-    except LinkError as error:
-        print(f"sensitivity: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    return run_command(
+        "sensitivity", lambda: write_sensitivity(args, " ".join(["python models/sensitivity.py", *argv]))
+    )
+
+
+def write_sensitivity(args, command: str) -> None:
+    """Measure what the options say and write it beside the checkpoint."""
+    path = locate(args.model)
+    found = measure_checkpoint(
+        load(path), args.images, args.seed, args.draws, command, args.data, lambda cells: track(cells, "sensitivity")
+    )
+    fields = {
+        name: np.round(value, 6).tolist() if isinstance(value, np.ndarray) else value
+        for name, value in dataclasses.asdict(found).items()
+    }
+    write_whole(path.with_name("sensitivity.json"), (json.dumps(fields) + "\n").encode())
 
 
 if __name__ == "__main__":

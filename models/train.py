@@ -8,7 +8,6 @@ momentum and the epoch alone. The shipped `fashion` was trained twice, the secon
 --init: 29 minutes in all on two cores; models/zoo/fashion has both commands and their log.
 """
 
-import argparse
 import math
 import sys
 import time
@@ -25,7 +24,8 @@ from safetensors.torch import save as serialise
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dsp.errors import InputError, LinkError
+from dsp.errors import InputError
+from dsp.radio.command import CommandParser, run_command
 from models.checkpoint import Checkpoint, save, write_whole
 from models.checkpoint import load as load_checkpoint
 from models.data import load
@@ -200,7 +200,7 @@ def train(config: TrainConfig, out: Path, command: str, resume: bool = False, da
 
 def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = CommandParser(prog="train", description=__doc__)
     parser.add_argument("--model", default="fashion", choices=sorted(ARCHITECTURES))
     parser.add_argument("--out", type=Path, required=True, help="folder for the result")
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
@@ -215,12 +215,12 @@ def main(argv=None) -> int:
     parser.add_argument("--data", help="folder of the data set")
     args = vars(parser.parse_args(argv))
     out, resume, data_dir = args.pop("out"), args.pop("resume"), args.pop("data")
-    try:
-        train(TrainConfig(**args), out, " ".join(["python models/train.py", *argv]), resume, data_dir)
-    except LinkError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return error.exit_status
-    return 0
+    command = " ".join(["python models/train.py", *argv])
+
+    def work():
+        train(TrainConfig(**args), out, command, resume, data_dir)
+
+    return run_command("train", work)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ Sender, `sim.channel` and receiver are the very functions of `tx/send.py`, `sim/
 same options and seed the result is the same as theirs over ZMQ.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 from dsp.radio.command import CommandParser, run_command
 from dsp.radio.scale import NOMINAL_POWER, to_full_scale

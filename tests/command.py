@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -53,7 +54,12 @@ def start(*argv, cwd=ROOT, data=None, **options) -> subprocess.Popen:
     """A command as a process of its own, its output in pipes."""
     command = [sys.executable, *(str(arg) for arg in argv)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env=environment(data), **pipes, **options)
+    return subprocess.Popen(command, cwd=cwd, env=environment(data), preexec_fn=hear_ctrl_c, **pipes, **options)
+
+
+def hear_ctrl_c():
+    """Tests run in the background inherit a shell's deafness to SIGINT; what they start must not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen) -> Result:

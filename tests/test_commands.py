@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file, save_file
 from dsp.frame import layout_burst
 from dsp.radio import open_sink
 from models import checkpoint as checkpoints
+from models import sensitivity, train
 from models.packing import to_vectors
 from rx import receive
 from sim import air, demo, loopback
@@ -23,6 +25,7 @@ from tests.command import (
     finish,
     killed,
     run,
+    save_few_images,
     save_untrained,
     start,
     wait_for,
@@ -180,6 +183,7 @@ def test_options_of_the_sender_that_make_no_sense(model, folder, options, word):
 
 # addresses and options of every command
 
+MAINS = [send.main, receive.main, air.main, loopback.main, demo.main, train.main, sensitivity.main]
 ADDRESSES = [
     "",
     "nonsense",
@@ -234,13 +238,13 @@ def test_without_radio_the_addresses_are_printed(main):
     assert all(kind in result.out for kind in ("pluto:ip:", "zmq:tcp:", "file:"))
 
 
-@pytest.mark.parametrize("main", [send.main, receive.main, air.main, loopback.main, demo.main])
+@pytest.mark.parametrize("main", MAINS)
 @pytest.mark.parametrize("argv", [["--no-such-option"], ["--seed", "one"], ["--rad", "file:a.sigmf-meta"], ["extra"]])
 def test_unknown_options_are_one_line(main, argv):
     assert_refused(run(main, *argv), 1)
 
 
-@pytest.mark.parametrize("main", [send.main, receive.main, air.main, loopback.main, demo.main])
+@pytest.mark.parametrize("main", MAINS)
 def test_help(main):
     result = run(main, "--help")
     assert (result.status, result.err) == (0, "") and "usage:" in result.out
@@ -383,6 +387,16 @@ def test_options_of_the_receiver_that_make_no_sense(recording, folder, options, 
 # being stopped
 
 
+def test_ctrl_c_while_a_file_is_written_leaves_nothing(folder, monkeypatch):
+    def interrupted(path, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.write_whole(folder / "report.json", b"{}")
+    assert not list(folder.iterdir())
+
+
 def listening(address):
     """Whether somebody is bound to a zmq:tcp address."""
     host, port = address.removeprefix("zmq:tcp://").split(":")
@@ -391,8 +405,11 @@ def listening(address):
 
 
 def end(process, signum):
+    """What a process makes of a signal, promptly."""
     process.send_signal(signum)
+    told = time.monotonic()
     result = finish(process)
+    assert time.monotonic() - told < 20  # seconds on a busy machine, but far from the minute of any timeout
     assert "Traceback" not in result.err
     return result
 
@@ -418,6 +435,18 @@ def test_stopped_at_work(model, folder, name, signum):
     assert result.status == STOPPED[signum]
     assert result.err.count("\n") == (signum == signal.SIGINT)
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("signum", STOPPED)
+def test_training_stopped_between_whole_epochs(folder, signum):
+    data = save_few_images(folder / "few", 200)
+    process = start("models/train.py", "--out", folder / "net", "--epochs", 10**4, data=data)
+    with killed(process):
+        wait_for(lambda: (folder / "net" / "state.safetensors").exists())
+        result = end(process, signum)
+    assert result.status == STOPPED[signum]
+    assert result.err.count("\n") == (signum == signal.SIGINT)
+    assert sorted(path.name for path in (folder / "net").iterdir()) == ["command.txt", "state.safetensors", "train.log"]
 
 
 @pytest.mark.parametrize("signum", STOPPED)

@@ -114,7 +114,6 @@ def tree(tmp_path_factory):
     for room in ROOMS:
         if (ROOT / room).exists():
             (tree / room).symlink_to(ROOT / room)
-    (tree / "out").mkdir()
     save_few_images(tree / "few", 500)
     return tree
 

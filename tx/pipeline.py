@@ -49,8 +49,8 @@ def prepare(model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: F
         plans.append(plan)
     stream = np.concatenate(stream)
     manifest = Manifest(model, dataset, accuracy, tuple(plans))
-    sample = stream[:: max(1, stream.size >> 16)].tobytes()
-    burst_id = zlib.crc32(manifest.to_bytes() + str(seed).encode() + sample) & 0xFFF
+    content = stream[:: max(1, stream.size >> 16)].tobytes() + np.bitwise_xor.reduce(stream.view(np.uint64)).tobytes()
+    burst_id = zlib.crc32(manifest.to_bytes() + str(seed).encode() + content) & 0xFFF
     return Burst(layout_burst(stream.size, len(manifest.to_bytes()), burst_id, fmt), manifest, stream, fmt)
 
 

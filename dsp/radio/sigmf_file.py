@@ -28,10 +28,11 @@ class SigmfSink(Sink):
         self._start = datetime.now(UTC)
         self._sha512, self._annotations = hashlib.sha512(), []
         try:
+            self._data_path.parent.mkdir(parents=True, exist_ok=True)
             self._data = open(_part(self._data_path), "wb")
         except OSError as error:
             raise InputError(f"cannot write recording {self._meta_path}: {error.strerror}; "
-                             "try a folder that exists and is writable") from error
+                             "try a folder that is writable") from error
 
     def _write(self, scaled, label):
         payload = scaled.astype("<c8", copy=False).view(np.uint8)

@@ -23,6 +23,7 @@ from dsp.radio.base import Sink, Source
 MAX_MESSAGE_SAMPLES = 1 << 20  # 8 MiB; srsRAN takes up to 3,072,000 samples
 HIGH_WATER_MARK = 8  # messages: at most 64 MiB wait in each end
 MAX_LINGER_S = 60.0  # at the end, deliver what is waiting for so long at most
+POLL_S = 0.5  # a signal that comes just before a wait is seen after so long at most
 FAILED_LINGER_S = 1.0  # the same after an error
 _TYPES = {"push": zmq.PUSH, "pub": zmq.PUB, "rep": zmq.REP, "pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
 _SINK_TYPES = {**_TYPES, "srsran": zmq.REP}
@@ -67,9 +68,11 @@ class ZmqSink(Sink):
                          "try a peer that sends 4 bytes (GNU Radio) or one byte ff (srsRAN)")
 
     def _wait(self, event):
-        if not self._socket.poll(_milliseconds(self.config.timeout_s), event):
-            raise RadioTimeoutError(f"nobody took samples at {self.address} within {self.config.timeout_s:g} s; "
-                                    "is a receiver running there?")
+        deadline = time.monotonic() + self.config.timeout_s
+        while not self._socket.poll(_milliseconds(min(POLL_S, deadline - time.monotonic())), event):
+            if time.monotonic() >= deadline:
+                raise RadioTimeoutError(f"nobody took samples at {self.address} within {self.config.timeout_s:g} s; "
+                                        "is a receiver running there?")
 
 
 class ZmqSource(Source):
@@ -109,7 +112,7 @@ class ZmqSource(Source):
 
     def _await_message(self, timeout_s):
         deadline = time.monotonic() + timeout_s
-        while not self._ready(deadline - time.monotonic()):
+        while not self._ready(min(POLL_S, deadline - time.monotonic())):
             if time.monotonic() < deadline:
                 continue
             if self._request and time.monotonic() - (self._asked or math.inf) >= self.config.timeout_s:

@@ -128,5 +128,6 @@ def test_bad_recordings_give_one_clear_line(path, spoil, message):
 
 
 def test_an_unwritable_place_is_an_input_error(tmp_path):
+    (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write recording"):
-        open_sink(f"file:{tmp_path}/missing/capture.sigmf-meta").__enter__()
+        open_sink(f"file:{tmp_path}/file/capture.sigmf-meta").__enter__()
