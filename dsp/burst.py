@@ -244,7 +244,7 @@ class FrameReceiver:
         if not torn and last is not None and last.start > frame.start - 2 * length + fmt.symbol_samples:
             return []
         back = header.num_symbols * fmt.symbol_samples
-        bodies = _bodies(self._buffer, frame.window - back - self._origin, frame.cfo, 0, header.num_symbols, fmt)
+        bodies = _bodies(self._buffer, frame.window - back - self._origin, frame.cfo, header.num_symbols, fmt)
         grid = ofdm.demodulate(bodies, fmt) * np.complex64(np.exp(1j * frame.cfo * back))
         tracking = equalise.track(grid, frame.channel, fmt, sco_before=frame.sco)
         erased = ~np.isfinite(tracking.noise_var)
@@ -262,13 +262,13 @@ class FrameReceiver:
 def window_shift(samples: np.ndarray, acquisition: Acquisition, fmt: FrameFormat) -> int:
     """Samples by which the FFT windows move so that the first path falls on tap FIRST_PATH_TAP."""
     early = -equalise.FIRST_PATH_TAP
-    spectrum = ofdm.demodulate(_bodies(samples, acquisition.start + early, acquisition.cfo, 0, 1, fmt), fmt)[0]
+    spectrum = ofdm.demodulate(_bodies(samples, acquisition.start + early, acquisition.cfo, 1, fmt), fmt)[0]
     return early + equalise.first_path(spectrum, fmt) - equalise.FIRST_PATH_TAP
 
 
 def open_frame(samples, acquisition: Acquisition, shift: int, num_symbols: int, fmt: FrameFormat):
     """Channel estimate from the preamble and the grid (num_symbols, num_active) of the OFDM symbols after it."""
-    bodies = _bodies(samples, acquisition.start + shift, acquisition.cfo, 0, 1 + num_symbols, fmt)
+    bodies = _bodies(samples, acquisition.start + shift, acquisition.cfo, 1 + num_symbols, fmt)
     grid = ofdm.demodulate(bodies, fmt)
     return equalise.estimate_channel(grid[0], fmt), grid[1:]
 
@@ -279,10 +279,10 @@ def read_header(channel: equalise.ChannelEstimate, grid: np.ndarray, fmt: FrameF
     return control.decode_header(statistic[: fmt.header_symbols], fmt)
 
 
-def _bodies(samples, start, cfo, first, count, fmt):
-    """Carrier-corrected bodies (count, fft_size) complex64 of the symbols from ``first`` of the frame at ``start``."""
+def _bodies(samples, start, cfo, count, fmt):
+    """Carrier-corrected bodies (count, fft_size) complex64 of the symbols from ``start`` on."""
     out = np.zeros((count, fmt.fft_size), np.complex64)
-    _derotate(samples, start + first * fmt.symbol_samples + fmt.prefix_samples, fmt.symbol_samples, cfo, out)
+    _derotate(samples, start + fmt.prefix_samples, fmt.symbol_samples, cfo, out)
     return out
 
 

@@ -14,7 +14,16 @@ import numpy as np
 from numba import njit
 
 from dsp import polar
-from dsp.frame import DEFAULT_FORMAT, HEADER_BITS, VERSION, FrameFormat, Header, manifest_capacity, manifest_uses
+from dsp.frame import (
+    DEFAULT_FORMAT,
+    HEADER_BITS,
+    MANIFEST_CRC_BITS,
+    VERSION,
+    FrameFormat,
+    Header,
+    manifest_capacity,
+    manifest_uses,
+)
 from dsp.sequences import gold, qpsk
 
 LIST_SIZES = (1, 8, 32)  # tried in turn until the CRC passes: strong signals cost little
@@ -54,7 +63,7 @@ def encode_manifest(manifest: bytes, header: Header, fmt: FrameFormat = DEFAULT_
 
 def decode_manifest(llr: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> bytes | None:
     """Combined LLRs (block_bits,) of the code word to the padded manifest, or None when the CRC fails."""
-    num_info = 8 * manifest_capacity(header, fmt) + 32
+    num_info = 8 * manifest_capacity(header, fmt) + MANIFEST_CRC_BITS
     for list_size in LIST_SIZES:
         for word in np.packbits(polar.decode(llr, num_info, list_size), axis=1):
             data = word.tobytes()

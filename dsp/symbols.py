@@ -14,7 +14,6 @@ def to_symbols(weights: np.ndarray, mean: float, scale: float) -> np.ndarray:
     if scale > 0:
         np.subtract(weights, np.float32(mean), out=out[: len(weights)])
         out *= np.float32(1 / (np.sqrt(2) * scale))
-        out[len(weights) :] = 0
     return out.view(np.complex64)
 
 

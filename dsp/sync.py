@@ -149,9 +149,8 @@ def _above_threshold(correlation, energy, window, hop, first, stop, threshold):
     """Starts whose |correlation|² exceeds threshold·(energy of their window), the window rounded to whole steps."""
     starts, metrics = [first][:0], [np.float32(0)][:0]
     for row in range(correlation.shape[0]):
-        floor = np.float32(1e-6) * energy[row].sum() + np.float32(
-            1e-30
-        )  # silence holds the transform's rounding errors
+        # silence holds the transform's rounding errors
+        floor = np.float32(1e-6) * energy[row].sum() + np.float32(1e-30)
         for block in range((hop + ENERGY_STEP - 1) // ENERGY_STEP):
             total = floor
             for i in range(block, min(block + window, energy.shape[1])):

@@ -13,8 +13,8 @@ import struct
 import numpy as np
 
 from dsp.errors import InputError, LinkError
+from dsp.uep import POWER_STEP_DB
 
-POWER_STEP_DB = 0.25
 _SCALE_STEPS_PER_OCTAVE = 256
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _TENSOR = struct.Struct(">HHBb")

@@ -35,7 +35,7 @@ class BurstCombiner:
         self._manifest: Manifest | None = None
 
     @staticmethod
-    def key(header: Header) -> tuple:
+    def key(header: Header) -> Header:
         """What frames of the same burst have in common."""
         return dataclasses.replace(header, frame=0)
 

@@ -127,14 +127,14 @@ def listen(source: Source, listener: Listener, args, seconds: dict):
             if args.follow and time.monotonic() - quiet_since < args.timeout_s:
                 continue
             break
+        if block is None:
+            break
         started = time.perf_counter()
-        found = listener.finish() if block is None else listener.push(block)
+        found = listener.push(block)
         seconds["dsp"] += time.perf_counter() - started
         if found:
             quiet_since = time.monotonic()
         burst = listener.current
-        if block is None:
-            break
         if args.follow:
             if _complete(burst) and min(burst.heard.values()) > reported.get(burst.header, 0):
                 reported[burst.header] = min(burst.heard.values())
@@ -143,7 +143,9 @@ def listen(source: Source, listener: Listener, args, seconds: dict):
             break
         if time.monotonic() - quiet_since > args.timeout_s:
             break
+    started = time.perf_counter()
     listener.finish()
+    seconds["dsp"] += time.perf_counter() - started
     burst = listener.best
     if not args.follow or burst is None or burst.header not in reported:
         yield burst

@@ -10,8 +10,9 @@ import numpy as np
 from dsp import control, ofdm, symbols
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout_burst
 from dsp.interleave import deal, interleave
+from dsp.uep import POWER_STEP_DB
 from dsp.units import db, linear
-from models.manifest import POWER_STEP_DB, Manifest, TensorPlan, centre_and_scale
+from models.manifest import Manifest, TensorPlan, centre_and_scale
 
 LEAD_SAMPLES = 4096
 TAIL_SAMPLES = 16384
