@@ -1,4 +1,4 @@
-"""Imports run one way: dsp <- models <- tx, rx <- sim <- tests; torch stays out of dsp, input and output in dsp/radio."""
+"""Imports run one way: dsp <- models <- tx, rx <- sim <- tests; torch stays out of dsp, I/O in dsp/radio."""
 
 import ast
 from pathlib import Path
@@ -60,5 +60,7 @@ def test_the_walk_sees_every_form_of_import(tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     (tmp_path / "sim" / "deep").mkdir(parents=True)
     path = tmp_path / "sim" / "deep" / "module.py"
-    path.write_text("import tx.send\nfrom . import near\nfrom ..far import thing\ndef f():\n    from rx import receive\n")
+    path.write_text(
+        "import tx.send\nfrom . import near\nfrom ..far import thing\ndef f():\n    from rx import receive\n"
+    )
     assert imported(path) >= {"tx.send", "sim.deep.near", "sim.far.thing", "rx.receive"}

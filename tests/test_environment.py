@@ -30,7 +30,9 @@ def conda_requirements() -> dict[str, Requirement]:
 
 def pins() -> dict[str, Version]:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return {name.lower(): Version(pin) for name, pin in (line.split("==") for line in lines if not line.startswith("#"))}
+    return {
+        name.lower(): Version(pin) for name, pin in (line.split("==") for line in lines if not line.startswith("#"))
+    }
 
 
 def test_conda_and_pip_agree_on_names_and_bounds():

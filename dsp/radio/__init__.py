@@ -1,5 +1,7 @@
 """Radios behind one small interface: the only room of `dsp` with input and output.
 
+Example::
+
     with open_sink("file:capture.sigmf-meta") as sink:
         sink.send(samples, label="cycle 0")
 """

@@ -52,8 +52,14 @@ class Sink:
     def describe(self) -> dict:
         """Plain numbers for a report."""
         config = self.config
-        return {"address": str(self.address), "rate_hz": config.rate_hz, "freq_hz": config.freq_hz,
-                "gain_db": config.gain_db, "clipped": self.clipped, "samples": self.samples}
+        return {
+            "address": str(self.address),
+            "rate_hz": config.rate_hz,
+            "freq_hz": config.freq_hz,
+            "gain_db": config.gain_db,
+            "clipped": self.clipped,
+            "samples": self.samples,
+        }
 
     def __enter__(self):
         self._open()
@@ -101,9 +107,15 @@ class Source:
 
     def describe(self) -> dict:
         """Plain numbers for a report, and what is odd about the source as text."""
-        return {"address": str(self.address), "rate_hz": self.rate_hz, "freq_hz": self.freq_hz,
-                "gain_db": self.config.gain_db, "overflow": self.overflow, "samples": self.samples,
-                "warnings": list(self.warnings)}
+        return {
+            "address": str(self.address),
+            "rate_hz": self.rate_hz,
+            "freq_hz": self.freq_hz,
+            "gain_db": self.config.gain_db,
+            "overflow": self.overflow,
+            "samples": self.samples,
+            "warnings": list(self.warnings),
+        }
 
     def __enter__(self):
         self._open()

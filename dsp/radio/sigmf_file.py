@@ -31,8 +31,9 @@ class SigmfSink(Sink):
             self._data_path.parent.mkdir(parents=True, exist_ok=True)
             self._data = open(_part(self._data_path), "wb")
         except OSError as error:
-            raise InputError(f"cannot write recording {self._meta_path}: {error.strerror}; "
-                             "try a folder that is writable") from error
+            raise InputError(
+                f"cannot write recording {self._meta_path}: {error.strerror}; try a folder that is writable"
+            ) from error
 
     def _write(self, scaled, label):
         payload = scaled.astype("<c8", copy=False).view(np.uint8)
@@ -62,17 +63,20 @@ class SigmfSink(Sink):
         from sigmf import SigMFFile  # 0.3 s to import, and a source does without
 
         scale = "" if self.config.backoff_db is None else f", bursts {self.config.backoff_db:g} dB below it"
-        meta = SigMFFile(global_info={
-            "core:datatype": "cf32_le",
-            "core:sample_rate": self.config.rate_hz,
-            "core:hw": "none: computed samples",
-            "core:recorder": "airnet-sdr",
-            "core:author": "airnet-sdr",
-            "core:description": f"A neural network over the air; full scale 1.0{scale}, {self.clipped} values clipped",
-            "core:sha512": self._sha512.hexdigest(),
-        })
-        meta.add_capture(0, {"core:frequency": self.config.freq_hz,
-                             "core:datetime": self._start.strftime("%Y-%m-%dT%H:%M:%S.%fZ")})
+        meta = SigMFFile(
+            global_info={
+                "core:datatype": "cf32_le",
+                "core:sample_rate": self.config.rate_hz,
+                "core:hw": "none: computed samples",
+                "core:recorder": "airnet-sdr",
+                "core:author": "airnet-sdr",
+                "core:description": f"A neural network over the air; full scale 1.0{scale}, {self.clipped} clipped",
+                "core:sha512": self._sha512.hexdigest(),
+            }
+        )
+        meta.add_capture(
+            0, {"core:frequency": self.config.freq_hz, "core:datetime": self._start.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
+        )
         for start, count, label in self._annotations:
             meta.add_annotation(start, count, {"core:label": label})
         return meta
@@ -96,20 +100,25 @@ class SigmfSource(Source):
             ends = [a["core:sample_start"] + a.get("core:sample_count", 0) for a in meta.get("annotations") or []]
             header_bytes = any(capture.get("core:header_bytes") for capture in meta.get("captures") or [])
         except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise InputError(f"{meta_path} is not SigMF metadata ({type(error).__name__}: {error}); "
-                             "try sigmf_validate") from error
+            raise InputError(
+                f"{meta_path} is not SigMF metadata ({type(error).__name__}: {error}); try sigmf_validate"
+            ) from error
         if datatype not in _DATATYPES:
             raise InputError(f"recording {meta_path} has datatype {datatype!r}; try one of {', '.join(_DATATYPES)}")
         if num_channels != 1 or header_bytes:
-            raise InputError(f"recording {meta_path} has {num_channels} channels or header bytes between its samples; "
-                             "try one plain channel")
+            raise InputError(
+                f"recording {meta_path} has {num_channels} channels or header bytes between its samples; "
+                "try one plain channel"
+            )
         self._component, self._scale = _DATATYPES[datatype]
         self.rate_hz = self._frequency(meta_path, "core:sample_rate", rate_hz, self.config.rate_hz)
         self.freq_hz = self._frequency(meta_path, "core:frequency", freq_hz, self.config.freq_hz)
         self.num_samples = self._num_samples()
         if ends and max(ends) > self.num_samples:
-            self.warnings.append(f"recording {meta_path} ends early: annotations reach to sample {max(ends)}, "
-                                 f"its data to {self.num_samples}")
+            self.warnings.append(
+                f"recording {meta_path} ends early: annotations reach to sample {max(ends)}, "
+                f"its data to {self.num_samples}"
+            )
         self._data = open(self._data_path, "rb")
 
     def _close(self):
@@ -143,11 +152,15 @@ class SigmfSource(Source):
             with open(self._data_path, "rb") as data:
                 num_bytes = data.seek(0, os.SEEK_END)
         except OSError as error:
-            raise InputError(f"cannot read the recording's data {self._data_path}: {error.strerror}; "
-                             "it belongs beside the .sigmf-meta file") from error
+            raise InputError(
+                f"cannot read the recording's data {self._data_path}: {error.strerror}; "
+                "it belongs beside the .sigmf-meta file"
+            ) from error
         if num_bytes == 0 or num_bytes % sample_bytes:
-            raise InputError(f"recording {self._data_path} is {'truncated' if num_bytes else 'empty'}: {num_bytes} "
-                             f"bytes are no whole number of {sample_bytes}-byte samples; try recording it again")
+            raise InputError(
+                f"recording {self._data_path} is {'truncated' if num_bytes else 'empty'}: {num_bytes} "
+                f"bytes are no whole number of {sample_bytes}-byte samples; try recording it again"
+            )
         return num_bytes // sample_bytes
 
 
@@ -155,8 +168,9 @@ def _load(meta_path):
     try:
         return json.loads(meta_path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"cannot read recording {meta_path}: {error.strerror}; try an existing .sigmf-meta file"
-                         ) from error
+        raise InputError(
+            f"cannot read recording {meta_path}: {error.strerror}; try an existing .sigmf-meta file"
+        ) from error
     except ValueError as error:  # not UTF-8, not JSON
         raise InputError(f"{meta_path} is not SigMF metadata ({error}); try sigmf_validate") from error
 

@@ -43,8 +43,10 @@ class ZmqSink(Sink):
         linger_s = FAILED_LINGER_S if failed else min(self.config.timeout_s, MAX_LINGER_S)
         self._context.destroy(linger=_milliseconds(linger_s))
         if not failed and time.monotonic() - started >= linger_s:
-            raise RadioTimeoutError(f"the last samples sent to {self.address} were not taken within {linger_s:g} s; "
-                                    "is the receiver still running there?")
+            raise RadioTimeoutError(
+                f"the last samples sent to {self.address} were not taken within {linger_s:g} s; "
+                "is the receiver still running there?"
+            )
 
     def _write(self, scaled, label):
         start = 0
@@ -64,15 +66,19 @@ class ZmqSink(Sink):
             return MAX_MESSAGE_SAMPLES
         if len(request) == 4 and any(request):
             return min(int(np.frombuffer(request, np.uint32)[0]), MAX_MESSAGE_SAMPLES)
-        raise RadioError(f"radio {self.address}: a request of {len(request)} bytes, {request[:8].hex()}; "
-                         "try a peer that sends 4 bytes (GNU Radio) or one byte ff (srsRAN)")
+        raise RadioError(
+            f"radio {self.address}: a request of {len(request)} bytes, {request[:8].hex()}; "
+            "try a peer that sends 4 bytes (GNU Radio) or one byte ff (srsRAN)"
+        )
 
     def _wait(self, event):
         deadline = time.monotonic() + self.config.timeout_s
         while not self._socket.poll(_milliseconds(min(POLL_S, deadline - time.monotonic())), event):
             if time.monotonic() >= deadline:
-                raise RadioTimeoutError(f"nobody took samples at {self.address} within {self.config.timeout_s:g} s; "
-                                        "is a receiver running there?")
+                raise RadioTimeoutError(
+                    f"nobody took samples at {self.address} within {self.config.timeout_s:g} s; "
+                    "is a receiver running there?"
+                )
 
 
 class ZmqSource(Source):
@@ -106,8 +112,10 @@ class ZmqSource(Source):
         payload = self._socket.recv_multipart(copy=False)[-1].buffer  # GNU Radio sends a key, if any, before the data
         self._asked = None
         if payload.nbytes % 8:
-            raise RadioError(f"a message of {payload.nbytes} bytes came from {self.address}, no whole number of 8-byte "
-                             "complex64 samples; what sends there?")
+            raise RadioError(
+                f"a message of {payload.nbytes} bytes came from {self.address}, no whole number of 8-byte "
+                "complex64 samples; what sends there?"
+            )
         return np.frombuffer(payload, np.complex64).copy()  # the frame is read-only and may be unaligned
 
     def _await_message(self, timeout_s):
@@ -117,8 +125,9 @@ class ZmqSource(Source):
                 continue
             if self._request and time.monotonic() - (self._asked or math.inf) >= self.config.timeout_s:
                 self._reconnect()  # the request or its answer went astray; a new socket may ask again
-            raise RadioTimeoutError(f"no samples came from {self.address} within {timeout_s:g} s; "
-                                    "is a sender running there?")
+            raise RadioTimeoutError(
+                f"no samples came from {self.address} within {timeout_s:g} s; is a sender running there?"
+            )
 
     def _ready(self, timeout_s):
         """Whether a message is there within `timeout_s`; a requester asks first, once."""
@@ -160,16 +169,19 @@ def _connected(context, socket_type, address):
         except zmq.ZMQError as error:
             if error.errno != zmq.EADDRINUSE or not attempts_left:
                 socket.close(linger=0)
-                raise RadioError(f"cannot {'bind' if bind else 'connect'} {address}: {error.strerror}; "
-                                 "try another port or host") from error
+                raise RadioError(
+                    f"cannot {'bind' if bind else 'connect'} {address}: {error.strerror}; try another port or host"
+                ) from error
             time.sleep(0.05)  # a socket closed a moment ago lets go of its port in the background
 
 
 def _pattern(address, allowed):
     pattern = address.options.get("pattern", allowed[0])
     if pattern not in allowed:
-        raise InputError(f"radio {address} cannot {'send' if allowed is SINK_PATTERNS else 'receive'} with pattern "
-                         f"{pattern}; try one of {', '.join(allowed)}")
+        raise InputError(
+            f"radio {address} cannot {'send' if allowed is SINK_PATTERNS else 'receive'} with pattern "
+            f"{pattern}; try one of {', '.join(allowed)}"
+        )
     return pattern
 
 

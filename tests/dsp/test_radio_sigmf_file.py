@@ -16,8 +16,11 @@ def unit_power(num, seed=1):
 
 def write_raw(path, data, **global_info):
     """A recording as another program would leave it."""
-    meta = {"global": {"core:datatype": "cf32_le", "core:version": "1.0.0", "core:sample_rate": 1e6, **global_info},
-            "captures": [{"core:sample_start": 0, "core:frequency": 915e6}], "annotations": []}
+    meta = {
+        "global": {"core:datatype": "cf32_le", "core:version": "1.0.0", "core:sample_rate": 1e6, **global_info},
+        "captures": [{"core:sample_start": 0, "core:frequency": 915e6}],
+        "annotations": [],
+    }
     path.write_text(json.dumps(meta))
     path.with_suffix(".sigmf-data").write_bytes(data)
     return f"file:{path}"
@@ -38,8 +41,14 @@ def test_round_trip_is_exact_and_takes_rate_and_carrier_from_the_recording(path)
     with open_sink(f"file:{path}", RadioConfig(freq_hz=915e6, rate_hz=1e6)) as sink:
         for samples, label in zip(sent, ["cycle 0", None, "cycle 1"], strict=True):
             sink.send(samples, label)
-    assert sink.describe() == {"address": f"file:{path}", "rate_hz": 1e6, "freq_hz": 915e6, "gain_db": None,
-                               "clipped": 0, "samples": 1510}
+    assert sink.describe() == {
+        "address": f"file:{path}",
+        "rate_hz": 1e6,
+        "freq_hz": 915e6,
+        "gain_db": None,
+        "clipped": 0,
+        "samples": 1510,
+    }
     received, source = read_all(f"file:{path}")
     np.testing.assert_array_equal(received, to_full_scale(np.concatenate(sent))[0])
     assert (source.rate_hz, source.freq_hz, source.samples, source.warnings) == (1e6, 915e6, 1510, [])
@@ -106,19 +115,25 @@ def test_a_recording_cut_between_samples_is_read_with_a_warning(path):
     assert received.size == 60 and "ends early" in source.warnings[0]
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda meta, data: meta.unlink(), "No such file"),
-    (lambda meta, data: meta.write_text("{"), "is not SigMF metadata"),
-    (lambda meta, data: meta.write_bytes(b"\xff\xfe"), "is not SigMF metadata"),
-    (lambda meta, data: meta.write_text("[]"), "is not SigMF metadata"),
-    (lambda meta, data: meta.write_text('{"global": {}}'), "is not SigMF metadata"),
-    (lambda meta, data: meta.write_text(meta.read_text().replace("cf32_le", "cu8")), "datatype 'cu8'"),
-    (lambda meta, data: meta.write_text(meta.read_text().replace("1000000.0", '"fast"')), "core:sample_rate 'fast'"),
-    (lambda meta, data: meta.write_text(meta.read_text().replace("1000000.0", "-1")), "core:sample_rate -1"),
-    (lambda meta, data: data.unlink(), "cannot read the recording's data"),
-    (lambda meta, data: data.write_bytes(b""), "empty"),
-    (lambda meta, data: data.write_bytes(bytes(83)), "truncated: 83 bytes"),
-])
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda meta, data: meta.unlink(), "No such file"),
+        (lambda meta, data: meta.write_text("{"), "is not SigMF metadata"),
+        (lambda meta, data: meta.write_bytes(b"\xff\xfe"), "is not SigMF metadata"),
+        (lambda meta, data: meta.write_text("[]"), "is not SigMF metadata"),
+        (lambda meta, data: meta.write_text('{"global": {}}'), "is not SigMF metadata"),
+        (lambda meta, data: meta.write_text(meta.read_text().replace("cf32_le", "cu8")), "datatype 'cu8'"),
+        (
+            lambda meta, data: meta.write_text(meta.read_text().replace("1000000.0", '"fast"')),
+            "core:sample_rate 'fast'",
+        ),
+        (lambda meta, data: meta.write_text(meta.read_text().replace("1000000.0", "-1")), "core:sample_rate -1"),
+        (lambda meta, data: data.unlink(), "cannot read the recording's data"),
+        (lambda meta, data: data.write_bytes(b""), "empty"),
+        (lambda meta, data: data.write_bytes(bytes(83)), "truncated: 83 bytes"),
+    ],
+)
 def test_bad_recordings_give_one_clear_line(path, spoil, message):
     address = write_raw(path, bytes(80))
     spoil(path, path.with_suffix(".sigmf-data"))

@@ -103,8 +103,10 @@ def test_samples_go_out_below_full_scale_and_long_sends_are_cut(endpoint, backgr
 
 
 def test_pub_reaches_a_subscriber_that_is_there(endpoint):
-    with open_sink(f"zmq:{endpoint}?pattern=pub&bind=1", RAW) as sink, \
-            open_source(f"zmq:{endpoint}?pattern=sub", QUICK) as source:
+    with (
+        open_sink(f"zmq:{endpoint}?pattern=pub&bind=1", RAW) as sink,
+        open_source(f"zmq:{endpoint}?pattern=sub", QUICK) as source,
+    ):
         for _ in range(100):  # what is published before the subscription arrives is lost
             sink.send(numbered(7, 3))
             try:
@@ -214,8 +216,9 @@ def test_a_receiver_that_dies_and_returns_misses_whole_messages_only(endpoint, b
     sending.result()
     assert all(block.size == 1000 and np.ptp(block.real) == 0 for block in before + after)
     for blocks in (before, after):
-        assert [int(block[0].real) for block in blocks] == list(range(int(blocks[0][0].real),
-                                                                      int(blocks[0][0].real) + 20))
+        assert [int(block[0].real) for block in blocks] == list(
+            range(int(blocks[0][0].real), int(blocks[0][0].real) + 20)
+        )
     assert before[-1][0].real < after[0][0].real
 
 
@@ -246,11 +249,15 @@ def test_a_sender_killed_and_returned_is_heard_again(endpoint, patterns):
 def test_nobody_there_is_a_timeout_that_names_the_address(endpoint):
     for bind in (0, 1):
         address, impatient = f"zmq:{endpoint}?bind={bind}", RadioConfig(timeout_s=0.1)
-        with pytest.raises(RadioTimeoutError, match="nobody took samples at zmq:tcp"), \
-                open_sink(address, impatient) as sink:
+        with (
+            pytest.raises(RadioTimeoutError, match="nobody took samples at zmq:tcp"),
+            open_sink(address, impatient) as sink,
+        ):
             sink.send(numbered(0, 1))
-        with pytest.raises(RadioTimeoutError, match="no samples came from zmq:tcp"), \
-                open_source(address, impatient) as source:
+        with (
+            pytest.raises(RadioTimeoutError, match="no samples came from zmq:tcp"),
+            open_source(address, impatient) as source,
+        ):
             source.read()
 
 
@@ -265,8 +272,10 @@ def test_a_message_that_is_no_whole_number_of_samples_is_a_radio_error(endpoint,
 def test_a_request_of_another_kind_is_a_radio_error(endpoint, peer):
     req = peer(zmq.REQ, endpoint, bind=False)
     req.send(b"hello")
-    with pytest.raises(RadioError, match="request of 5 bytes"), \
-            open_sink(f"zmq:{endpoint}?pattern=rep&bind=1", QUICK) as sink:
+    with (
+        pytest.raises(RadioError, match="request of 5 bytes"),
+        open_sink(f"zmq:{endpoint}?pattern=rep&bind=1", QUICK) as sink,
+    ):
         sink.send(numbered(0, 1))
 
 
