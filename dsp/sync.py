@@ -5,8 +5,8 @@ correlation of z with the preamble's own lag product finds the preamble whatever
 Colavolpe & Raheli 2000), with one FFT pair for all offsets. Its normalised metric is compared with a threshold
 that noise passes with probability exp(-LAG_EXPONENT) a sample. Candidates are confirmed coherently: ``y·s*`` is a tone
 at the carrier offset, and its periodogram peak over the whole range must exceed what noise reaches with probability
-bins·exp(-TONE_EXPONENT). The peak, refined by Newton's method, is the maximum-likelihood estimate for a single path,
-with variance 6/(S·N³) at SNR S per sample over N samples.
+bins·exp(-TONE_EXPONENT), a first time as it is, then aligned and refined. The peak, refined by Newton's method, is the
+maximum-likelihood estimate for a single path, with variance 6/(S·N³) at SNR S per sample over N samples.
 """
 
 import dataclasses
@@ -18,10 +18,12 @@ from scipy import fft
 from dsp.frame import DEFAULT_FORMAT, FrameFormat
 from dsp.ofdm import preamble_samples
 
-LAG_EXPONENT = 9.5
+LAG_EXPONENT = 8.0
 TONE_EXPONENT = 27.0
+TONE_LOSS = 0.4  # of the coherence is left at worst half a sample off and half a bin off: 0.6·0.8, and some noise
 SCAN_FFT = 8192
 SCAN_ROWS = 8  # transforms at a time: what fits a core's cache
+TONE_ROWS = 32
 ENERGY_STEP = 32
 CLUSTER_SAMPLES = 32
 TIMING_REACH = 2  # samples that a preamble may be off its expected place
@@ -52,6 +54,10 @@ class PreambleDetector:
         self._tone_threshold = TONE_EXPONENT / self.length
         self._energy = float(np.sum(np.abs(self.reference.astype(np.complex128)) ** 2))
         self._tone_fft = 1 << (3 * self.length // 2).bit_length()  # 1.5 to 3 bins a bin of the preamble's own
+        self._reach = min(int(np.ceil(max_cfo * self._tone_fft / (2 * np.pi))), self._tone_fft // 2 - 1)
+        # turned so that the bins searched begin at 0
+        turn = np.exp(2j * np.pi * self._reach / self._tone_fft * np.arange(self.length))
+        self._turned_reference = (self.reference.conj() * turn).astype(np.complex64)
 
     def scan(self, samples: np.ndarray, run=map) -> np.ndarray:
         """Candidate preamble starts, rising, in samples (n,) complex64: every start in 0…n-length is examined.
@@ -69,7 +75,13 @@ class PreambleDetector:
             return self._scan_tile(padded, first, min(first + tile, num_starts))
 
         starts, metrics = map(np.concatenate, zip(*run(search, range(0, num_starts, tile)), strict=True))
-        return _strongest_of_clusters(starts, metrics)
+        starts = _strongest_of_clusters(starts, metrics)
+
+        def confirm(first):
+            part = starts[first : first + TONE_ROWS]
+            return part[self._tones(samples, part)[1] > TONE_LOSS * self._tone_threshold]
+
+        return np.concatenate([starts[:0], *run(confirm, range(0, starts.size, TONE_ROWS))])
 
     def _scan_tile(self, samples, first, stop):
         """Starts in first…stop-1 above the threshold, and their metrics."""
@@ -92,11 +104,15 @@ class PreambleDetector:
         The best start within TIMING_REACH samples is taken. With ``cfo``, the carrier offset of the frame before, only
         offsets near it are searched, which is much faster.
         """
-        if cfo is None:
-            cfo = self._strongest_tone(samples, start)
-        start += _alignment(samples, start, self.reference, cfo)
+        known = cfo is not None
+        if not known:
+            cfo = self._tone(samples, start)
+        shift = _alignment(samples, start, self.reference, cfo)
+        start += shift
         if not self._holds(samples, start):
             return None
+        if shift and not known:  # a part of a sample off, the tone was not the preamble's alone
+            cfo = self._tone(samples, start)
         received = samples[start : start + self.length]
         energy = float(np.vdot(received, received).real)
         cfo, power = _refine_tone(received * self.reference.conj(), cfo)
@@ -104,14 +120,18 @@ class PreambleDetector:
             return None
         return Acquisition(start, cfo, power / (energy * self._energy))
 
-    def _strongest_tone(self, samples, start):
-        """Carrier offset of the largest bin of the periodogram of y·s*, over the whole range."""
-        if not self._holds(samples, start):
-            return 0.0
-        spectrum = fft.fft(samples[start : start + self.length] * self.reference.conj(), self._tone_fft)
-        reach = min(int(np.ceil(self.max_cfo * self._tone_fft / (2 * np.pi))), self._tone_fft // 2 - 1)
-        power = np.abs(np.concatenate([spectrum[-reach:], spectrum[: reach + 1]])) ** 2
-        return 2 * np.pi * (int(np.argmax(power)) - reach) / self._tone_fft
+    def _tone(self, samples, start):
+        return self._tones(samples, np.array([start]))[0][0] if self._holds(samples, start) else 0.0
+
+    def _tones(self, samples, starts):
+        """Carrier offsets (m,) and coherences (m,) of the largest bins of the periodograms of y·s* at starts (m,)."""
+        products = np.zeros((len(starts), self._tone_fft), np.complex64)
+        energy = np.empty(len(starts), np.float32)
+        _turned_products(samples, starts, self._turned_reference, products, energy)
+        spectrum = fft.fft(products, axis=1, overwrite_x=True)[:, : 2 * self._reach + 1]
+        power = spectrum.real**2 + spectrum.imag**2
+        largest = 2 * np.pi * (np.argmax(power, axis=1) - self._reach) / self._tone_fft
+        return largest, power.max(axis=1, initial=0) / (energy * np.float32(self._energy))
 
     def _holds(self, samples, start):
         return 0 <= start <= samples.size - self.length
@@ -171,6 +191,18 @@ def _above_threshold(correlation, energy, window, hop, first, stop, threshold):
                     starts.append(first + row * hop + i)
                     metrics.append(power / total)
     return np.array(starts, dtype=np.int64), np.array(metrics, dtype=np.float32)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _turned_products(samples, starts, reference, products, energy):
+    """products[m, n] = samples[starts[m] + n]·reference[n], and the energy of the samples."""
+    for m in range(starts.size):
+        total = np.float32(1e-30)
+        for n in range(reference.size):
+            value = samples[starts[m] + n]
+            products[m, n] = value * reference[n]
+            total += value.real * value.real + value.imag * value.imag
+        energy[m] = total
 
 
 @njit(cache=True, nogil=True, fastmath=True)

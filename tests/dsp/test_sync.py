@@ -59,6 +59,29 @@ def test_none_of_3000_frames_is_missed_at_minus_5_db():
     assert missed(3000, -5, 2) == (0, 0)
 
 
+def between_samples(preamble, delay):
+    """The preamble delayed by a fraction of a sample, some samples of silence around it."""
+    padded = np.pad(preamble, 64)
+    turn = np.exp(-2j * np.pi * np.fft.fftfreq(padded.size) * delay)
+    return np.fft.ifft(np.fft.fft(padded) * turn)
+
+
+@pytest.mark.parametrize("snr_db", [-5, 0])
+def test_a_preamble_between_two_samples_is_acquired_from_both_at_its_own_offset(snr_db):
+    """The tone seen half a sample off may be two bins from the preamble's: it must not be kept after aligning."""
+    rng = np.random.default_rng(5)
+    step = 2 * np.pi / DEFAULT_FORMAT.fft_size
+    for _ in range(500):
+        cfo, delay = rng.uniform(-MAX_CFO, MAX_CFO), rng.uniform(0.35, 0.65)
+        samples = between_samples(DETECTOR.reference, delay)
+        samples *= np.exp(1j * (cfo * np.arange(samples.size) + rng.uniform(0, 2 * np.pi)))
+        samples = samples.astype(np.complex64) + white(samples.size, 1 / linear(snr_db), rng)
+        for start in (64, 65):
+            found = DETECTOR.acquire(samples, start)
+            assert found is not None and found.start in (64, 65)
+            assert abs(found.cfo - cfo) < 0.15 * step  # a header survives that
+
+
 def false_frames(num_samples, seed):
     receiver, rng = FrameReceiver(), np.random.default_rng(seed)
     count, block = 0, 1 << 20
