@@ -5,25 +5,25 @@ only where it is not, everything since the last preamble is searched.
 """
 
 import dataclasses
-import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
 
-from dsp import control, equalise, ofdm
+from dsp import control, estimate, ofdm
+from dsp.equalise import soft_slots
+from dsp.estimate import FIRST_PATH_TAP, ChannelEstimate, mean_snr
 from dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, Header, frame_samples
 from dsp.sync import MAX_CFO, Acquisition, PreambleDetector
+from dsp.tracking import track
 
 SCAN_SAMPLES = 1 << 18
 MIN_WORK = 1 << 13  # samples worth searching
-BATCH = 4  # frames received at a time, in parallel where there are threads
+FIRST_BATCH, LARGEST_BATCH = 4, 16  # frames expected from a lock; threads share them
 MARGIN = 64  # samples that the window of a frame may move
 MIN_TAIL = 4  # OFDM symbols of a frame without preamble that are worth believing
 WAIT = "wait"
 LARGEST = 1e8  # beyond, a sample is no number: its fourth power must not overflow single precision
-TABLE = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ReceivedFrame:
     sco: float
     snr: float
     noise_var: float
-    channel: equalise.ChannelEstimate
+    channel: ChannelEstimate
     erased: np.ndarray
     chunk: np.ndarray
     chunk_information: np.ndarray
@@ -57,6 +57,15 @@ class ReceivedFrame:
     def erased_symbols(self) -> int:
         """OFDM symbols of which nothing is usable."""
         return int(self.erased.sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class Lock:
+    """A frame that ``batch`` others are expected to follow without a gap, with a clock offset near ``sco``."""
+
+    frame: ReceivedFrame
+    sco: float
+    batch: int
 
 
 class FrameReceiver:
@@ -76,9 +85,10 @@ class FrameReceiver:
         self._origin = 0  # stream index of the buffer's first sample
         self._cursor = 0  # stream index from which preambles are searched
         self._candidates: list[int] = []  # stream indices found by the last scan, rising
-        self._lock: ReceivedFrame | None = None  # a frame that the next BATCH are expected to follow...
+        self._num_groups = num_threads
+        self._lock: Lock | None = None
+        self._followed: list[ReceivedFrame] = []  # frames that have followed the lock
         self._last: ReceivedFrame | None = None
-        self._followed = 0  # ...of which so many have
 
     def push(self, samples: np.ndarray) -> list[ReceivedFrame]:
         """Take the next samples (n,) complex64; frames that became complete, in order."""
@@ -119,27 +129,36 @@ class FrameReceiver:
         return frames
 
     def _follow(self, final: bool) -> list[ReceivedFrame] | None:
-        """The frames that follow the lock without a gap, BATCH at most; [] when there is none, None to wait for
-        samples.
+        """The frames that follow the lock without a gap; [] when there is none, None to wait for samples.
 
         Where each is expected depends on the lock alone, so what is received does not depend on how the stream is cut.
         """
-        lock = self._lock
-        length = frame_samples(lock.header, self.fmt) / (1 + lock.sco)
-        ready = int((self._origin + self._buffer.size - MARGIN - lock.start) // length) - 1 - self._followed
-        count = BATCH - self._followed if final else min(BATCH - self._followed, ready)
+        lock, done = self._lock, len(self._followed)
+        length = frame_samples(lock.frame.header, self.fmt) / (1 + lock.sco)
+        ready = int((self._origin + self._buffer.size - MARGIN - lock.frame.start) // length) - 1 - done
+        count = lock.batch - done if final else min(lock.batch - done, ready)
         if count <= 0:
             return None
-        steps = range(self._followed + 1, self._followed + count + 1)
-        expected = [lock.start - self._origin + round(step * length) for step in steps]
-        outcomes = (self._pool.map if self._pool else map)(lambda s: self._receive(s, final, lock), expected)
-        frames = list(itertools.takewhile(lambda outcome: isinstance(outcome, ReceivedFrame), outcomes))
-        self._followed += len(frames)
+        steps = range(done + 1, done + count + 1)
+        expected = [lock.frame.start - self._origin + round(step * length) for step in steps]
+        size = -(-count // self._num_groups)
+        groups = [expected[i : i + size] for i in range(0, count, size)]
+        frames = []
+        for group, found in zip(groups, self._map(lambda g: self._receive_group(g, final, lock), groups), strict=True):
+            frames += found
+            if len(found) < len(group):
+                break
+        self._followed += frames
         if len(frames) < count:
-            self._lock = None
-        elif self._followed == BATCH:
-            self._lock, self._followed = frames[-1], 0
+            self._lock, self._followed = None, []
+        elif len(self._followed) == lock.batch:
+            sco = sum(frame.sco for frame in self._followed) / lock.batch
+            self._lock = Lock(frames[-1], sco, min(2 * lock.batch, LARGEST_BATCH))
+            self._followed = []
         return frames
+
+    def _map(self, function, items):
+        return list((self._pool.map if self._pool else map)(function, items))
 
     def _search(self, final: bool) -> list[ReceivedFrame] | None:
         """The next frame found by scanning, in a list; [] when a candidate was none, None to wait for samples."""
@@ -147,62 +166,100 @@ class FrameReceiver:
             block = self._buffer[self._cursor - self._origin :][:SCAN_SAMPLES]
             if block.size < (self.detector.length if final else MIN_WORK):
                 return None
-            starts = self.detector.scan(block, self._pool.map if self._pool else map)
+            starts = self.detector.scan(block, self._map)
             self._candidates = [self._cursor + int(start) for start in starts]
             self._cursor += block.size - self.detector.length + 1
-        outcome = self._receive(self._candidates[0] - self._origin, final)
+        outcome = self._receive_found(self._candidates[0] - self._origin, final)
         if outcome is WAIT:
             return None
         self._candidates.pop(0)
         if outcome is None:
             return []
-        self._lock, self._followed = outcome, 0
+        self._lock, self._followed = Lock(outcome, outcome.sco, FIRST_BATCH), []
         return [*self._predecessor(outcome), outcome]
 
-    def _receive(self, start: int, final: bool, lock: ReceivedFrame | None = None):
+    def _receive_found(self, start: int, final: bool):
         """The frame at buffer index start, None when there is none, WAIT when its samples have not all come."""
-        fmt = self.fmt
-        acquisition = self.detector.acquire(self._buffer, start, lock and lock.cfo)
+        acquisition = self.detector.acquire(self._buffer, start)
         if acquisition is None:
             return None
-        margin = 0 if final else MARGIN
-        available = (self._buffer.size - acquisition.start - margin) // fmt.symbol_samples - 1
+        available = self._available(acquisition, final)
         if available < self._header_symbols:
             return None if final else WAIT
-        # what follows the lock is as long as the lock: its symbols are transformed with the header's
-        num_symbols = lock.header.num_symbols if lock else self._header_symbols
-        shift = window_shift(self._buffer, acquisition, fmt)
-        channel, grid = open_frame(self._buffer, acquisition, shift, num_symbols, fmt)
-        header = read_header(channel, grid[: self._header_symbols], fmt)
-        if header is None:
-            return None
-        if header.version != VERSION:
-            self.other_versions.add(header.version)
+        header = self._headers(*self._open([acquisition], self._header_symbols)[1:])[0]
+        if header is None or header.version != VERSION:
+            self.other_versions |= {header.version} if header else set()
             return None
         if available < header.num_symbols and not final:
             return WAIT
-        if header.num_symbols != num_symbols:
-            channel, grid = open_frame(self._buffer, acquisition, shift, header.num_symbols, fmt)
-        return self._demodulate(acquisition, shift, header, channel, grid[:available])
+        opened = self._open([acquisition], min(header.num_symbols, available))
+        return self._demodulate([acquisition], [header], *opened)[0]
 
-    def _demodulate(self, acquisition, shift, header, channel, grid) -> ReceivedFrame:
+    def _receive_group(self, starts: list[int], final: bool, lock: "Lock") -> list[ReceivedFrame]:
+        """The frames of the lock's burst at the expected buffer indices, up to the first that is not there."""
+        acquisitions = self.detector.acquire_near(self._buffer, starts, lock.frame.cfo)
+        num_symbols = lock.frame.header.num_symbols
+        whole = [a for a in acquisitions if self._available(a, final) >= num_symbols]
+        if not whole:
+            cut = self._receive_found(acquisitions[0].start, final) if acquisitions and final else None
+            return [] if cut is None else [cut]
+        opened = self._open(whole, num_symbols)
+        headers = self._headers(*opened[1:])
+        good = [bool(h) and (h.version, h.num_symbols) == (VERSION, num_symbols) for h in headers]
+        count = [*good, False].index(False)
+        if not count:
+            return []
+        shift, spectra, channel = opened
+        frames = self._demodulate(
+            whole[:count], headers[:count], shift[:count], spectra[:count], channel[:count], lock.sco
+        )
+        if count == len(whole) < len(starts) and final:
+            frames += self._receive_group(starts[count:], final, lock)
+        return frames
+
+    def _available(self, acquisition, final):
+        """OFDM symbols after the preamble whose samples have come."""
+        margin = 0 if final else MARGIN
+        return (self._buffer.size - acquisition.start - margin) // self.fmt.symbol_samples - 1
+
+    def _open(self, acquisitions, num_symbols):
+        """Shifts of the FFT windows, spectra of the preambles and of num_symbols after them, channels."""
+        return open_frames(self._buffer, acquisitions, num_symbols, self.fmt)
+
+    def _headers(self, spectra, channel):
+        """Headers from the first OFDM symbols, with the preambles' channel and carrier offset alone."""
+        statistic, _ = soft_slots(spectra[:, 1 : 1 + self._header_symbols], channel, fmt=self.fmt)
+        return control.decode_headers(np.ascontiguousarray(statistic[:, : self.fmt.header_symbols]), self.fmt)
+
+    def _demodulate(self, acquisitions, headers, shift, spectra, channel, sco=None) -> list[ReceivedFrame]:
         fmt = self.fmt
-        tracking = equalise.track(grid, channel, fmt)
+        tracking = track(spectra[:, 1:], channel, fmt, sco)
         leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * channel.power
-        if leakage > 0.02 * channel.noise_var:  # intercarrier interference (Moose 1994): correct it and look again
-            acquisition = dataclasses.replace(acquisition, cfo=acquisition.cfo + tracking.residual_cfo)
-            channel, grid = open_frame(self._buffer, acquisition, shift, len(grid), fmt)
-            tracking = equalise.track(grid, channel, fmt)
-        erased = np.ones(header.num_symbols, bool)
-        erased[: len(grid)] = ~np.isfinite(tracking.noise_var)
-        place = (self._origin + acquisition.start, self._origin + acquisition.start + shift)
-        return self._frame(header, place, acquisition.cfo, grid, channel, tracking, erased)
+        turned = leakage > 0.02 * channel.noise_var  # intercarrier interference (Moose 1994): correct and look again
+        if turned.any():
+            cfos = [a.cfo + residual * again for a, residual, again in
+                    zip(acquisitions, tracking.residual_cfo, turned, strict=True)]  # fmt: skip
+            acquisitions = [dataclasses.replace(a, cfo=cfo) for a, cfo in zip(acquisitions, cfos, strict=True)]
+            spectra, channel = look(self._buffer, acquisitions, shift, spectra.shape[1] - 1, fmt)
+            tracking = track(spectra[:, 1:], channel, fmt, sco)
+        soft = soft_slots(spectra[:, 1:], channel, tracking, fmt)
+        frames = []
+        for i, (acquisition, header) in enumerate(zip(acquisitions, headers, strict=True)):
+            erased = np.ones(header.num_symbols, bool)
+            erased[: spectra.shape[1] - 1] = ~np.isfinite(tracking.noise_var[i])
+            start = self._origin + acquisition.start
+            place = (start, start + int(shift[i]))
+            frames.append(
+                self._frame(header, place, acquisition.cfo, channel[i], tracking[i], erased, soft[0][i], soft[1][i])
+            )
+        return frames
 
-    def _frame(self, header, place, cfo, grid, channel, tracking, erased, supplement=False) -> ReceivedFrame:
-        """Soft slots and estimates of a frame as far as its symbols are not erased."""
+    def _frame(
+        self, header, place, cfo, channel, tracking, erased, statistic, information, supplement=False
+    ) -> ReceivedFrame:
+        """A frame of its estimates and the soft slots of the symbols there are; the rest counts as erased."""
         fmt = self.fmt
-        statistic, information = equalise.soft_slots(grid, channel, tracking, fmt)
-        missing = (header.num_symbols - len(grid)) * fmt.slots_per_symbol
+        missing = header.num_symbols * fmt.slots_per_symbol - statistic.size
         if missing:
             statistic, information = np.pad(statistic, (0, missing)), np.pad(information, (0, missing))
         if supplement:
@@ -210,15 +267,15 @@ class FrameReceiver:
             information.reshape(header.num_symbols, -1)[erased] = 0
         noise_var = float(tracking.noise_var.min())  # the frame's: symbols that were hit have more
         if not np.isfinite(noise_var):
-            noise_var = channel.noise_var
+            noise_var = float(channel.noise_var)
         body = fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step
         return ReceivedFrame(
             header=header,
             start=place[0],
             window=place[1],
-            cfo=cfo + tracking.residual_cfo,
-            sco=tracking.sco,
-            snr=equalise.mean_snr(channel, noise_var),
+            cfo=cfo + float(tracking.residual_cfo),
+            sco=float(tracking.sco),
+            snr=mean_snr(channel, noise_var),
             noise_var=noise_var,
             channel=channel,
             erased=erased,
@@ -244,10 +301,14 @@ class FrameReceiver:
         if not torn and last is not None and last.start > frame.start - 2 * length + fmt.symbol_samples:
             return []
         back = header.num_symbols * fmt.symbol_samples
-        bodies = _bodies(self._buffer, frame.window - back - self._origin, frame.cfo, header.num_symbols, fmt)
-        grid = ofdm.demodulate(bodies, fmt) * np.complex64(np.exp(1j * frame.cfo * back))
-        tracking = equalise.track(grid, frame.channel, fmt, sco_before=frame.sco)
-        erased = ~np.isfinite(tracking.noise_var)
+        spectra = ofdm.demodulate(
+            self._buffer, [frame.window - back - self._origin], [frame.cfo], header.num_symbols, fmt
+        ) * np.complex64(np.exp(1j * frame.cfo * back))
+        channel = ChannelEstimate(
+            frame.channel.h_hat[None], np.array([frame.channel.noise_var]), np.array([frame.channel.window])
+        )
+        tracking = track(spectra, channel, fmt, frame.sco, before=True)
+        erased = ~np.isfinite(tracking.noise_var[0])
         if torn:
             erased |= ~last.erased
         else:  # what is there reaches up to this preamble; noise may look like a symbol or two
@@ -256,50 +317,20 @@ class FrameReceiver:
         if erased.all():
             return []
         place = (frame.start - length, frame.window - length)
-        return [self._frame(header, place, frame.cfo, grid, frame.channel, tracking, erased, supplement=True)]
+        soft = soft_slots(spectra, channel, tracking, fmt)
+        return [self._frame(header, place, frame.cfo, frame.channel, tracking[0], erased, soft[0][0], soft[1][0], True)]
 
 
-def window_shift(samples: np.ndarray, acquisition: Acquisition, fmt: FrameFormat) -> int:
-    """Samples by which the FFT windows move so that the first path falls on tap FIRST_PATH_TAP."""
-    early = -equalise.FIRST_PATH_TAP
-    spectrum = ofdm.demodulate(_bodies(samples, acquisition.start + early, acquisition.cfo, 1, fmt), fmt)[0]
-    return early + equalise.first_path(spectrum, fmt) - equalise.FIRST_PATH_TAP
+def open_frames(samples: np.ndarray, acquisitions: list[Acquisition], num_symbols: int, fmt: FrameFormat):
+    """Shifts of the FFT windows (frames,) that put the first path on FIRST_PATH_TAP, and what `look` finds there."""
+    early = [a.start - FIRST_PATH_TAP for a in acquisitions]
+    preambles = ofdm.demodulate(samples, early, [a.cfo for a in acquisitions], 1, fmt)[:, 0]
+    shift = estimate.first_paths(preambles, fmt) - 2 * FIRST_PATH_TAP
+    return shift, *look(samples, acquisitions, shift, num_symbols, fmt)
 
 
-def open_frame(samples, acquisition: Acquisition, shift: int, num_symbols: int, fmt: FrameFormat):
-    """Channel estimate from the preamble and the grid (num_symbols, num_active) of the OFDM symbols after it."""
-    bodies = _bodies(samples, acquisition.start + shift, acquisition.cfo, 1 + num_symbols, fmt)
-    grid = ofdm.demodulate(bodies, fmt)
-    return equalise.estimate_channel(grid[0], fmt), grid[1:]
-
-
-def read_header(channel: equalise.ChannelEstimate, grid: np.ndarray, fmt: FrameFormat) -> Header | None:
-    """Header from the first OFDM symbols of a frame, with the preamble's channel and carrier offset alone."""
-    statistic, _ = equalise.soft_slots(grid, channel, fmt=fmt)
-    return control.decode_header(statistic[: fmt.header_symbols], fmt)
-
-
-def _bodies(samples, start, cfo, count, fmt):
-    """Carrier-corrected bodies (count, fft_size) complex64 of the symbols from ``start`` on."""
-    out = np.zeros((count, fmt.fft_size), np.complex64)
-    _derotate(samples, start + fmt.prefix_samples, fmt.symbol_samples, cfo, out)
-    return out
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _derotate(samples, start, hop, cfo, out):
-    """out[t, n] = samples[start + t·hop + n]·exp(-j·cfo·(t·hop + n)); samples outside the array count as 0."""
-    table = np.empty(TABLE, np.complex64)  # a table of phasors leaves one turn for every TABLE samples
-    for i in range(TABLE):
-        table[i] = np.exp(-1j * cfo * i)
-    for t in range(out.shape[0]):
-        for first in range(0, out.shape[1], TABLE):
-            turn = np.complex64(np.exp(-1j * cfo * (t * hop + first)))
-            base = start + t * hop + first
-            count = min(TABLE, out.shape[1] - first)
-            if base >= 0 and base + count <= samples.size:
-                for i in range(count):
-                    out[t, first + i] = samples[base + i] * (table[i] * turn)
-            else:
-                for i in range(max(0, -base), min(count, samples.size - base)):
-                    out[t, first + i] = samples[base + i] * (table[i] * turn)
+def look(samples, acquisitions: list[Acquisition], shift, num_symbols: int, fmt: FrameFormat):
+    """Spectra (frames, 1 + num_symbols, fft_size) of the preambles and what follows, and the preambles' channels."""
+    starts = [a.start + int(s) for a, s in zip(acquisitions, shift, strict=True)]
+    spectra = ofdm.demodulate(samples, starts, [a.cfo for a in acquisitions], 1 + num_symbols, fmt)
+    return spectra, estimate.estimate_channels(spectra[:, 0], fmt)

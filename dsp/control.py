@@ -36,20 +36,29 @@ def encode_header(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarr
     return _modulate(polar.encode(info, _block_bits(fmt.header_symbols)), fmt.header_symbols, fmt)
 
 
-def decode_header(statistic: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> Header | None:
-    """Soft symbols conj(h)·y/noise_var (header_symbols,) to a header; None when the CRC or the fields are wrong.
+def decode_headers(statistic: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> list[Header | None]:
+    """Soft symbols conj(h)·y/noise_var (frames, header_symbols) to headers; None where CRC or fields are wrong.
 
     A header of another format version passes too: the caller says so.
     """
-    llr = combine_llr(statistic, 0, _block_bits(fmt.header_symbols), fmt)
-    for list_size in LIST_SIZES:
-        for word in np.packbits(polar.decode(llr, HEADER_BITS, list_size), axis=1):
-            data = word.tobytes()
-            if binascii.crc_hqx(data[:-2], 0xFFFF) == int.from_bytes(data[-2:], "big"):
-                header = Header.from_bytes(data[:-2])
-                if header.version != VERSION or header.consistent(fmt):
-                    return header
-    return None
+    block_bits = _block_bits(fmt.header_symbols)
+    llr = np.zeros((len(statistic), block_bits), np.float32)
+    for soft, row in zip(statistic, llr, strict=True):
+        _add_soft_bits(soft.view(np.float32), 0, _order(block_bits, fmt), fmt.scramble, row)
+    words = np.packbits(polar.decode_rows(llr, HEADER_BITS), axis=1)
+    headers = [_checked_header(word.tobytes(), fmt) for word in words]
+    for i in [i for i, header in enumerate(headers) if header is None]:
+        candidates = (word for size in LIST_SIZES[1:] for word in polar.decode(llr[i], HEADER_BITS, size))
+        found = (_checked_header(np.packbits(word).tobytes(), fmt) for word in candidates)
+        headers[i] = next((header for header in found if header is not None), None)
+    return headers
+
+
+def _checked_header(data: bytes, fmt) -> Header | None:
+    if binascii.crc_hqx(data[:-2], 0xFFFF) != int.from_bytes(data[-2:], "big"):
+        return None
+    header = Header.from_bytes(data[:-2])
+    return header if header.version != VERSION or header.consistent(fmt) else None
 
 
 def encode_manifest(manifest: bytes, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
@@ -103,10 +112,15 @@ def _order(block_bits: int, fmt: FrameFormat) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _add_soft_bits(soft, first_bit, order, scramble, llr):
+    place, bit = first_bit % llr.size, first_bit % llr.size % scramble.size
     for i in range(soft.size):
-        place = (first_bit + i) % llr.size
         value = np.float32(2 * np.sqrt(2)) * soft[i]
-        llr[order[place]] += -value if scramble[place % scramble.size] else value
+        llr[order[place]] += -value if scramble[bit] else value
+        place, bit = place + 1, bit + 1
+        if place == llr.size:
+            place = bit = 0
+        if bit == scramble.size:
+            bit = 0
 
 
 def _bits(data: bytes) -> np.ndarray:

@@ -80,6 +80,11 @@ class FrameFormat:
         return _frozen(self.subcarriers % self.fft_size)
 
     @functools.cached_property
+    def columns(self) -> np.ndarray:
+        """Columns of the active subcarriers (num_active,) in a spectrum that begins at the lowest: DC is between."""
+        return _frozen(self.subcarriers - self.subcarriers[0])
+
+    @functools.cached_property
     def preamble(self) -> np.ndarray:
         """The preamble's unit-power QPSK on the active subcarriers (num_active,) complex64."""
         return _frozen(qpsk(gold(self.preamble_seed, 2 * self.num_active)))

@@ -8,6 +8,8 @@ from scipy import fft
 
 from dsp.frame import DEFAULT_FORMAT, FrameFormat
 
+TABLE = 64
+
 
 def modulate(grid: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
     """Active subcarriers (symbols, num_active) of unit power to samples (symbols·symbol_samples,), both complex64."""
@@ -38,11 +40,40 @@ def _place(slots, data_index, grid):
             grid[t, data_index[t, i]] = slots[t * num_slots + i]
 
 
-def demodulate(bodies: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Symbol bodies (symbols, fft_size), without prefix, to active subcarriers (symbols, num_active)."""
-    spectrum = fft.fft(bodies, axis=1, norm="ortho")
-    half = fmt.num_active // 2
-    return np.concatenate([spectrum[:, -half:], spectrum[:, 1 : half + 1]], axis=1)
+def demodulate(samples, starts, cfo, num_symbols: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Spectra (frames, num_symbols, fft_size) complex64 of consecutive OFDM symbols of some frames.
+
+    Frame m begins at starts[m] with the prefix of its first symbol; its samples are turned back by cfo[m] rad/sample,
+    phase 0 at the first body. Columns are subcarriers from the lowest active one up (see `FrameFormat.columns`): the
+    turn that puts it first costs nothing here. Samples outside the array count as 0.
+    """
+    bodies = np.empty((len(starts), num_symbols, fmt.fft_size), np.complex64)
+    first = np.asarray(starts, np.int64) + fmt.prefix_samples
+    _derotate(samples, first, fmt.symbol_samples, np.asarray(cfo, np.float64), fmt.num_active // 2, bodies)
+    return fft.fft(bodies, axis=2, norm="ortho", overwrite_x=True)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _derotate(samples, starts, hop, cfo, half, out):
+    """out[m, t, n] = samples[starts[m] + t·hop + n]·exp(-j·cfo[m]·(t·hop + n) + 2πj·half·n/fft_size)."""
+    table = np.empty(TABLE, np.complex64)  # a table of phasors leaves one turn for every TABLE samples
+    centre = 2 * np.pi * half / out.shape[2]
+    for m in range(out.shape[0]):
+        for i in range(TABLE):
+            table[i] = np.exp(1j * (centre - cfo[m]) * i)
+        for t in range(out.shape[1]):
+            row = out[m, t]
+            for first in range(0, row.size, TABLE):
+                turn = np.complex64(np.exp(1j * (centre * first - cfo[m] * (t * hop + first))))
+                base = starts[m] + t * hop + first
+                count = min(TABLE, row.size - first)
+                if base >= 0 and base + count <= samples.size:
+                    for i in range(count):
+                        row[first + i] = samples[base + i] * (table[i] * turn)
+                else:
+                    row[first : first + count] = 0
+                    for i in range(max(0, -base), min(count, samples.size - base)):
+                        row[first + i] = samples[base + i] * (table[i] * turn)
 
 
 def amplitude(fmt: FrameFormat = DEFAULT_FORMAT) -> float:

@@ -55,6 +55,13 @@ def decode(llr: np.ndarray, num_info: int, list_size: int = 8) -> np.ndarray:
     return transform(words[order])[:, info_positions(len(llr), num_info)]
 
 
+def decode_rows(llr: np.ndarray, num_info: int) -> np.ndarray:
+    """LLRs (rows, 2^n) float32 to information bits (rows, num_info) uint8, by successive cancellation alone."""
+    words = np.empty(llr.shape, np.uint8)
+    _decode_rows(llr, _schedule(llr.shape[1], num_info), words)
+    return transform(words)[:, info_positions(llr.shape[1], num_info)]
+
+
 @functools.lru_cache(maxsize=64)
 def _schedule(block_bits: int, num_info: int) -> np.ndarray:
     """The walk over the code tree as (operation, depth) rows."""
@@ -162,3 +169,9 @@ def _decode_list(channel_llr, schedule, list_size):
                     bits[p, up + i] = u[i] ^ bits[p, o + i]
                     bits[p, up + size + i] = bits[p, o + i]
     return bits[:paths, :block].copy(), metric[:paths].copy()
+
+
+@njit(cache=True, nogil=True)
+def _decode_rows(llr, schedule, words):
+    for row in range(llr.shape[0]):
+        words[row] = _decode_list(llr[row], schedule, 1)[0][0]

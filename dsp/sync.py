@@ -98,27 +98,23 @@ class PreambleDetector:
             correlation, energy, window, hop, first, stop, np.float32(self._threshold * self._lag_energy)
         )
 
-    def acquire(self, samples: np.ndarray, start: int, cfo: float | None = None) -> Acquisition | None:
+    def acquire(self, samples: np.ndarray, start: int) -> Acquisition | None:
         """Confirm a preamble at ``start`` and measure its carrier offset; None when there is none.
 
-        The best start within TIMING_REACH samples is taken. With ``cfo``, the carrier offset of the frame before, only
-        offsets near it are searched, which is much faster.
+        The best start within TIMING_REACH samples is taken.
         """
-        known = cfo is not None
-        if not known:
-            cfo = self._tone(samples, start)
-        shift = _alignment(samples, start, self.reference, cfo)
-        start += shift
-        if not self._holds(samples, start):
-            return None
-        if shift and not known:  # a part of a sample off, the tone was not the preamble's alone
-            cfo = self._tone(samples, start)
-        received = samples[start : start + self.length]
-        energy = float(np.vdot(received, received).real)
-        cfo, power = _refine_tone(received * self.reference.conj(), cfo)
-        if not (energy > 0 and power > self._tone_threshold * energy * self._energy):
-            return None
-        return Acquisition(start, cfo, power / (energy * self._energy))
+        shift = int(_alignment(samples, start, self.reference, self._tone(samples, start)))
+        # a part of a sample off, the tone was not the preamble's alone
+        found = self.acquire_near(samples, np.array([start + shift]), self._tone(samples, start + shift), reach=0)
+        return found[0] if found else None
+
+    def acquire_near(self, samples, starts, cfo: float, reach: int = TIMING_REACH) -> list[Acquisition]:
+        """Preambles near the expected starts (m,), of carrier offsets near ``cfo``, up to the first that is none."""
+        places, cfos = np.array(starts, np.int64), np.full(len(starts), cfo, np.float64)
+        coherence = np.zeros(len(starts))
+        _acquire(samples, self.reference, self._energy, reach, places, cfos, coherence)
+        count = int(np.argmin(np.append(coherence > self._tone_threshold, False)))
+        return [Acquisition(int(places[m]), float(cfos[m]), float(coherence[m])) for m in range(count)]
 
     def _tone(self, samples, start):
         return self._tones(samples, np.array([start]))[0][0] if self._holds(samples, start) else 0.0
@@ -205,16 +201,32 @@ def _turned_products(samples, starts, reference, products, energy):
         energy[m] = total
 
 
+@njit(cache=True, nogil=True)
+def _acquire(samples, reference, reference_energy, reach, starts, cfo, coherence):
+    """Move starts and carrier offsets to the best near them; coherence stays 0 where the samples do not suffice."""
+    for m in range(starts.size):
+        starts[m] += _alignment(samples, starts[m], reference, cfo[m], reach)
+        if starts[m] < 0 or starts[m] + reference.size > samples.size:
+            continue
+        received = samples[starts[m] : starts[m] + reference.size]
+        energy = 0.0
+        for value in received:
+            energy += value.real * value.real + value.imag * value.imag
+        cfo[m], power = _refine_tone(received, reference, cfo[m])
+        if energy > 0:
+            coherence[m] = power / (energy * reference_energy)
+
+
 @njit(cache=True, nogil=True, fastmath=True)
-def _alignment(samples, start, reference, cfo):
-    """The shift within TIMING_REACH samples at which the preamble, turned by cfo, correlates best."""
+def _alignment(samples, start, reference, cfo, reach=TIMING_REACH):
+    """The shift within ``reach`` samples at which the preamble, turned by cfo, correlates best."""
     best, best_shift = np.float32(-1), 0
     turned = np.empty_like(reference)
     step, phasor = np.exp(-1j * cfo), 1 + 0j
     for n in range(reference.size):
         turned[n] = reference[n].conjugate() * phasor
         phasor *= step
-    for shift in range(-TIMING_REACH, TIMING_REACH + 1):
+    for shift in range(-reach, reach + 1):
         first = start + shift
         if first < 0 or first + reference.size > samples.size:
             continue
@@ -228,8 +240,9 @@ def _alignment(samples, start, reference, cfo):
 
 
 @njit(cache=True, nogil=True)
-def _refine_tone(tone, cfo):
-    """Newton's method on the periodogram |Σ tone[n]·exp(-j·cfo·n)|²: (cfo, peak power)."""
+def _refine_tone(received, reference, cfo):
+    """Newton's method on the periodogram |Σ y[n]·s*[n]·exp(-j·cfo·n)|²: (cfo, peak power)."""
+    tone = received * np.conj(reference)
     middle = (tone.size - 1) / 2
     power = 0.0
     for _ in range(4):

@@ -110,7 +110,7 @@ def decode_control(name: str, trials: np.ndarray) -> list[bool]:
         rng = np.random.default_rng([3, trial])
         if name == "header":
             sent = Header(int(rng.integers(1 << 12)), int(rng.integers(1 << 14)), 1 << 14, 24, 7)
-            received = control.decode_header(_heard(control.encode_header(sent), noise_var, rng))
+            received = control.decode_headers(_heard(control.encode_header(sent), noise_var, rng)[None])[0]
         else:
             sent = rng.bytes(manifest_capacity(layout, FMT))
             soft = _heard(control.encode_manifest(sent, layout).reshape(-1), noise_var, rng)[: manifest_uses(layout)]

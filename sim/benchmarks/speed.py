@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from dsp import burst as dsp_burst
-from dsp import control, equalise, ofdm, symbols
+from dsp import control, estimate, ofdm, symbols
 from dsp.burst import FrameReceiver
 from dsp.sync import PreambleDetector
 from dsp.uep import uniform
@@ -29,13 +29,13 @@ FULL_RATE = 61.44
 PUSH = 1 << 18
 RECEIVER_STAGES = {
     "scan": [(PreambleDetector, "scan")],
-    "acquire": [(PreambleDetector, "acquire")],
-    "derotate": [(dsp_burst, "_bodies")],
+    "acquire": [(PreambleDetector, "acquire"), (PreambleDetector, "acquire_near")],
+    "derotate": [(ofdm, "_derotate")],
     "FFT": [(ofdm, "demodulate")],
-    "channel": [(equalise, "estimate_channel"), (equalise, "first_path")],
-    "track": [(equalise, "track")],
-    "matched filter": [(equalise, "soft_slots")],
-    "header": [(control, "decode_header")],
+    "channel": [(estimate, "estimate_channels"), (estimate, "first_paths")],
+    "track": [(dsp_burst, "track")],
+    "matched filter": [(dsp_burst, "soft_slots")],
+    "header": [(control, "decode_headers")],
     "manifest": [(control, "combine_llr"), (control, "decode_manifest")],
     "deinterleave": [(rx, "accumulate"), (rx, "collect")],
     "combine": [(symbols, "combine")],

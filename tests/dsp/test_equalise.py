@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from dsp import control, equalise
-from dsp.burst import open_frame
+from dsp import control, estimate
+from dsp.burst import look
+from dsp.equalise import soft_slots
 from dsp.frame import DEFAULT_FORMAT as FMT
 from dsp.frame import Header, payload_slots
-from dsp.ofdm import amplitude
+from dsp.ofdm import amplitude, demodulate
 from dsp.sync import Acquisition
+from dsp.tracking import Tracking, track
 from dsp.units import db, linear, nmse
 from sim.impairments import clock_offset
 from tests.link import white
@@ -22,9 +24,9 @@ PAYLOAD = white(payload_slots(HEADER, FMT), 1.0, 1)
 SLOTS = np.concatenate([control.encode_header(HEADER), CHUNK, PAYLOAD])
 FRAME = modulate_frame(HEADER, CHUNK, PAYLOAD, FMT)
 LEAD = 100  # samples before the frame
-FLAT = amplitude() * np.exp(-2j * np.pi * FMT.subcarriers * equalise.FIRST_PATH_TAP / FMT.fft_size)
+FLAT = amplitude() * np.exp(-2j * np.pi * FMT.subcarriers * estimate.FIRST_PATH_TAP / FMT.fft_size)
 TIME = (np.arange(SYMBOLS) + 1.0) * FMT.symbol_samples
-BODY = LEAD + FMT.prefix_samples - equalise.FIRST_PATH_TAP  # where the preamble's FFT window begins
+BODY = LEAD + FMT.prefix_samples - estimate.FIRST_PATH_TAP  # where the preamble's FFT window begins
 
 
 def noise_of(snr_db):
@@ -43,21 +45,21 @@ def on_air(snr_db, seed, taps=(1.0,), cfo=0.0, sco=0.0, num_symbols=SYMBOLS):
 
 
 def preamble_of(samples, num_symbols=0):
-    """Channel estimate and grid of the frame's first symbols, with exact timing and no carrier correction."""
-    return open_frame(samples, Acquisition(LEAD, 0.0, 1.0), -equalise.FIRST_PATH_TAP, num_symbols, FMT)
+    """Spectra and channel estimate of the frame's first symbols, with exact timing and no carrier correction."""
+    return look(samples, [Acquisition(LEAD, 0.0, 1.0)], [-estimate.FIRST_PATH_TAP], num_symbols, FMT)
 
 
 def estimates(samples, num_symbols=SYMBOLS):
-    """Channel, tracking and grid of the frame."""
-    channel, grid = preamble_of(samples, num_symbols)
-    return channel, equalise.track(grid, channel, FMT), grid
+    """Spectra, channel and tracking of the frame."""
+    spectra, channel = preamble_of(samples, num_symbols)
+    return spectra, channel, track(spectra[:, 1:], channel, FMT)[0]
 
 
-def symbol_nmse(channel, tracking, grid):
+def symbol_nmse(spectra, channel, tracking):
     """NMSE of the LMMSE estimates of the data slots by OFDM symbol (symbols,)."""
-    statistic, information = equalise.soft_slots(grid, channel, tracking, FMT)
+    (statistic,), (information,) = soft_slots(spectra[:, 1:], channel, tracking[None], FMT)
     error = np.abs(statistic / (information + 1) - SLOTS[: statistic.size]) ** 2
-    return error.reshape(len(grid), -1).mean(axis=1)
+    return error.reshape(spectra.shape[1] - 1, -1).mean(axis=1)
 
 
 def random_taps(num_taps, rng):
@@ -68,7 +70,7 @@ def random_taps(num_taps, rng):
 
 
 def response(taps):
-    delay = np.arange(len(taps)) + equalise.FIRST_PATH_TAP
+    delay = np.arange(len(taps)) + estimate.FIRST_PATH_TAP
     return amplitude() * np.exp(-2j * np.pi * FMT.subcarriers[:, None] * delay / FMT.fft_size) @ taps
 
 
@@ -80,10 +82,10 @@ def test_the_channel_estimate_is_at_its_bound(num_taps, most_window, snr_db):
     errors, bounds, windows = [], [], []
     for trial in range(60):
         taps = random_taps(num_taps, rng)
-        channel, _ = preamble_of(on_air(snr_db, trial, taps, num_symbols=0))
-        errors.append(nmse(channel.h_hat, response(taps)))
-        bounds.append(channel.window / FMT.num_active / linear(snr_db))
-        windows.append(channel.window)
+        _, channel = preamble_of(on_air(snr_db, trial, taps, num_symbols=0))
+        errors.append(nmse(channel.h_hat[0], response(taps)))
+        bounds.append(channel.window[0] / FMT.num_active / linear(snr_db))
+        windows.append(channel.window[0])
     assert np.median(windows) <= most_window
     assert -3 < db(np.mean(errors) / np.mean(bounds)) < 1
 
@@ -93,8 +95,8 @@ def test_the_noise_of_the_preamble_is_measured(snr_db):
     """Without bias (3 %), each within 15 %: 736 or more degrees of freedom leave 3.7 %."""
     ratios = []
     for trial in range(60):
-        channel, _ = preamble_of(on_air(snr_db, trial, num_symbols=0))
-        ratios.append(channel.noise_var / noise_of(snr_db))
+        _, channel = preamble_of(on_air(snr_db, trial, num_symbols=0))
+        ratios.append(channel.noise_var[0] / noise_of(snr_db))
     assert np.mean(ratios) == pytest.approx(1, abs=0.03) and np.std(ratios) < 0.06
     assert 0.85 < min(ratios) and max(ratios) < 1.15
 
@@ -103,8 +105,8 @@ def test_the_noise_of_the_preamble_is_measured(snr_db):
 def test_the_snr_estimate_has_no_bias(snr_db):
     ratios = []
     for trial in range(100):
-        channel, _ = preamble_of(on_air(snr_db, trial, num_symbols=0))
-        ratios.append(equalise.mean_snr(channel, channel.noise_var) / linear(snr_db))
+        _, channel = preamble_of(on_air(snr_db, trial, num_symbols=0))
+        ratios.append(estimate.mean_snr(channel[0], channel.noise_var[0]) / linear(snr_db))
     assert np.mean(ratios) == pytest.approx(1, abs=0.03)
 
 
@@ -117,8 +119,8 @@ def test_the_first_path_is_found(delay, taps, late):
     for seed in range(10):
         samples = on_air(15, seed, taps, num_symbols=0)
         start = LEAD + FMT.prefix_samples - delay
-        spectrum = np.fft.fft(samples[start : start + FMT.fft_size], norm="ortho")[FMT.bins].astype(np.complex64)
-        assert 0 <= equalise.first_path(spectrum) - delay <= late
+        spectra = demodulate(samples, [start - FMT.prefix_samples], [0.0], 1)[0]
+        assert 0 <= estimate.first_paths(spectra)[0] - delay <= late
 
 
 def pilot_bounds(snr):
@@ -141,7 +143,7 @@ def test_clock_and_carrier_offset_are_at_their_bounds(snr_db):
     errors = []
     for trial in range(100):
         sco, cfo = rng.uniform(-60e-6, 60e-6), rng.uniform(-2e-5, 2e-5)
-        _, tracking, _ = estimates(on_air(snr_db, trial, cfo=cfo, sco=sco))
+        _, _, tracking = estimates(on_air(snr_db, trial, cfo=cfo, sco=sco))
         errors.append([tracking.residual_cfo - cfo, tracking.sco - sco])
     excess_db = db(np.mean(np.square(errors), axis=0) / pilot_bounds(linear(snr_db)))
     assert np.all(excess_db < 1.5), excess_db
@@ -151,8 +153,8 @@ def test_clock_and_carrier_offset_are_at_their_bounds(snr_db):
 @pytest.mark.parametrize("num_symbols", [1, 2, 3, 8])
 def test_short_frames_are_tracked(num_symbols):
     for trial in range(20):
-        channel, tracking, grid = estimates(on_air(10, trial, cfo=1e-5, num_symbols=num_symbols), num_symbols)
-        assert symbol_nmse(channel, tracking, grid).mean() < 1.5 / 11
+        spectra, channel, tracking = estimates(on_air(10, trial, cfo=1e-5, num_symbols=num_symbols), num_symbols)
+        assert symbol_nmse(spectra, channel, tracking).mean() < 1.5 / 11
 
 
 @pytest.mark.parametrize("sco, cfo", [(0, 0), (50e-6, 2e-5), (-50e-6, -2e-5)])
@@ -173,7 +175,7 @@ def test_the_noise_of_a_frame_is_measured(snr_db):
     """Within 5 % in the mean of 60 frames, each within 20 %: 384 pilots leave 5 %."""
     ratios = []
     for trial in range(60):
-        _, tracking, _ = estimates(on_air(snr_db, trial))
+        _, _, tracking = estimates(on_air(snr_db, trial))
         assert np.isfinite(tracking.noise_var).all()
         ratios.append(np.median(tracking.noise_var) / noise_of(snr_db))
     assert np.mean(ratios) == pytest.approx(1, abs=0.05) and np.abs(np.array(ratios) - 1).max() < 0.2
@@ -190,10 +192,10 @@ def test_a_gain_step_between_symbols_is_followed(step, at_symbol):
     """Amplitude and phase jump: the gain is right to 15 %, the symbols lose 2 dB at most, 0.5 dB in the mean."""
     samples = on_air(None, 0)
     samples[slots_of_symbol(at_symbol).start :] *= step
-    channel, tracking, grid = estimates((samples + white(samples.size, noise_of(20), 4)).astype(np.complex64))
+    spectra, channel, tracking = estimates((samples + white(samples.size, noise_of(20), 4)).astype(np.complex64))
     expected = np.where(np.arange(SYMBOLS) < at_symbol, 1, step)
     assert np.abs(tracking.rotation / expected - 1).max() < 0.15
-    loss_db = db(symbol_nmse(channel, tracking, grid) * (1 + linear(20) * np.abs(expected) ** 2))
+    loss_db = db(symbol_nmse(spectra, channel, tracking) * (1 + linear(20) * np.abs(expected) ** 2))
     assert loss_db.max() < 2 and loss_db.mean() < 0.5
 
 
@@ -207,9 +209,9 @@ def test_phase_noise_is_followed():
         for t in range(SYMBOLS):
             samples[slots_of_symbol(t)] *= np.exp(1j * walk[t])
         samples += white(samples.size, noise_of(20), trial)
-        channel, tracking, grid = estimates(samples)
+        spectra, channel, tracking = estimates(samples)
         assert np.abs(np.angle(tracking.rotation * np.exp(-1j * walk))).max() < 0.1
-        errors.append(symbol_nmse(channel, tracking, grid).mean())
+        errors.append(symbol_nmse(spectra, channel, tracking).mean())
     assert db(np.mean(errors) * 101) < 0.6
 
 
@@ -222,7 +224,7 @@ def test_an_interfered_symbol_gets_its_own_noise(hit, excess_db):
         for t in hit:
             part = slots_of_symbol(t)
             samples[part] += white(FMT.symbol_samples, noise_of(15) * linear(excess_db), 100 + trial)
-        _, tracking, _ = estimates(samples)
+        _, _, tracking = estimates(samples)
         clean = np.delete(np.arange(SYMBOLS), hit)
         assert tracking.noise_var[clean] == pytest.approx(noise_of(15), rel=0.25)
         finite = tracking.noise_var[list(hit)]
@@ -241,8 +243,8 @@ def test_a_symbol_replaced_by_silence_or_noise_does_no_harm(hit, snr_db, level):
         samples = on_air(None, 0)
         for t in hit:
             samples[slots_of_symbol(t)] = white(FMT.symbol_samples, level, 50 + trial)
-        channel, tracking, grid = estimates(samples + white(samples.size, noise_of(snr_db), trial))
-        error = symbol_nmse(channel, tracking, grid)
+        spectra, channel, tracking = estimates(samples + white(samples.size, noise_of(snr_db), trial))
+        error = symbol_nmse(spectra, channel, tracking)
         assert error[list(hit)].max() < 1.4
         assert db(np.delete(error, hit).mean() * (1 + linear(snr_db))) < 0.4
         erased += np.isinf(tracking.noise_var[list(hit)]).mean() / 20
@@ -250,9 +252,9 @@ def test_a_symbol_replaced_by_silence_or_noise_does_no_harm(hit, snr_db, level):
 
 
 def test_a_frame_without_noise_gives_finite_estimates():
-    channel, tracking, grid = estimates(on_air(None, 0))
-    assert np.isfinite(tracking.noise_var).all() and symbol_nmse(channel, tracking, grid).max() < 1e-6
-    assert nmse(channel.h_hat, FLAT) < 1e-8
+    spectra, channel, tracking = estimates(on_air(None, 0))
+    assert np.isfinite(tracking.noise_var).all() and symbol_nmse(spectra, channel, tracking).max() < 1e-6
+    assert nmse(channel.h_hat[0], FLAT) < 1e-8
 
 
 def test_soft_slots_are_the_matched_filter():
@@ -260,9 +262,12 @@ def test_soft_slots_are_the_matched_filter():
     rng = np.random.default_rng(5)
     h = (rng.standard_normal(800) + 1j * rng.standard_normal(800)).astype(np.complex64)
     rotation = np.array([1.0, 0.5 * np.exp(1j), 2j])
-    tracking = equalise.Tracking(0, 0, rotation, np.array([0.0, 0.3, -0.7]), np.array([0.1, 0.2, np.inf]))
+    tracking = Tracking(np.zeros(()), np.zeros(()), rotation, np.array([0.0, 0.3, -0.7]), np.array([0.1, 0.2, np.inf]))
     grid = white(3 * 800, 1.0, 6).reshape(3, 800)
-    statistic, information = equalise.soft_slots(grid, equalise.ChannelEstimate(h, 0.1, 10), tracking)
+    spectra = white(3 * FMT.fft_size, 1.0, 7).reshape(1, 3, FMT.fft_size)
+    spectra[..., FMT.columns] = grid
+    channel = estimate.ChannelEstimate(h[None], np.array([0.1]), np.array([10]))
+    (statistic,), (information,) = soft_slots(spectra, channel, tracking[None])
     drift = np.exp(2j * np.pi * FMT.subcarriers * tracking.delay[:, None] / FMT.fft_size)
     full = h * rotation[:, None] * drift
     full = np.take_along_axis(full, FMT.data_index[:3], axis=1)
