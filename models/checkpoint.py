@@ -21,17 +21,21 @@ ZOO = Path(__file__).parent / "zoo"
 
 @dataclass
 class Checkpoint:
-    """A trained network: `tensors` are float32 in state-dict order, `accuracy` is its top-1 (0 to 1) on `dataset`."""
+    """A trained network: `tensors` are float32 in state-dict order, `accuracy` is its top-1 (0 to 1) on `dataset`.
+
+    `widths` are those that `models.nets.build` takes, () for the architecture's own.
+    """
 
     arch: str
     dataset: str
     accuracy: float
     tensors: dict[str, np.ndarray]
     metadata: dict[str, str] = field(default_factory=dict)
+    widths: tuple[int, ...] = ()
 
     def module(self) -> nn.Module:
         """The network with these weights."""
-        return load_vectors(build(self.arch), to_vectors(self.tensors))
+        return load_vectors(build(self.arch, self.widths), to_vectors(self.tensors))
 
 
 def shipped() -> dict[str, Path]:
@@ -70,7 +74,11 @@ def load(name_or_path) -> Checkpoint:
         raise InputError(
             f"{path} names the architecture {arch!r}; its metadata must have `arch`, one of: {', '.join(ARCHITECTURES)}"
         )
-    specs = tensor_specs(build(arch))
+    try:
+        widths = tuple(int(width) for width in metadata.get("widths", "").split(",") if width)
+        specs = tensor_specs(build(arch, widths))
+    except ValueError as error:
+        raise InputError(f"{path}: widths must be numbers with commas; got {metadata['widths']!r}") from error
     if set(tensors) != {spec.name for spec in specs}:
         odd = sorted(set(tensors) ^ {spec.name for spec in specs})
         raise InputError(f"{path} has not the tensors of {arch}: missing or unknown {', '.join(odd)}")
@@ -90,7 +98,7 @@ def load(name_or_path) -> Checkpoint:
     if "dataset" not in metadata or not 0 <= accuracy <= 1:
         raise InputError(f"{path}: the metadata must have `dataset` and `accuracy` from 0 to 1; got {metadata}")
     ordered = {spec.name: tensors[spec.name] for spec in specs}
-    return Checkpoint(arch, metadata["dataset"], accuracy, ordered, metadata)
+    return Checkpoint(arch, metadata["dataset"], accuracy, ordered, metadata, widths)
 
 
 def save(path, checkpoint: Checkpoint) -> None:
@@ -102,6 +110,8 @@ def save(path, checkpoint: Checkpoint) -> None:
         "dataset": checkpoint.dataset,
         "accuracy": f"{checkpoint.accuracy:.4f}",
     }
+    if checkpoint.widths:
+        metadata["widths"] = ",".join(map(str, checkpoint.widths))
     tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in checkpoint.tensors.items()}
     write_whole(path, serialise(tensors, {key: str(value) for key, value in metadata.items()}))
 

@@ -2,8 +2,9 @@
 
 Tensor names and shapes follow from the architecture's code; the manifest names the architecture and says, tensor by
 tensor, how the weights were centred, scaled and protected. Layout, big endian: length-prefixed model and data set
-names; accuracy (16 bits, 65535 unknown); number of tensors (16 bits); for each tensor the mean (upper 16 bits of a
-float32), the scale (16-bit code of log2, 0 for a constant tensor), copies (8 bits) and power (8 bits, quarter dB).
+names; number of widths (8 bits, 0 where they are the architecture's own) and each width (16 bits); accuracy (16 bits,
+65535 unknown); number of tensors (16 bits); for each tensor the mean (upper 16 bits of a float32), the scale (16-bit
+code of log2, 0 for a constant tensor), copies (8 bits) and power (8 bits, quarter dB).
 """
 
 import dataclasses
@@ -32,12 +33,16 @@ class TensorPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """Architecture, evaluation data set, accuracy as sent (None unknown) and the plan of every tensor in order."""
+    """Architecture, evaluation data set, accuracy as sent (None unknown) and the plan of every tensor in order.
+
+    `widths` are those that `models.nets.build` takes, () for the architecture's own.
+    """
 
     model: str
     dataset: str
     accuracy: float | None
     tensors: tuple[TensorPlan, ...]
+    widths: tuple[int, ...] = ()
 
     def to_bytes(self) -> bytes:
         """Encode; InputError when a name or value does not fit."""
@@ -46,9 +51,12 @@ class Manifest:
             raise InputError(f"manifest: accuracy must be 0 to 1; got {self.accuracy}")
         if len(self.tensors) > 65535:
             raise InputError(f"manifest: tensors must be at most 65535; got {len(self.tensors)}")
+        if len(self.widths) > 255 or not all(1 <= width <= 65535 for width in self.widths):
+            raise InputError(f"manifest: widths must be at most 255 numbers from 1 to 65535; got {list(self.widths)}")
+        widths = struct.pack(f">B{len(self.widths)}H", len(self.widths), *self.widths)
         accuracy = 65535 if self.accuracy is None else round(self.accuracy * 65534)
         rows = b"".join(_tensor_bytes(t) for t in self.tensors)
-        return names + struct.pack(">HH", accuracy, len(self.tensors)) + rows
+        return names + widths + struct.pack(">HH", accuracy, len(self.tensors)) + rows
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
@@ -56,6 +64,9 @@ class Manifest:
         try:
             model, data = _split_name(data)
             dataset, data = _split_name(data)
+            num_widths, data = data[0], data[1:]
+            widths = struct.unpack_from(f">{num_widths}H", data)
+            data = data[2 * num_widths :]
             accuracy, count = struct.unpack_from(">HH", data)
             rows = [_TENSOR.unpack_from(data, 4 + i * _TENSOR.size) for i in range(count)]
         except (struct.error, IndexError, UnicodeDecodeError) as error:
@@ -66,7 +77,9 @@ class Manifest:
         )
         if not all(t.copies >= 1 and np.isfinite(t.mean) for t in tensors):
             raise LinkError("manifest: a tensor has no copies or no finite mean; the sender is another version")
-        return cls(model, dataset, None if accuracy == 65535 else accuracy / 65534, tensors)
+        if 0 in widths:
+            raise LinkError("manifest: a layer has no channels; the sender is another version")
+        return cls(model, dataset, None if accuracy == 65535 else accuracy / 65534, tensors, widths)
 
 
 def centre_and_scale(weights: np.ndarray) -> tuple[float, float]:

@@ -53,15 +53,16 @@ def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict,
     if manifest is None:
         raise NothingReceivedError(_why_nothing(burst, listener))
     started = time.perf_counter()
-    module = build(manifest.model)
+    module = build(manifest.model, manifest.widths)
     specs = tensor_specs(module)
     weights = rebuild(burst, manifest, [spec.numel for spec in specs])
     truth = None
     if args.truth is not None:
         checkpoint = checkpoints.load(args.truth)
-        if checkpoint.arch != manifest.model:
+        sent, named = (manifest.model, manifest.widths), (checkpoint.arch, checkpoint.widths)
+        if sent != named:
             raise InputError(
-                f"--truth is a {checkpoint.arch}, what arrived is a {manifest.model}; give the model that was sent"
+                f"--truth is a {_describe(*named)}, what arrived is a {_describe(*sent)}; give the model that was sent"
             )
         truth = to_vectors(checkpoint.tensors)
     seconds["dsp"] += time.perf_counter() - started
@@ -87,7 +88,7 @@ def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict,
         checkpoints.save(
             args.save,
             checkpoints.Checkpoint(
-                manifest.model, manifest.dataset, _saved_accuracy(score, manifest), tensors, metadata
+                manifest.model, manifest.dataset, _saved_accuracy(score, manifest), tensors, metadata, manifest.widths
             ),
         )
     if args.report is not None:
@@ -196,6 +197,10 @@ def main(argv=None) -> int:
 
 def _complete(burst: BurstCombiner | None) -> bool:
     return burst is not None and burst.complete and burst.manifest() is not None
+
+
+def _describe(name: str, widths: tuple[int, ...]) -> str:
+    return name + (f" of widths {', '.join(map(str, widths))}" if widths else "")
 
 
 def _saved_accuracy(score, manifest):

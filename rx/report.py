@@ -43,6 +43,7 @@ def make_report(
     return {
         "schema": SCHEMA,
         "model": manifest.model,
+        "widths": list(manifest.widths) or None,
         "accuracy": accuracy,
         "accuracy_sent": manifest.accuracy,
         "frames": {

@@ -34,11 +34,14 @@ class Burst:
         return self.header.num_frames * frame_samples(self.header, self.fmt)
 
 
-def prepare(model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: FrameFormat = DEFAULT_FORMAT) -> Burst:
+def prepare(
+    model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: FrameFormat = DEFAULT_FORMAT, widths=()
+) -> Burst:
     """Map weight vectors to the payload stream and lay out the burst.
 
     vectors : list of (numel,) float32, one a tensor, in the architecture's order
     protection : copies (tensors,) int and power (tensors,) linear, see `dsp.uep`
+    widths : of the network, () for its architecture's own
     seed : part of the burst id, so that the same model sent twice can be two bursts
     """
     plans, stream = [], []
@@ -49,7 +52,7 @@ def prepare(model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: F
         stream.append(symbols.repeat(symbols.to_symbols(weights, mean, scale), plan.copies, linear(plan.power_db)))
         plans.append(plan)
     stream = np.concatenate(stream)
-    manifest = Manifest(model, dataset, accuracy, tuple(plans))
+    manifest = Manifest(model, dataset, accuracy, tuple(plans), tuple(widths))
     content = stream[:: max(1, stream.size >> 16)].tobytes() + np.bitwise_xor.reduce(stream.view(np.uint64)).tobytes()
     burst_id = zlib.crc32(manifest.to_bytes() + str(seed).encode() + content) & 0xFFF
     return Burst(layout_burst(stream.size, len(manifest.to_bytes()), burst_id, fmt), manifest, stream, fmt)

@@ -62,7 +62,8 @@ def protect(
 
 def _manifest_bytes(checkpoint: Checkpoint) -> int:
     plan = TensorPlan(0.0, 1.0, 1, 0.0)
-    return len(Manifest(checkpoint.arch, checkpoint.dataset, None, (plan,) * len(checkpoint.tensors)).to_bytes())
+    plans = (plan,) * len(checkpoint.tensors)
+    return len(Manifest(checkpoint.arch, checkpoint.dataset, None, plans, checkpoint.widths).to_bytes())
 
 
 def _payload_room(channel_uses: int, manifest_bytes: int, fmt: FrameFormat) -> int:

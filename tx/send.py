@@ -49,7 +49,15 @@ def make_burst(args, plan_snr_db: float) -> Burst:
     config = PlanConfig(uep, args.copies, plan_snr_db, args.payload_uses, args.channel_uses)
     protection = protect(checkpoint, config, sensitivity)
     vectors = to_vectors(checkpoint.tensors)
-    return prepare(checkpoint.arch, checkpoint.dataset, checkpoint.accuracy, vectors, protection, args.seed)
+    return prepare(
+        checkpoint.arch,
+        checkpoint.dataset,
+        checkpoint.accuracy,
+        vectors,
+        protection,
+        args.seed,
+        widths=checkpoint.widths,
+    )
 
 
 def describe(burst: Burst) -> str:

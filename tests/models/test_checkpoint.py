@@ -29,6 +29,15 @@ def test_round_trip(tmp_path, tensors):
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+def test_a_narrow_network_knows_its_widths(tmp_path):
+    module = build("fashion", (3, 4, 5, 6, 7))
+    path = tmp_path / "narrow.safetensors"
+    save(path, Checkpoint("fashion", "fashion-mnist", 0.5, tensors_of(module), widths=(3, 4, 5, 6, 7)))
+    found = load(path)
+    assert found.widths == (3, 4, 5, 6, 7)
+    assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in tensors_of(found.module()).items())
+
+
 def broken(tensors, metadata=METADATA, **changes):
     def write(path):
         save_file(
@@ -50,6 +59,9 @@ CASES = {
     "other architecture": (lambda t: broken(t, {**METADATA, "arch": "lenet"}), "lenet"),
     "no accuracy": (lambda t: broken(t, {"arch": "fashion", "dataset": "fashion-mnist"}), "accuracy"),
     "impossible accuracy": (lambda t: broken(t, {**METADATA, "accuracy": "92.5"}), "accuracy"),
+    "widths": (lambda t: broken(t, {**METADATA, "widths": "16,32,64,128,200"}), "200"),
+    "no widths": (lambda t: broken(t, {**METADATA, "widths": "16,wide"}), "wide"),
+    "other widths": (lambda t: broken(t, {**METADATA, "widths": "16,32,64,128,100"}), "conv5.weight"),
     "missing tensor": (dropped, "conv3.weight"),
     "extra tensor": (lambda t: broken(t, extra=np.zeros(3, np.float32)), "extra"),
     "shape": (lambda t: broken(t, **{"dense.weight": np.zeros((10, 7), np.float32)}), "dense.weight"),

@@ -11,7 +11,8 @@ def random_manifest(rng, num_tensors=12):
     for _ in range(num_tensors):
         mean, scale = centre_and_scale(rng.standard_normal(50) * 10 ** rng.uniform(-6, 3) + rng.standard_normal())
         tensors.append(TensorPlan(mean, scale, int(rng.integers(1, 256)), int(rng.integers(-128, 128)) / 4))
-    return Manifest("fashion", "fashion-mnist", int(rng.integers(65535)) / 65534, tuple(tensors))
+    widths = tuple(rng.integers(1, 65536, int(rng.integers(8))).tolist()) if num_tensors != 12 else ()
+    return Manifest("fashion", "fashion-mnist", int(rng.integers(65535)) / 65534, tuple(tensors), widths)
 
 
 def test_manifests_round_trip_with_any_padding():
@@ -33,7 +34,7 @@ def test_accuracy_is_exact_to_a_hundred_thousandth(accuracy):
 
 
 def test_twelve_tensors_take_less_than_200_bytes():
-    assert len(random_manifest(np.random.default_rng(2)).to_bytes()) == 98
+    assert len(random_manifest(np.random.default_rng(2)).to_bytes()) == 99
 
 
 def plan(**fields):
@@ -46,7 +47,8 @@ def plan(**fields):
     Manifest("a", "b", 1.5, ()), Manifest("a", "b", -0.1, ()),
     plan(copies=0), plan(copies=256), plan(power_db=40.0), plan(power_db=-40.0), plan(power_db=-np.inf),
     plan(mean=np.nan), plan(mean=np.inf), plan(scale=np.nan), plan(scale=np.inf), plan(scale=-1.0),
-    Manifest("a", "b", np.nan, ()),
+    Manifest("a", "b", np.nan, ()), Manifest("a", "b", 0.5, (), (0,)), Manifest("a", "b", 0.5, (), (65536,)),
+    Manifest("a", "b", 0.5, (), (1,) * 256),
 ])  # fmt: skip
 def test_what_does_not_fit_is_an_input_error(manifest):
     with pytest.raises(InputError) as caught:

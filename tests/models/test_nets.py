@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dsp.errors import InputError
-from models.nets import ARCHITECTURES, build
+from models.nets import ARCHITECTURES, FASHION_WIDTHS, build
 
 
 def test_fashion_fits_the_link():
@@ -25,6 +25,23 @@ def test_an_image_is_judged_alone_and_blind_to_the_scale_of_weights():
     with torch.no_grad():
         module.conv2.weight *= 0.5
     np.testing.assert_allclose(module(images).detach(), whole, rtol=1e-3, atol=1e-4)
+
+
+def test_fashion_comes_narrower():
+    module = build("fashion", (3, 8, 1, 12, 5))
+    sizes = [weight.numel() for weight in module.state_dict().values()]
+    assert sizes == [9 * 3, 9 * 24, 9 * 8, 9 * 12, 9 * 60, 10 * 5 * 9]
+    assert module(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)
+    full = build("fashion", FASHION_WIDTHS).state_dict()
+    assert {n: v.shape for n, v in full.items()} == {n: v.shape for n, v in build("fashion").state_dict().items()}
+
+
+@pytest.mark.parametrize("widths", [(16,), (16, 32, 64, 128, 177), (0, 32, 64, 128, 176), (16, -1, 64, 128, 176)])
+def test_widths_that_cannot_be_are_refused(widths):
+    with pytest.raises(InputError, match="cannot have the widths"):
+        build("fashion", widths)
+    with pytest.raises(InputError, match="one size"):
+        build("fashion-teacher", widths)
 
 
 def test_unknown_architecture_names_those_there_are():

@@ -9,7 +9,7 @@ from models import train as training
 from models.checkpoint import load
 from models.train import TrainConfig, Trainer, augment, learning_rate, main, train
 
-SMALL = TrainConfig(epochs=2, limit=96, batch_size=32, average_steps=5)
+SMALL = TrainConfig(epochs=2, limit=96, batch_size=32, average_steps=5, hold_out=20)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,12 @@ def test_resume_goes_on_exactly(tmp_path, monkeypatch):
     assert found.accuracy == pytest.approx(whole.accuracy, abs=1e-4) and found.metadata["seed"] == "1"
     assert "epoch   1" in (tmp_path / "cut" / "train.log").read_text()
     with pytest.raises(InputError, match="same options"):
-        train(TrainConfig(epochs=3, limit=96, batch_size=32, average_steps=5), tmp_path / "cut", "command", resume=True)
+        train(
+            TrainConfig(epochs=3, limit=96, batch_size=32, average_steps=5, hold_out=20),
+            tmp_path / "cut",
+            "command",
+            resume=True,
+        )
 
 
 def test_training_goes_on_from_a_checkpoint(tmp_path):

@@ -3,9 +3,15 @@
 import json
 
 import pytest
+import torch
 
+from models.checkpoint import Checkpoint, load, save
+from models.nets import build
+from models.packing import tensors_of
 from sim import loopback
 from tests.command import assert_refused, run, save_few_images, save_untrained
+
+WIDTHS = (7, 9, 11, 13, 15)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +48,18 @@ def test_the_data_set_of_the_manifest_is_the_default(model, tmp_path, monkeypatc
     report = json.loads((tmp_path / "report.json").read_text())
     assert result.status == 0 and 0 <= report["accuracy"] <= 1
     assert 200 * report["accuracy"] == pytest.approx(round(200 * report["accuracy"]))
+
+
+def test_the_receiver_learns_the_widths_in_band(tmp_path):
+    torch.manual_seed(1)
+    sent = Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion", WIDTHS)), widths=WIDTHS)
+    save(tmp_path / "narrow.safetensors", sent)
+    report = looped(tmp_path / "narrow.safetensors", tmp_path, "--snr-db", "30", "--save", tmp_path / "got.safetensors")
+    got = load(tmp_path / "got.safetensors")
+    assert tuple(report["widths"]) == got.widths == WIDTHS
+    assert report["weights"]["nmse_db"] < -25
+    result = run(loopback.main, "--model", tmp_path / "narrow.safetensors", "--truth", "fashion", "--evaluate", "none")
+    assert result.status == 1 and "widths 7, 9, 11, 13, 15" in result.err
 
 
 @pytest.mark.parametrize(
