@@ -1,0 +1,162 @@
+"""5G LDPC code and Gray-mapped QAM through Sionna: bytes to unit-power symbols and back.
+
+The payload of ``num_bytes`` is followed by a CRC-32, zero-padded and cut into equal code blocks, each with the CRC-24A
+of 3GPP TS 38.212 section 5.1; the blocks are encoded and rate-matched (sections 5.3.2 and 5.4.2) to equal shares of the
+symbols and mapped to QPSK, 16-, 64- or 256-QAM (TS 38.211 section 5.1). The code has no rate below 1/5: lower ones
+repeat the code word cyclically, and the receiver adds the repeated LLRs. Everything follows from three numbers
+(`CodedPayload`), which travel in the manifest.
+
+Sionna is imported where it is used: that takes seconds.
+"""
+
+import dataclasses
+import functools
+import zlib
+
+import numpy as np
+
+from dsp.errors import InputError
+
+MODULATIONS = {2: "QPSK", 4: "16-QAM", 6: "64-QAM", 8: "256-QAM"}
+CRC_BYTES, BLOCK_CRC_BITS = 4, 24
+MAX_INFO_BITS = 8448  # of base graph 1 (TS 38.212, section 5.2.2)
+MAX_INFO_BITS_LOW_RATE = 3824  # of base graph 2, which has the rates below 1/3
+LOWEST_RATE = 1 / 5
+HIGHEST_RATE = 0.93
+NUM_ITERATIONS = 40
+BATCH_BLOCKS = 32  # bounds the decoder's memory
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockCode:
+    """One code block: information bits k, its CRC included; the symbols it is sent on; coded bits a symbol."""
+
+    info_bits: int
+    num_symbols: int
+    bits_per_symbol: int
+
+    @property
+    def rate(self) -> float:
+        """Information bits a coded bit."""
+        return self.info_bits / (self.num_symbols * self.bits_per_symbol)
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of the code word before repetition: n."""
+        most = int(self.info_bits / LOWEST_RATE)
+        return min(self.num_symbols * self.bits_per_symbol, most // self.bits_per_symbol * self.bits_per_symbol)
+
+    def encode(self, rows: np.ndarray) -> np.ndarray:
+        """Bytes (blocks, (k - 24)/8) uint8 to unit-power symbols (blocks, num_symbols) complex64."""
+        import torch
+
+        bits = torch.from_numpy(np.unpackbits(rows, axis=1).astype(np.float32))
+        word = self._parts.encoder(self._parts.add_crc(bits))  # (blocks, code_bits)
+        sent = torch.arange(self.num_symbols * self.bits_per_symbol) % self.code_bits
+        return self._parts.mapper(word[:, sent]).numpy()
+
+    def decode(self, statistic: np.ndarray, information: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Matched-filter outputs (blocks, num_symbols) complex64 and their SNRs (blocks, num_symbols) float32 to bytes.
+
+        Returns bytes (blocks, (k - 24)/8) uint8 and whether each block's CRC held (blocks,) bool.
+        """
+        import torch
+
+        outcomes = []
+        for first in range(0, len(statistic), BATCH_BLOCKS):
+            snr = torch.from_numpy(information[first : first + BATCH_BLOCKS]).clamp(min=1e-9)
+            received = torch.from_numpy(statistic[first : first + BATCH_BLOCKS]) / snr
+            llr = self._parts.demapper(received, 1 / snr)  # (blocks, num_symbols * bits_per_symbol)
+            repeats = -(-llr.shape[1] // self.code_bits)
+            padded = torch.nn.functional.pad(llr, (0, repeats * self.code_bits - llr.shape[1]))
+            word = padded.reshape(len(llr), repeats, self.code_bits).sum(1)
+            outcomes.append(self._parts.check_crc(self._parts.decoder(word)))
+        bits, passed = (torch.cat(part).numpy() for part in zip(*outcomes, strict=True))
+        return np.packbits(bits.astype(np.uint8), axis=1), passed.reshape(-1)
+
+    @property
+    def _parts(self):
+        return _sionna(self.info_bits, self.code_bits, self.bits_per_symbol)
+
+
+@dataclasses.dataclass(frozen=True)
+class CodedPayload:
+    """Bytes carried, symbols they are sent on, coded bits a symbol: what sender and receiver agree on."""
+
+    num_bytes: int
+    num_symbols: int
+    bits_per_symbol: int
+
+    def __post_init__(self):
+        if self.bits_per_symbol not in MODULATIONS:
+            raise InputError(f"bits_per_symbol must be one of {sorted(MODULATIONS)}; got {self.bits_per_symbol}")
+        if self.num_bytes < 1 or self.num_symbols < self.num_blocks:
+            raise InputError(f"a payload needs bytes and symbols; got {self.num_bytes} and {self.num_symbols}")
+        if self.block.rate > HIGHEST_RATE:
+            raise InputError(
+                f"{self.num_bytes} bytes do not fit {self.num_symbols} symbols of {MODULATIONS[self.bits_per_symbol]}; "
+                "send fewer, or more symbols"
+            )
+
+    @property
+    def num_bits(self) -> int:
+        """Bits carried, the CRC of the whole included."""
+        return 8 * (self.num_bytes + CRC_BYTES)
+
+    @property
+    def num_blocks(self) -> int:
+        """Code blocks, all alike."""
+        low_rate = 3 * self.num_bits < self.num_symbols * self.bits_per_symbol
+        largest = (MAX_INFO_BITS_LOW_RATE if low_rate else MAX_INFO_BITS) - BLOCK_CRC_BITS
+        return -(-self.num_bits // largest)
+
+    @property
+    def block(self) -> BlockCode:
+        """Each of the blocks; the symbols that they leave over repeat the first."""
+        info_bits = -(-self.num_bits // (8 * self.num_blocks)) * 8 + BLOCK_CRC_BITS
+        return BlockCode(info_bits, self.num_symbols // self.num_blocks, self.bits_per_symbol)
+
+
+def encode(data: bytes, payload: CodedPayload) -> np.ndarray:
+    """Bytes, at most ``payload.num_bytes``, to unit-power symbols (num_symbols,) complex64."""
+    if len(data) > payload.num_bytes:
+        raise InputError(f"{len(data)} bytes do not fit a payload of {payload.num_bytes}")
+    data = data.ljust(payload.num_bytes, b"\0")
+    data += zlib.crc32(data).to_bytes(CRC_BYTES, "big")
+    rows = np.zeros((payload.num_blocks, (payload.block.info_bits - BLOCK_CRC_BITS) // 8), np.uint8)
+    rows.reshape(-1)[: len(data)] = np.frombuffer(data, np.uint8)
+    return np.resize(payload.block.encode(rows).reshape(-1), payload.num_symbols).astype(np.complex64)
+
+
+def decode(statistic: np.ndarray, information: np.ndarray, payload: CodedPayload) -> bytes | None:
+    """Matched-filter outputs (num_symbols,) complex64 and their SNRs (num_symbols,) float32 to the bytes.
+
+    ``statistic`` is conj(h)·y/noise_var and ``information`` |h|²/noise_var, 0 where nothing came. None when a CRC
+    fails: a digital model arrives whole or not at all.
+    """
+    shape = payload.num_blocks, payload.block.num_symbols
+    used = shape[0] * shape[1]
+    rows, passed = payload.block.decode(statistic[:used].reshape(shape), information[:used].reshape(shape))
+    data = rows.tobytes()[: payload.num_bytes + CRC_BYTES]
+    if not passed.all() or zlib.crc32(data[:-CRC_BYTES]).to_bytes(CRC_BYTES, "big") != data[-CRC_BYTES:]:
+        return None
+    return data[:-CRC_BYTES]
+
+
+class _Sionna:
+    """Sionna's parts for blocks of one size."""
+
+    def __init__(self, info_bits: int, code_bits: int, bits_per_symbol: int):
+        from sionna.phy.fec.crc import CRCDecoder, CRCEncoder
+        from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
+        from sionna.phy.mapping import Constellation, Demapper, Mapper
+
+        constellation = Constellation("qam", bits_per_symbol)
+        self.mapper, self.demapper = Mapper(constellation=constellation), Demapper("app", constellation=constellation)
+        self.add_crc = CRCEncoder("CRC24A")
+        self.check_crc = CRCDecoder(self.add_crc)
+        self.encoder = LDPC5GEncoder(info_bits, code_bits, num_bits_per_symbol=bits_per_symbol)
+        self.decoder = LDPC5GDecoder(self.encoder, num_iter=NUM_ITERATIONS)
+
+
+_sionna = functools.lru_cache(maxsize=8)(_Sionna)

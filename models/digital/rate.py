@@ -1,0 +1,135 @@
+"""Which modulation and code rate for which SNR: the waterfall of every mode, measured, and the choice from it.
+
+A code block decodes above some SNR of its own and not below. Over blocks that threshold is close to normally
+distributed, so the block error rate is Q((snr_db - mean)/sd), and few blocks tell where rates of one in thousands lie.
+`thresholds.json` holds mean and deviation for modulations, rates and block lengths, in AWGN; it is made by
+
+    python -m models.digital.rate --write
+"""
+
+import argparse
+import functools
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.special import ndtri
+
+from dsp.errors import InputError
+from models.digital.channel_code import BLOCK_CRC_BITS, MODULATIONS, BlockCode, CodedPayload
+
+TABLE = Path(__file__).with_name("thresholds.json")
+TARGET_ERROR = 0.01  # of the whole model
+MARGIN_DB = 0.2  # the receiver's estimation, about 0.1 dB, and the table's own error
+RATES = {
+    2: (0.10, 0.15, 0.20, 0.25, 0.30, 0.36, 0.43, 0.50, 0.57, 0.64),
+    4: (0.34, 0.40, 0.46, 0.52, 0.58, 0.64, 0.70),
+    6: (0.46, 0.52, 0.58, 0.64, 0.70, 0.76, 0.82),
+    8: (0.58, 0.64, 0.70, 0.76, 0.82, 0.88, 0.93),
+}
+INFO_BITS = (1024, 3824, 8448)
+NUM_BLOCKS, STEPS, RANGE_DB = 24, 8, (-0.3, 4.5)  # of the search, from the capacity of a Gaussian input
+
+
+def best_payload(num_symbols: int, snr_db: float) -> CodedPayload:
+    """The most bytes that num_symbols carry at ``snr_db`` a symbol, arriving whole in 99 % of the cases."""
+    found = [payload for m in MODULATIONS if (payload := _largest(num_symbols, m, snr_db)) is not None]
+    if not found:
+        raise InputError(f"{num_symbols} symbols at {snr_db:g} dB carry nothing coded; raise the SNR or the budget")
+    return max(found, key=lambda payload: payload.num_bytes)
+
+
+def required_snr_db(payload: CodedPayload) -> float | None:
+    """SNR a symbol at which the payload arrives whole in 99 % of the cases; None where nothing was measured."""
+    rate = payload.block.rate
+    tables = [(length, rows) for length, rows in _tables(payload.bits_per_symbol) if rate <= rows[-1]["rate"]]
+    if not tables or (rate < tables[0][1][0]["rate"] and payload.bits_per_symbol != min(MODULATIONS)):
+        return None
+    # the longest measured that is no longer than this one: its threshold is a little too high
+    rows = [rows for length, rows in tables if length <= payload.block.info_bits and rows[0]["rate"] <= rate]
+    rows = rows[-1] if rows else tables[0][1]
+    rates = [row["rate"] for row in rows]
+    mean, sd = (float(np.interp(rate, rates, [row[key] for row in rows])) for key in ("mean_db", "sd_db"))
+    # below the lowest rate the code word is repeated: the energy a bit needs stays
+    repeated_db = 10 * math.log10(min(rate / rates[0], 1))
+    return mean + repeated_db - float(ndtri(TARGET_ERROR / payload.num_blocks)) * sd + MARGIN_DB
+
+
+def _largest(num_symbols, bits_per_symbol, snr_db) -> CodedPayload | None:
+    """The largest payload of a modulation that needs no more than the SNR: bisection over its bytes."""
+
+    def holds(num_bytes):
+        try:
+            payload = CodedPayload(num_bytes, num_symbols, bits_per_symbol)
+        except InputError:
+            return None
+        needed = required_snr_db(payload)
+        return payload if needed is not None and needed <= snr_db else None
+
+    most = num_symbols * bits_per_symbol // 8
+    # the rates of a modulation have a lowest one: begin where its lowest is surely above it
+    low = next((n for n in np.geomspace(1, most, 64).astype(int) if holds(int(n))), None)
+    if low is None:
+        return None
+    high = most + 1
+    while high - low > 1:
+        middle = (int(low) + int(high)) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return holds(int(low))
+
+
+@functools.cache
+def _tables(bits_per_symbol: int) -> list[tuple[int, list[dict]]]:
+    """Rows by rising block length, each list by rising rate."""
+    rows = [row for row in json.loads(TABLE.read_text())["rows"] if row["bits_per_symbol"] == bits_per_symbol]
+    return [(length, [row for row in rows if row["info_bits"] == length]) for length in INFO_BITS]
+
+
+def measure(bits_per_symbol: int, rate: float, info_bits: int, seed: int = 1) -> dict:
+    """Mean and deviation of the blocks' thresholds in AWGN, by bisection over the SNR with each one's noise held."""
+    block = BlockCode(info_bits, round(info_bits / rate / bits_per_symbol), bits_per_symbol)
+    rng = np.random.default_rng([seed, bits_per_symbol, round(1000 * rate), info_bits])
+    data = rng.integers(0, 256, (NUM_BLOCKS, (info_bits - BLOCK_CRC_BITS) // 8), dtype=np.uint8)
+    sent = block.encode(data)
+    noise = (rng.standard_normal((*sent.shape, 2)) @ [1, 1j] / math.sqrt(2)).astype(np.complex64)
+    gaussian_db = 10 * math.log10(2 ** (block.rate * bits_per_symbol) - 1)
+    low, high = (np.full(NUM_BLOCKS, gaussian_db + edge) for edge in RANGE_DB)
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        snr = (10 ** (middle / 10)).astype(np.float32)[:, None]
+        received, passed = block.decode(snr * sent + np.sqrt(snr) * noise, np.broadcast_to(snr, sent.shape).copy())
+        good = passed & (received == data).all(1)
+        low, high = np.where(good, low, middle), np.where(good, middle, high)
+    threshold = (low + high) / 2
+    return {
+        "bits_per_symbol": bits_per_symbol,
+        "info_bits": info_bits,
+        "rate": round(block.rate, 4),
+        "mean_db": round(float(threshold.mean()), 3),
+        "sd_db": round(float(threshold.std(ddof=1)), 3),
+        "gap_db": round(float(threshold.mean() - gaussian_db), 2),
+    }
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(prog="rate", description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write {TABLE.name}; without it, the rows are printed")
+    args = parser.parse_args(argv)
+    rows = []
+    for bits_per_symbol, rates in RATES.items():
+        for info_bits in INFO_BITS:
+            for rate in rates:
+                if info_bits == INFO_BITS[-1] and rate < 1 / 3:
+                    continue
+                rows.append(measure(bits_per_symbol, rate, info_bits))
+                print(rows[-1], flush=True)
+    if args.write:
+        lines = ",\n".join(json.dumps(row) for row in rows)
+        TABLE.write_text(f'{{"command": "python -m models.digital.rate --write", "rows": [\n{lines}\n]}}\n')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The coded chain: inverse, its waterfall against its own table and against the capacity, refusals."""
+
+import numpy as np
+import pytest
+
+from dsp.errors import InputError
+from dsp.units import linear
+from models.digital.channel_code import MODULATIONS, BlockCode, CodedPayload, decode, encode
+from models.digital.rate import best_payload, measure, required_snr_db
+from tests.link import white
+
+pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
+
+
+def through(symbols, snr_db, seed):
+    """Matched-filter outputs and SNRs of symbols in white noise."""
+    snr = float(linear(snr_db))
+    received = symbols + white(symbols.size, 1 / snr, seed)
+    return (received * snr).astype(np.complex64), np.full(symbols.size, snr, np.float32)
+
+
+@pytest.mark.parametrize("bits_per_symbol", MODULATIONS)
+@pytest.mark.parametrize("num_bytes, rate", [(100, 0.1), (1000, 0.5), (3000, 0.6)])
+def test_bytes_arrive_exactly_well_above_the_threshold(bits_per_symbol, num_bytes, rate):
+    data = np.random.default_rng(1).bytes(num_bytes)
+    payload = CodedPayload(num_bytes, round(8 * num_bytes / rate / bits_per_symbol) + 7, bits_per_symbol)
+    symbols = encode(data, payload)
+    assert symbols.dtype == np.complex64 and symbols.shape == (payload.num_symbols,)
+    assert np.mean(np.abs(symbols) ** 2) == pytest.approx(1, abs=0.05)
+    assert decode(*through(symbols, 30, 2), payload) == data
+
+
+def test_noise_gives_none():
+    payload = CodedPayload(500, 4000, 2)
+    assert decode(*through(np.zeros(4000, np.complex64), 5, 3), payload) is None
+
+
+def test_erased_symbols_are_bridged():
+    data = bytes(range(200))
+    payload = CodedPayload(200, 3000, 2)
+    statistic, information = through(encode(data, payload), 12, 4)
+    lost = np.random.default_rng(5).random(3000) < 0.3
+    statistic[lost], information[lost] = 0, 0
+    assert decode(statistic, information, payload) == data
+
+
+@pytest.mark.parametrize("arguments", [(0, 10, 2), (100, 10, 2), (1000, 2000, 4), (10, 100, 3)])
+def test_what_cannot_be_is_refused(arguments):
+    with pytest.raises(InputError):
+        CodedPayload(*arguments)
+
+
+def test_too_many_bytes_are_refused():
+    with pytest.raises(InputError, match="do not fit"):
+        encode(bytes(11), CodedPayload(10, 400, 2))
+
+
+@pytest.mark.parametrize("snr_db", [-5, 0, 10, 20, 25])
+@pytest.mark.parametrize("num_symbols", [5000, 157_752])
+def test_the_best_payload_is_between_the_capacity_and_three_and_a_half_decibels_below(snr_db, num_symbols):
+    payload = best_payload(num_symbols, snr_db)
+    assert required_snr_db(payload) <= snr_db
+    efficiency = 8 * payload.num_bytes / num_symbols
+    assert np.log2(1 + linear(snr_db - 3.5)) < efficiency < np.log2(1 + linear(snr_db))
+
+
+def test_more_snr_or_symbols_never_carry_less():
+    by_snr = [best_payload(20_000, snr_db).num_bytes for snr_db in np.arange(-8, 30, 1.0)]
+    by_symbols = [best_payload(num, 7).num_bytes for num in range(2000, 40_000, 2000)]
+    assert by_snr == sorted(by_snr) and by_symbols == sorted(by_symbols)
+
+
+def test_nothing_is_promised_where_nothing_is_carried():
+    with pytest.raises(InputError, match="raise the SNR"):
+        best_payload(20, -20)
+
+
+def test_the_table_is_what_is_measured():
+    """Another seed, the shortest block of each modulation: means within 4 standard errors and the search's step."""
+    row = measure(2, 0.5, 1024, seed=7)
+    expected = {"bits_per_symbol": 2, "info_bits": 1024}
+    assert {key: row[key] for key in expected} == expected
+    assert row["mean_db"] == pytest.approx(0.78, abs=4 * 0.26 * (2 / 24) ** 0.5 + 0.02)
+
+
+def test_a_code_word_below_the_lowest_rate_is_repeated():
+    block = BlockCode(1024, 5120, 2)
+    assert block.rate == pytest.approx(0.1) and block.code_bits == 5120
+    sent = block.encode(np.zeros((1, 125), np.uint8))
+    assert np.array_equal(sent[:, :2560], sent[:, 2560:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_symbols, snr_db", [(10_000, 0.0), (10_000, 10.0)])
+def test_models_arrive_whole_in_99_of_100_trials(num_symbols, snr_db):
+    """300 trials: more than 8 failures have a probability below 0.4 % at 1 %."""
+    payload = best_payload(num_symbols, snr_db)
+    data = np.random.default_rng(8).bytes(payload.num_bytes)
+    symbols = encode(data, payload)
+    assert sum(decode(*through(symbols, snr_db, seed), payload) != data for seed in range(300)) <= 8

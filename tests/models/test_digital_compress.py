@@ -1,0 +1,74 @@
+"""Levels and bytes: exact inverses, near the entropy, nothing hostile gets through."""
+
+import numpy as np
+import pytest
+
+from dsp.errors import LinkError
+from models.digital.compress import decode, encode
+from models.digital.quantise import MAX_LEVEL, Quantised, dequantise, quantise, step_code, step_value
+
+pytest.importorskip("constriction", reason="the digital scheme needs constriction")
+RNG = np.random.default_rng(1)
+WEIGHTS = [RNG.standard_normal(20_000).astype(np.float32), RNG.laplace(0, 0.02, 5000).astype(np.float32)]
+
+
+def entropy(levels):
+    """Of the levels' own histogram, in bits."""
+    share = np.unique(levels, return_counts=True)[1] / levels.size
+    return float(-levels.size * np.sum(share * np.log2(share)))
+
+
+@pytest.mark.parametrize("relative", [0.1, 0.5, 1, 2, 5])
+def test_levels_come_back_within_2_percent_of_their_entropy(relative):
+    tensors = [quantise(weights, step_code(relative * weights.std())) for weights in WEIGHTS]
+    data = encode(tensors)
+    found = decode(data + bytes(9), [weights.size for weights in WEIGHTS])
+    for sent, received in zip(tensors, found, strict=True):
+        assert np.array_equal(sent.levels, received.levels)
+        assert (sent.step_code, sent.shift_code) == (received.step_code, received.shift_code)
+        assert np.array_equal(dequantise(sent), dequantise(received))
+    least = sum(entropy(tensor.levels) for tensor in tensors)
+    assert 8 * len(data) < 1.02 * least + 600
+
+
+@pytest.mark.parametrize("levels", [[], [0, 0, 0], [5], [-MAX_LEVEL, MAX_LEVEL]])
+def test_odd_tensors(levels):
+    tensor = Quantised(np.array(levels, np.int32), 32768, 3)
+    assert np.array_equal(decode(encode([tensor]), [len(levels)])[0].levels, tensor.levels)
+
+
+def test_quantisation_error_is_that_of_a_uniform_quantiser():
+    """step²/12 for a fine step without dead zone (Bennett 1948)."""
+    weights = WEIGHTS[0]
+    code = step_code(0.1)
+    error = dequantise(quantise(weights, code, rounding=0.5)) - weights
+    assert np.mean(error**2) == pytest.approx(step_value(code) ** 2 / 12, rel=0.03)
+
+
+def test_rebuilding_at_the_centroid_does_not_bias():
+    weights = WEIGHTS[1]
+    tensor = quantise(weights, step_code(1.5 * weights.std()))
+    outside = tensor.levels != 0
+    error = np.abs(dequantise(tensor)) - np.abs(weights)
+    assert abs(error[outside].mean()) < 0.01 * weights.std()
+
+
+def test_step_codes_are_inverses_over_the_whole_range():
+    assert all(step_code(step_value(code)) == code for code in range(0, 65536, 257))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80\x00\x00\xff\x00", b"\x80"])
+def test_what_is_no_network_is_refused(data):
+    with pytest.raises(LinkError):
+        decode(data, [10])
+
+
+def test_any_bytes_give_levels_within_bounds():
+    for seed in range(50):
+        data = np.random.default_rng(seed).bytes(60)
+        try:
+            (tensor,) = decode(data, [500])
+        except LinkError:
+            continue
+        assert tensor.levels.size == 500 and np.abs(tensor.levels).max() <= MAX_LEVEL
+        assert np.isfinite(dequantise(tensor)).all()
