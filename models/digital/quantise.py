@@ -12,7 +12,7 @@ import numpy as np
 
 ROUNDING = 0.4
 SHIFT_STEPS = 256  # shift is sent as an integer of so many to a step
-STEPS_PER_OCTAVE = 64
+STEPS_PER_OCTAVE = 512
 MAX_LEVEL = 127
 
 
