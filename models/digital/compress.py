@@ -56,7 +56,10 @@ def decode(data: bytes, numels: list[int]) -> list[Quantised]:
         levels = np.zeros(numel, np.int32)
         for chunk in _chunks(numel):
             if top:
-                levels[chunk] = decoder.decode(_model(counts), chunk.stop - chunk.start) - top
+                try:
+                    levels[chunk] = decoder.decode(_model(counts), chunk.stop - chunk.start) - top
+                except AssertionError as error:  # constriction's way to say so
+                    raise LinkError("the bytes are no compressed network; the sender is another version") from error
             counts += np.bincount(levels[chunk] + top, minlength=counts.size)
         tensors.append(Quantised(levels, step, shift))
     return tensors
