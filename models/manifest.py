@@ -4,21 +4,26 @@ Tensor names and shapes follow from the architecture's code; the manifest names 
 tensor, how the weights were centred, scaled and protected. Layout, big endian: length-prefixed model and data set
 names; number of widths (8 bits, 0 where they are the architecture's own) and each width (16 bits); accuracy (16 bits,
 65535 unknown); number of tensors (16 bits); for each tensor the mean (upper 16 bits of a float32), the scale (16-bit
-code of log2, 0 for a constant tensor), copies (8 bits) and power (8 bits, quarter dB).
+code of log2, 0 for a constant tensor), copies (8 bits) and power (8 bits, quarter dB). A digital payload has 65535 for
+the number of tensors, and then its bytes and symbols (32 bits each) and the coded bits a symbol (8 bits).
 """
 
 import dataclasses
 import re
 import struct
+from dataclasses import astuple
 
 import numpy as np
 
 from dsp.errors import InputError, LinkError
 from dsp.uep import POWER_STEP_DB
+from models.digital.channel_code import CodedPayload
 
 _SCALE_STEPS_PER_OCTAVE = 256
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _TENSOR = struct.Struct(">HHBb")
+_CODED = 65535  # tensors
+_PAYLOAD = struct.Struct(">IIB")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +40,8 @@ class TensorPlan:
 class Manifest:
     """Architecture, evaluation data set, accuracy as sent (None unknown) and the plan of every tensor in order.
 
-    `widths` are those that `models.nets.build` takes, () for the architecture's own.
+    `widths` are those that `models.nets.build` takes, () for the architecture's own. A network that travels digitally
+    has `coded`, and no plans of its tensors.
     """
 
     model: str
@@ -43,18 +49,21 @@ class Manifest:
     accuracy: float | None
     tensors: tuple[TensorPlan, ...]
     widths: tuple[int, ...] = ()
+    coded: CodedPayload | None = None
 
     def to_bytes(self) -> bytes:
         """Encode; InputError when a name or value does not fit."""
         names = _name_bytes(self.model) + _name_bytes(self.dataset)
         if self.accuracy is not None and not 0 <= self.accuracy <= 1:
             raise InputError(f"manifest: accuracy must be 0 to 1; got {self.accuracy}")
-        if len(self.tensors) > 65535:
-            raise InputError(f"manifest: tensors must be at most 65535; got {len(self.tensors)}")
+        if len(self.tensors) >= _CODED:
+            raise InputError(f"manifest: tensors must be fewer than {_CODED}; got {len(self.tensors)}")
         if len(self.widths) > 255 or not all(1 <= width <= 65535 for width in self.widths):
             raise InputError(f"manifest: widths must be at most 255 numbers from 1 to 65535; got {list(self.widths)}")
         widths = struct.pack(f">B{len(self.widths)}H", len(self.widths), *self.widths)
         accuracy = 65535 if self.accuracy is None else round(self.accuracy * 65534)
+        if self.coded is not None:
+            return names + widths + struct.pack(">HH", accuracy, _CODED) + _PAYLOAD.pack(*astuple(self.coded))
         rows = b"".join(_tensor_bytes(t) for t in self.tensors)
         return names + widths + struct.pack(">HH", accuracy, len(self.tensors)) + rows
 
@@ -68,8 +77,11 @@ class Manifest:
             widths = struct.unpack_from(f">{num_widths}H", data)
             data = data[2 * num_widths :]
             accuracy, count = struct.unpack_from(">HH", data)
+            coded = None
+            if count == _CODED:
+                coded, count = CodedPayload(*_PAYLOAD.unpack_from(data, 4)), 0
             rows = [_TENSOR.unpack_from(data, 4 + i * _TENSOR.size) for i in range(count)]
-        except (struct.error, IndexError, UnicodeDecodeError) as error:
+        except (struct.error, IndexError, UnicodeDecodeError, InputError) as error:
             raise LinkError("manifest: CRC right but content wrong; the sender is another version") from error
         tensors = tuple(
             TensorPlan(_mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB)
@@ -79,7 +91,7 @@ class Manifest:
             raise LinkError("manifest: a tensor has no copies or no finite mean; the sender is another version")
         if 0 in widths:
             raise LinkError("manifest: a layer has no channels; the sender is another version")
-        return cls(model, dataset, None if accuracy == 65535 else accuracy / 65534, tensors, widths)
+        return cls(model, dataset, None if accuracy == 65535 else accuracy / 65534, tensors, widths, coded)
 
 
 def centre_and_scale(weights: np.ndarray) -> tuple[float, float]:

@@ -6,11 +6,14 @@ import numpy as np
 
 from dsp import control, symbols
 from dsp.burst import FrameReceiver, ReceivedFrame
-from dsp.errors import LinkError
+from dsp.errors import LinkError, NothingReceivedError
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, payload_slots
 from dsp.interleave import accumulate, collect
 from dsp.sync import MAX_CFO
 from dsp.units import linear
+from models.digital import channel_code
+from models.digital.channel_code import CodedPayload
+from models.digital.scheme import weights_of
 from models.manifest import Manifest, TensorPlan
 
 CHUNK = 1 << 15  # symbols
@@ -97,14 +100,23 @@ class BurstCombiner:
 
 @dataclasses.dataclass(frozen=True)
 class ReceivedWeights:
-    """Weights as estimated, a vector (numel,) float32 a tensor, and the NMSE that the receiver expects of each."""
+    """Weights as estimated, a vector (numel,) float32 a tensor, and the NMSE that the receiver expects of each.
+
+    None for digital weights: what the quantiser cost, the receiver does not know.
+    """
 
     vectors: list[np.ndarray]
-    expected_nmse: list[float]
+    expected_nmse: list[float | None]
 
 
 def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> ReceivedWeights:
-    """Combine copies and estimate the weights by linear MMSE: NMSE 1/(1 + SNR after combining) each."""
+    """Combine copies and estimate the weights by linear MMSE: NMSE 1/(1 + SNR after combining) each.
+
+    Digital weights are decoded instead. Raises NothingReceivedError where a code block was not, and LinkError where
+    manifest and architecture do not fit each other.
+    """
+    if manifest.coded is not None:
+        return _decode(combiner, manifest.coded, numels)
     if len(numels) != len(manifest.tensors):
         raise LinkError(
             f"the manifest describes {len(manifest.tensors)} tensors, {manifest.model!r} has {len(numels)} here; "
@@ -123,6 +135,19 @@ def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> R
         expected.append(nmse)
         start += length
     return ReceivedWeights(vectors, expected)
+
+
+def _decode(combiner: BurstCombiner, coded: CodedPayload, numels: list[int]) -> ReceivedWeights:
+    """Digital weights: exactly as they were sent, or not at all."""
+    if coded.num_symbols > combiner.capacity:
+        raise LinkError(f"the manifest wants {coded.num_symbols} payload symbols, the frames hold {combiner.capacity}")
+    data = channel_code.decode(*combiner.soft(0, coded.num_symbols), coded)
+    if data is None:
+        raise NothingReceivedError(
+            f"the digital payload of {coded.num_blocks} code blocks was not decoded: a digital model arrives whole or "
+            "not at all; raise the SNR, listen for more cycles, or plan for a lower --snr-db"
+        )
+    return ReceivedWeights(weights_of(data, numels), [None] * len(numels))
 
 
 def _estimate(combiner: BurstCombiner, plan: TensorPlan, start: int, numel: int) -> tuple[np.ndarray, float]:

@@ -105,8 +105,12 @@ def summary(report: dict) -> str:
     lines = [
         f"{report['model']}: {frames['received']} of {frames['expected']} frames, {frames['cycles']} cycle(s), "
         f"{sync['snr_db']:.1f} dB per symbol, CFO {sync['cfo_hz']:+.0f} Hz, clock {sync['sco_ppm']:+.1f} ppm",
-        f"weights at {weights['snr_db']:.1f} dB" if weights["snr_db"] is not None else "weights: nothing arrived",
     ]
+    if report["scheme"] == "digital":
+        lines.append("weights: digital, all arrived")
+    else:
+        arrived = weights["snr_db"] is not None
+        lines.append(f"weights at {weights['snr_db']:.1f} dB" if arrived else "weights: nothing arrived")
     if weights["nmse_db"] is not None:
         lines[-1] += f", true NMSE {weights['nmse_db']:.2f} dB"
     if got is not None:

@@ -33,7 +33,8 @@ def make_report(
     snr, cfo, sco = burst.sync
     errors = None if truth is None else [_errors(w_hat, w) for w_hat, w in zip(weights.vectors, truth, strict=True)]
     numels = np.array([spec.numel for spec in specs])
-    expected = float(np.average(weights.expected_nmse, weights=numels))
+    known = None not in weights.expected_nmse
+    expected = float(np.average(weights.expected_nmse, weights=numels)) if known else 1.0
     lost = burst.header.num_frames - len(burst.heard)
     warnings = list(warnings)
     if lost:
@@ -44,6 +45,7 @@ def make_report(
         "schema": SCHEMA,
         "model": manifest.model,
         "widths": list(manifest.widths) or None,
+        "scheme": "analog" if manifest.coded is None else "digital",
         "accuracy": accuracy,
         "accuracy_sent": manifest.accuracy,
         "frames": {
@@ -65,11 +67,11 @@ def make_report(
             {
                 "name": spec.name,
                 "numel": spec.numel,
-                "copies": plan.copies,
-                "power_db": plan.power_db,
+                "copies": 1 if plan is None else plan.copies,
+                "power_db": 0.0 if plan is None else plan.power_db,
                 "nmse_db": None if errors is None else _nmse_db(errors[i]),
             }
-            for i, (spec, plan) in enumerate(zip(specs, manifest.tensors, strict=True))
+            for i, (spec, plan) in enumerate(zip(specs, manifest.tensors or [None] * len(specs), strict=True))
         ],
         "channel_uses": channel_uses(burst.header, manifest, specs, burst.fmt),
         "radio": {**radio, "versions": versions()},
@@ -83,9 +85,13 @@ def channel_uses(
 ) -> dict[str, int]:
     """What one cycle costs, in samples (total) and in subcarriers of OFDM symbols (the rest)."""
     frames = header.num_frames
+    if manifest.coded is None:
+        payload = sum((s.numel + 1) // 2 * plan.copies for s, plan in zip(specs, manifest.tensors, strict=True))
+    else:
+        payload = manifest.coded.num_symbols
     return {
         "total": frames * frame_samples(header, fmt),
-        "payload": sum((s.numel + 1) // 2 * plan.copies for s, plan in zip(specs, manifest.tensors, strict=True)),
+        "payload": payload,
         "pilot": frames * header.num_symbols * fmt.num_pilots,
         "preamble": frames * fmt.num_active,
         "control": frames * (fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step),
@@ -119,7 +125,13 @@ def draw(path: str | Path, report: dict, burst: BurstCombiner) -> None:
     payload = _equalised(frame.statistic, frame.information)[:4000]
     control = _equalised(frame.chunk, frame.chunk_information)
     constellation.plot(
-        payload.real, payload.imag, ".", ms=1.5, color="tab:blue", alpha=0.5, label="payload: weights, analog"
+        payload.real,
+        payload.imag,
+        ".",
+        ms=1.5,
+        color="tab:blue",
+        alpha=0.5,
+        label=f"payload: weights, {report['scheme']}",
     )
     constellation.plot(control.real, control.imag, ".", ms=3, color="tab:orange", label="control: QPSK")
     reach = 3.2

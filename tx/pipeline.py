@@ -12,6 +12,8 @@ from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout
 from dsp.interleave import deal, interleave
 from dsp.uep import POWER_STEP_DB
 from dsp.units import db, linear
+from models.digital import channel_code
+from models.digital.channel_code import CodedPayload
 from models.manifest import Manifest, TensorPlan, centre_and_scale
 
 LEAD_SAMPLES = 4096
@@ -51,8 +53,18 @@ def prepare(
         plan = TensorPlan(mean, scale, int(copies), power_db)
         stream.append(symbols.repeat(symbols.to_symbols(weights, mean, scale), plan.copies, linear(plan.power_db)))
         plans.append(plan)
-    stream = np.concatenate(stream)
-    manifest = Manifest(model, dataset, accuracy, tuple(plans), tuple(widths))
+    return _lay_out(Manifest(model, dataset, accuracy, tuple(plans), tuple(widths)), np.concatenate(stream), seed, fmt)
+
+
+def prepare_coded(
+    model, dataset, accuracy, data: bytes, payload: CodedPayload, seed=0, fmt: FrameFormat = DEFAULT_FORMAT, widths=()
+) -> Burst:
+    """The digital counterpart of `prepare`: compressed weights, at most as many bytes as the payload carries."""
+    manifest = Manifest(model, dataset, accuracy, (), tuple(widths), payload)
+    return _lay_out(manifest, channel_code.encode(data, payload), seed, fmt)
+
+
+def _lay_out(manifest, stream, seed, fmt) -> Burst:
     content = stream[:: max(1, stream.size >> 16)].tobytes() + np.bitwise_xor.reduce(stream.view(np.uint64)).tobytes()
     burst_id = zlib.crc32(manifest.to_bytes() + str(seed).encode() + content) & 0xFFF
     return Burst(layout_burst(stream.size, len(manifest.to_bytes()), burst_id, fmt), manifest, stream, fmt)

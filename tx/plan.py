@@ -8,7 +8,12 @@ from dsp.errors import InputError
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
 from dsp.uep import Protection, plan_protection, uniform
 from models.checkpoint import Checkpoint
+from models.digital import compress
+from models.digital.channel_code import CodedPayload
+from models.digital.rate import best_payload
+from models.digital.scheme import compress_to_fit
 from models.manifest import Manifest, TensorPlan
+from models.packing import to_vectors
 from models.sensitivity import Sensitivity
 
 
@@ -38,10 +43,7 @@ def protect(
     budget where one is given, is divided so that the expected damage is least (`dsp.uep.plan_protection`).
     """
     num_symbols = np.array([(tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()])
-    budget = config.payload_uses
-    if config.channel_uses is not None:
-        room = _payload_room(config.channel_uses, _manifest_bytes(checkpoint), fmt)
-        budget = room if budget is None else min(room, budget)
+    budget = _budget(checkpoint, config, fmt)
     needed = int(num_symbols.sum()) * (config.copies if config.uep == "none" else 1)
     if budget is not None and budget < needed:
         raise InputError(
@@ -58,6 +60,32 @@ def protect(
     budget = int(num_symbols.sum()) * config.copies if budget is None else budget
     damage = sensitivity.damage(list(checkpoint.tensors))
     return plan_protection(num_symbols, damage, sensitivity.snr_grid_db, config.snr_db, budget)
+
+
+def code(
+    checkpoint: Checkpoint, config: PlanConfig, sensitivity: Sensitivity | None, fmt: FrameFormat = DEFAULT_FORMAT
+) -> tuple[bytes, CodedPayload]:
+    """The digital alternative: compressed weights, and the coded payload that carries the most at ``snr_db``.
+
+    The payload takes the budget where one is given, and else as many symbols as the analog weights would, ``copies``
+    times.
+    """
+    budget = _budget(checkpoint, config, fmt)
+    if budget is None:
+        budget = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()) * config.copies
+    payload = best_payload(budget, config.snr_db)
+    curves = (None, None)
+    if sensitivity is not None:
+        curves = sensitivity.damage(list(checkpoint.tensors)), sensitivity.snr_grid_db
+    return compress.encode(compress_to_fit(to_vectors(checkpoint.tensors), payload.num_bytes, *curves)), payload
+
+
+def _budget(checkpoint, config, fmt) -> int | None:
+    """Payload symbols that the budgets allow; None without one."""
+    if config.channel_uses is None:
+        return config.payload_uses
+    room = _payload_room(config.channel_uses, _manifest_bytes(checkpoint), fmt)
+    return room if config.payload_uses is None else min(room, config.payload_uses)
 
 
 def _manifest_bytes(checkpoint: Checkpoint) -> int:

@@ -12,17 +12,23 @@ from dsp.radio import ADDRESS_HELP, RadioConfig, open_sink
 from dsp.radio.command import CommandParser, run_command
 from dsp.units import db, power
 from models import checkpoint as checkpoints
+from models.digital.channel_code import MODULATIONS
 from models.packing import to_vectors
 from models.sensitivity import find_sensitivity
-from tx.pipeline import Burst, prepare, transmission
-from tx.plan import PlanConfig, protect
+from tx.pipeline import Burst, prepare, prepare_coded, transmission
+from tx.plan import PlanConfig, code, protect
 
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that decide what is sent, shared with the simulations."""
     group = parser.add_argument_group("sender")
     group.add_argument("--model", metavar="NAME|PATH.safetensors", help="a shipped model or a checkpoint")
-    group.add_argument("--scheme", choices=["analog"], default="analog", help="how the weights travel")
+    group.add_argument(
+        "--scheme",
+        choices=["analog", "digital"],
+        default="analog",
+        help="how the weights travel: as they are, or compressed and coded",
+    )
     group.add_argument(
         "--uep", choices=["none", "auto"], help="unequal error protection; auto where sensitivities are known"
     )
@@ -47,27 +53,29 @@ def make_burst(args, plan_snr_db: float) -> Burst:
     sensitivity = None if args.uep == "none" else find_sensitivity(args.model)
     uep = args.uep or ("none" if sensitivity is None else "auto")
     config = PlanConfig(uep, args.copies, plan_snr_db, args.payload_uses, args.channel_uses)
+    what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
+    if args.scheme == "digital":
+        coded = code(checkpoint, config, find_sensitivity(args.model))
+        return prepare_coded(*what, *coded, args.seed, widths=checkpoint.widths)
     protection = protect(checkpoint, config, sensitivity)
-    vectors = to_vectors(checkpoint.tensors)
-    return prepare(
-        checkpoint.arch,
-        checkpoint.dataset,
-        checkpoint.accuracy,
-        vectors,
-        protection,
-        args.seed,
-        widths=checkpoint.widths,
-    )
+    return prepare(*what, to_vectors(checkpoint.tensors), protection, args.seed, widths=checkpoint.widths)
 
 
 def describe(burst: Burst) -> str:
     """Two lines on what is sent."""
+    frames = f"{burst.header.num_frames} frames, {burst.num_samples} samples a cycle"
+    coded = burst.manifest.coded
+    if coded is not None:
+        return (
+            f"{burst.manifest.model}: {coded.num_bytes} bytes on {coded.num_symbols} symbols, "
+            f"{MODULATIONS[coded.bits_per_symbol]}, code rate {coded.block.rate:.2f}, {coded.num_blocks} code blocks\n"
+            + frames
+        )
     plans = burst.manifest.tensors
     copies, powers = [plan.copies for plan in plans], [plan.power_db for plan in plans]
     return (
         f"{burst.manifest.model}: {burst.stream.size} payload symbols of mean power {db(power(burst.stream)):.2f} dB, "
-        f"{min(copies)} to {max(copies)} copies, {min(powers):g} to {max(powers):g} dB a tensor\n"
-        f"{burst.header.num_frames} frames, {burst.num_samples} samples a cycle"
+        f"{min(copies)} to {max(copies)} copies, {min(powers):g} to {max(powers):g} dB a tensor\n" + frames
     )
 
 

@@ -1,7 +1,10 @@
+import struct
+
 import numpy as np
 import pytest
 
 from dsp.errors import InputError, LinkError
+from models.digital.channel_code import CodedPayload
 from models.manifest import Manifest, TensorPlan, centre_and_scale
 
 
@@ -21,6 +24,20 @@ def test_manifests_round_trip_with_any_padding():
         for _ in range(50):
             manifest = random_manifest(rng, num_tensors)
             assert Manifest.from_bytes(manifest.to_bytes() + b"\0" * int(rng.integers(40))) == manifest
+
+
+def test_a_digital_payload_round_trips_in_few_bytes():
+    manifest = Manifest("fashion", "fashion-mnist", 0.5, (), (1, 2), CodedPayload(16_060, 157_752, 2))
+    data = manifest.to_bytes()
+    assert len(data) < 45 and Manifest.from_bytes(data + bytes(9)) == manifest
+
+
+@pytest.mark.parametrize("payload", [(0, 100, 2), (1000, 10, 2), (10, 1000, 3), (2**32 - 1, 2**32 - 1, 8)])
+def test_a_digital_payload_that_cannot_be_is_a_link_error(payload):
+    data = Manifest("a", "b", None, (), (), CodedPayload(10, 1000, 2)).to_bytes()
+    hostile = data[:-9] + struct.pack(">IIB", *payload)
+    with pytest.raises(LinkError):
+        Manifest.from_bytes(hostile)
 
 
 def test_an_unknown_accuracy_stays_unknown():

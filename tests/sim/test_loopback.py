@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -60,6 +61,26 @@ def test_the_receiver_learns_the_widths_in_band(tmp_path):
     assert report["weights"]["nmse_db"] < -25
     result = run(loopback.main, "--model", tmp_path / "narrow.safetensors", "--truth", "fashion", "--evaluate", "none")
     assert result.status == 1 and "widths 7, 9, 11, 13, 15" in result.err
+
+
+@pytest.mark.parametrize("snr_db", [0, 12])
+def test_a_digital_model_arrives_exactly_as_it_was_sent(tmp_path, snr_db):
+    """What is saved is the same whatever the noise, as long as it is less than planned for."""
+    saved = []
+    for seed, above_db in ((1, 0), (2, 5)):
+        options = ["--scheme", "digital", "--snr-db", snr_db + above_db, "--plan-snr-db", snr_db, "--seed", seed]
+        path = tmp_path / f"{seed}.safetensors"
+        report = looped("fashion", tmp_path, *options, "--payload-uses", "20000", "--save", path)
+        assert report["scheme"] == "digital" and report["channel_uses"]["payload"] == 20_000
+        assert report["weights"]["snr_db"] is None and report["weights"]["nmse_db"] < 0
+        saved.append(load(path).tensors)
+    assert all(np.array_equal(saved[0][name], saved[1][name]) for name in saved[0])
+
+
+def test_a_digital_model_below_its_cliff_is_nothing(tmp_path):
+    options = ["--scheme", "digital", "--snr-db", "7", "--plan-snr-db", "10", "--payload-uses", "20000"]
+    result = run(loopback.main, "--model", "fashion", "--evaluate", "none", "--report", tmp_path / "r.json", *options)
+    assert result.status == 2 and "code blocks" in result.err and not (tmp_path / "r.json").exists()
 
 
 @pytest.mark.parametrize(

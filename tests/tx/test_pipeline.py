@@ -31,8 +31,8 @@ def test_a_frame_holds_header_chunk_payload_and_pilots_where_they_belong():
     rows_heard = np.zeros((burst.header.num_frames, payload_slots(burst.header, fmt)), np.complex64)
     for number, samples in enumerate(tx.modulate(burst)):
         header = dataclasses.replace(burst.header, frame=number)
-        bodies = samples.reshape(-1, fmt.symbol_samples)[:, fmt.prefix_samples :]
-        grid = ofdm.demodulate(bodies) / ofdm.amplitude()
+        spectra = ofdm.demodulate(samples, [0], [0.0], 1 + header.num_symbols)[0]
+        grid = spectra[:, fmt.columns] / ofdm.amplitude()
         assert np.abs(grid[0] - fmt.preamble).max() < 1e-5
         rows = np.arange(header.num_symbols)
         assert np.abs(grid[1:][rows[:, None], fmt.pilot_index[rows]] - fmt.pilots[rows]).max() < 1e-5

@@ -1,0 +1,82 @@
+"""The digital alternative whole: weights to the bytes of a payload, and back.
+
+Which step each tensor gets. A tensor quantised with a step costs bits and does damage; over a grid of steps both are
+measured (bits by the entropy of the levels, damage by the same curves that plan the analog protection, at the NMSE of
+the quantised weights). For a price λ of a bit every tensor takes the step of least damage + λ·bits, and the smallest λ
+whose bytes fit is found by bisection: the Lagrangian optimum over all choices of steps (Shoham and Gersho, Efficient
+bit allocation for an arbitrary set of quantizers, IEEE Trans. ASSP 36(9), 1988).
+"""
+
+import numpy as np
+
+from dsp.errors import InputError
+from models.digital import compress
+from models.digital.quantise import Quantised, dequantise, quantise, step_code
+
+STEPS = np.geomspace(0.02, 8, 70)  # of a tensor's RMS
+ROUNDINGS = (0.5, 0.4, 0.33)  # dead zones
+NUM_BISECTIONS = 40
+
+
+def compress_to_fit(vectors: list[np.ndarray], num_bytes: int, damage=None, snr_grid_db=None) -> list[Quantised]:
+    """Weights, (numel,) float32 a tensor, quantised so that `compress.encode` makes at most ``num_bytes`` of them.
+
+    ``damage`` (tensors, G) over ``snr_grid_db`` (G,), weight SNR; without it, a tensor's damage is NMSE times size.
+    Raises InputError when not even the coarsest steps fit.
+    """
+    choices = [_choices(weights) for weights in vectors]
+    costs = []
+    for i, (weights, options) in enumerate(zip(vectors, choices, strict=True)):
+        nmse = np.array([option.nmse for option in options])
+        if damage is None:
+            costs.append(nmse * weights.size)
+        else:
+            weight_snr_db = 10 * np.log10(np.maximum(1 / np.maximum(nmse, 1e-12) - 1, 1e-12))
+            costs.append(np.interp(weight_snr_db, snr_grid_db, damage[i]) + 1e-9 * nmse)
+    low, high = 0.0, 1.0  # prices of a bit: at the lower one too many, at the higher one they fit
+    best = _at_price(choices, costs, high)
+    while len(compress.encode(best)) > num_bytes:
+        low, high = high, 16 * high
+        if high > 1e12:
+            raise InputError(f"the network does not compress to {num_bytes} bytes; raise the budget or send a smaller")
+        best = _at_price(choices, costs, high)
+    if low == 0:
+        low = 1e-15 * high
+    for _ in range(NUM_BISECTIONS):
+        middle = np.sqrt(low * high)
+        found = _at_price(choices, costs, middle)
+        if len(compress.encode(found)) <= num_bytes:
+            best, high = found, middle
+        else:
+            low = middle
+    return best
+
+
+def weights_of(data: bytes, numels: list[int]) -> list[np.ndarray]:
+    """The inverse of `compress_to_fit` and `compress.encode`: (numel,) float32 a tensor."""
+    return [dequantise(tensor) for tensor in compress.decode(data, numels)]
+
+
+class _Choice:
+    """One way to quantise a tensor: its levels, what they cost in bits, and the NMSE about the tensor's mean."""
+
+    def __init__(self, weights, step, rounding, power):
+        self.tensor = quantise(weights, step_code(step), rounding)
+        counts = np.unique(self.tensor.levels, return_counts=True)[1]
+        self.bits = float(counts @ np.log2(weights.size / counts))
+        error = dequantise(self.tensor) - weights
+        self.nmse = float(np.mean(np.square(error, dtype=np.float64)) / power) if power else 0.0
+
+
+def _choices(weights) -> list[_Choice]:
+    power = float(np.var(weights, dtype=np.float64))
+    rms = float(np.sqrt(np.mean(np.square(weights, dtype=np.float64)))) or 1.0
+    return [_Choice(weights, step * rms, rounding, power) for step in STEPS for rounding in ROUNDINGS]
+
+
+def _at_price(choices, costs, price) -> list[Quantised]:
+    picked = []
+    for options, cost in zip(choices, costs, strict=True):
+        bits = np.array([option.bits for option in options])
+        picked.append(options[int(np.argmin(cost + price * bits))].tensor)
+    return picked
