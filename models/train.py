@@ -4,15 +4,14 @@
 
 writes OUT/MODEL.safetensors, train.log and command.txt, and after every epoch state.safetensors, from which --resume
 goes on exactly: an epoch's random numbers follow from (seed, epoch), so the state is weights, their average,
-momentum and the epoch alone. The shipped `fashion` was trained twice, the second time from the first one's result with
---init: 29 minutes in all on two cores; models/zoo/fashion has both commands and their log.
+momentum, widths and the epoch alone. The methods combine: --init, --prune-to, --teacher, --nested (`models.trainer`).
+It computes on a GPU where there is one. The shipped `fashion` was trained twice, the second time from the first one's
+result with --init: 29 minutes in all on two cores; models/zoo/fashion has both commands and their log.
 """
 
-import copy
 import math
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -20,149 +19,20 @@ if __package__ in (None, ""):
 
 import torch
 from rich.progress import Progress
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
-from torch.func import functional_call
-from torch.nn import functional as F
 
-from dsp.errors import InputError
 from dsp.radio.command import CommandParser, run_command
-from models.checkpoint import Checkpoint, save, write_whole
-from models.checkpoint import load as load_checkpoint
+from dsp.units import linear
+from models.checkpoint import Checkpoint, save
 from models.data import load
+from models.distill import answers
+from models.ensemble import Member, measure, narrow, to_metadata
 from models.evaluate import logits, top1
-from models.nets import ARCHITECTURES, build
-from models.noise import receive_all, straight_through
+from models.nets import ARCHITECTURES, FULL_WIDTHS, build
+from models.noise import noisy
 from models.packing import tensors_of
+from models.trainer import TrainConfig, Trainer
 
 DATASETS = {"fashion": "fashion-mnist", "fashion-teacher": "fashion-mnist"}
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The recipe: SGD with Nesterov momentum under a one-cycle rate, weight noise, flips, shifts, averaged weights."""
-
-    model: str = "fashion"
-    seed: int = 1
-    epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 0.4
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-    warm_up: float = 0.15  # share of the steps over which the rate rises
-    label_smoothing: float = 0.05
-    max_shift: int = 1  # pixels
-    average_steps: int = 500  # time constant of the averaged weights, which are those kept
-    min_snr_db: float = 0.0  # weight SNR after combining, drawn per step, uniform in dB
-    max_snr_db: float = 30.0  # infinity: no noise
-    init: str | None = None  # a checkpoint to go on from, with this recipe; none: random weights
-    bf16: bool = False  # the network's arithmetic in bfloat16: twice as fast on processors that have it
-    hold_out: int = 5000  # the last training images are kept for validation, and for nothing else
-    limit: int | None = None  # train on the first images only
-
-
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """Up in a line over the warm-up, then down to nothing in half a cosine; `progress` runs from 0 to 1."""
-    if progress < config.warm_up:
-        return config.learning_rate * progress / config.warm_up
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - config.warm_up) / (1 - config.warm_up)))
-
-
-def augment(images: torch.Tensor, max_shift: int, rng: torch.Generator) -> torch.Tensor:
-    """Each image (N, C, H, W) shifted by up to `max_shift` pixels both ways, and mirrored half the time."""
-    num, _, height, width = images.shape
-    padded = F.pad(images, (max_shift,) * 4)
-    top, left = torch.randint(0, 2 * max_shift + 1, (2, num, 1), generator=rng)
-    rows, columns = top + torch.arange(height), left + torch.arange(width)  # (N, H), (N, W)
-    mirrored = torch.rand(num, 1, generator=rng) < 0.5
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    return padded[torch.arange(num)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-
-
-class Trainer:
-    """Weights, averaged weights and momentum of one run, and the step that moves them."""
-
-    def __init__(self, config: TrainConfig):
-        torch.manual_seed(config.seed)  # the initial weights
-        self.config, self.epoch = config, 0
-        self.module = build(config.model) if config.init is None else load_checkpoint(config.init).module()
-        self.weights = dict(self.module.named_parameters())
-        self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        self.optimiser = torch.optim.SGD(
-            self.weights.values(),
-            momentum=config.momentum,
-            nesterov=True,
-            weight_decay=config.weight_decay,
-            lr=config.learning_rate,
-        )
-
-    def train_epoch(self, images: torch.Tensor, labels: torch.Tensor, advance=lambda: None) -> float:
-        """One pass over the training set in random order; returns the mean loss."""
-        config = self.config
-        rng = torch.Generator().manual_seed(config.seed * 1_000_003 + self.epoch)
-        batches = torch.randperm(len(images), generator=rng).split(config.batch_size)
-        total_loss = 0.0
-        for step, batch in enumerate(batches):
-            progress = (self.epoch + step / len(batches)) / config.epochs
-            for group in self.optimiser.param_groups:
-                group["lr"] = learning_rate(config, progress)
-            total_loss += self.step(augment(images[batch], config.max_shift, rng), labels[batch], rng)
-            advance()
-        self.epoch += 1
-        return total_loss / len(batches)
-
-    def step(self, images: torch.Tensor, labels: torch.Tensor, rng: torch.Generator) -> float:
-        """The loss of the network as it would arrive at a random SNR, descended in the weights as sent."""
-        config, arrived = self.config, self.weights
-        if config.max_snr_db < math.inf:
-            snr_db = config.min_snr_db + (config.max_snr_db - config.min_snr_db) * torch.rand((), generator=rng).item()
-            with torch.no_grad():
-                noisy = receive_all(self.weights, 10 ** (snr_db / 10), rng)
-            arrived = {name: straight_through(weight, noisy[name]) for name, weight in self.weights.items()}
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            output = functional_call(self.module, arrived, images)
-        loss = F.cross_entropy(output.float(), labels, label_smoothing=config.label_smoothing)
-        self.optimiser.zero_grad()
-        loss.backward()
-        self.optimiser.step()
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                self.average[name].lerp_(weight, 1 / config.average_steps)
-        return loss.item()
-
-    def averaged(self) -> torch.nn.Module:
-        """A network with the averaged weights, the ones that are kept."""
-        module = copy.deepcopy(self.module)  # batch norm's statistics are those of the live weights
-        module.load_state_dict(self.average, strict=False)
-        return module
-
-    def save_state(self, path: Path) -> None:
-        state = {}
-        for name, weight in self.weights.items():
-            state["weights." + name] = weight.detach().contiguous()
-            state["average." + name] = self.average[name].contiguous()
-            state["momentum." + name] = self.optimiser.state[weight]["momentum_buffer"].contiguous()
-        state |= {"buffer." + name: buffer.contiguous() for name, buffer in self.module.named_buffers()}
-        write_whole(path, serialise(state, {"epoch": str(self.epoch), "config": repr(self.config)}))
-
-    def load_state(self, path: Path) -> None:
-        """Go on from `path`. Raises InputError when there is nothing there or it is another recipe's."""
-        try:
-            with safe_open(path, "pt") as state:
-                if state.metadata()["config"] != repr(self.config):
-                    raise InputError(f"{path} was made by {state.metadata()['config']}; resume with the same options")
-                self.epoch = int(state.metadata()["epoch"])
-                for name, weight in self.weights.items():
-                    weight.data.copy_(state.get_tensor("weights." + name))
-                    self.average[name].copy_(state.get_tensor("average." + name))
-                    momentum = torch.empty_like(weight).copy_(state.get_tensor("momentum." + name))
-                    self.optimiser.state[weight]["momentum_buffer"] = momentum
-                for name, buffer in self.module.named_buffers():
-                    buffer.copy_(state.get_tensor("buffer." + name))
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"{path} is no state to resume from ({error}); leave --resume out to start anew"
-            ) from error
 
 
 def train(config: TrainConfig, out: Path, command: str, resume: bool = False, data_dir=None) -> Checkpoint:
@@ -172,8 +42,10 @@ def train(config: TrainConfig, out: Path, command: str, resume: bool = False, da
     kept = len(images) - min(config.hold_out, len(images) // 10)
     held_out = images[kept:], labels[kept:]
     images, labels = images[:kept][: config.limit], labels[:kept][: config.limit]
-    test_images, test_labels = load(dataset, "test", data_dir)
+    test_set = load(dataset, "test", data_dir)
     trainer, state = Trainer(config), out / "state.safetensors"
+    taught = None if config.teacher is None else answers(config.teacher, images).to(trainer.device)
+    images, labels = images.to(trainer.device), labels.to(trainer.device)
     if resume:
         trainer.load_state(state)
     out.mkdir(parents=True, exist_ok=True)
@@ -187,25 +59,49 @@ def train(config: TrainConfig, out: Path, command: str, resume: bool = False, da
 
         note(command)
         note(f"{config}; torch {torch.__version__}, {torch.get_num_threads()} threads")
+        if config.nested and trainer.epoch == 0:
+            trainer.order(images, labels, taught)
         task = bar.add_task(config.model, total=num_steps * config.epochs, completed=num_steps * trainer.epoch)
         while trainer.epoch < config.epochs:
             start = time.monotonic()
-            loss = trainer.train_epoch(images, labels, lambda: bar.advance(task))
+            loss = trainer.train_epoch(images, labels, taught, lambda: bar.advance(task))
             trainer.save_state(state)
             # The last average is kept whatever it scores; recipes are chosen on these images, never on the test set.
-            score = top1(logits(trainer.averaged(), held_out[0]), held_out[1])
+            module = trainer.averaged()
+            scores = f"{top1(logits(module, held_out[0]), held_out[1]):.4f}"
+            if config.max_snr_db < math.inf:
+                rng = torch.Generator().manual_seed(trainer.epoch)
+                arrived = noisy(module, float(linear(config.min_snr_db)), rng)
+                scores += f", at {config.min_snr_db:g} dB {top1(logits(arrived, held_out[0]), held_out[1]):.4f}"
+            size = f"  {sum(weight.numel() for weight in module.parameters())} weights" if config.prune_to else ""
             note(
-                f"epoch {trainer.epoch:3d}  loss {loss:.4f}  validation accuracy {score:.4f}  "
+                f"epoch {trainer.epoch:3d}  loss {loss:.4f}  validation accuracy {scores}{size}  "
                 f"{time.monotonic() - start:.0f} s"
             )
-        module = trainer.averaged()
-        score = top1(logits(module, test_images), test_labels)
-        checkpoint = Checkpoint(
-            config.model, dataset, score, tensors_of(module), {"seed": str(config.seed), "command": command}
-        )
+        checkpoint = finished(trainer, dataset, held_out, test_set, {"seed": str(config.seed), "command": command})
         save(out / f"{config.model}.safetensors", checkpoint)
-        note(f"test accuracy {score:.4f}; wrote {config.model}.safetensors")
+        note(f"test accuracy {checkpoint.accuracy:.4f}; wrote {config.model}.safetensors")
     return checkpoint
+
+
+def finished(trainer: Trainer, dataset: str, held_out, test_set, metadata: dict[str, str]) -> Checkpoint:
+    """What is kept of a training: the averaged weights, their accuracy, and that of each network within."""
+    arch, widths, module = trainer.config.model, trainer.widths, trainer.averaged()
+    members = []
+    for each in (widths, *trainer.config.nested) if trainer.config.nested else ():
+        member = build(arch, each)
+        member.load_state_dict(narrow(module.state_dict(), arch, each))
+        members.append(Member(each, top1(logits(member, test_set[0]), test_set[1]), measure(member, *held_out)))
+    if members:
+        metadata = {**metadata, **to_metadata(members)}
+    score = top1(logits(module, test_set[0]), test_set[1])
+    own = () if widths == FULL_WIDTHS.get(arch, ()) else widths
+    return Checkpoint(arch, dataset, score, tensors_of(module), metadata, own)
+
+
+def widths_from(text: str) -> tuple[int, ...]:
+    """Widths as a command line has them: numbers with commas."""
+    return tuple(int(width) for width in text.split(","))
 
 
 def main(argv=None) -> int:
@@ -219,6 +115,20 @@ def main(argv=None) -> int:
     parser.add_argument("--weight-decay", type=float, default=TrainConfig.weight_decay)
     parser.add_argument("--min-snr-db", type=float, default=TrainConfig.min_snr_db)
     parser.add_argument("--max-snr-db", type=float, default=TrainConfig.max_snr_db)
+    parser.add_argument("--uep", type=float, default=TrainConfig.uep, help="tensors protected by up to (size)^-UEP")
+    parser.add_argument("--prune-to", type=int, metavar="N", help="take channels, gradually, until N weights are left")
+    parser.add_argument("--teacher", metavar="NAME|PATH", help="a checkpoint to learn from")
+    parser.add_argument(
+        "--widths", type=widths_from, default=(), metavar="W,W...", help="begin with this narrow a network"
+    )
+    parser.add_argument(
+        "--nested",
+        type=widths_from,
+        action="append",
+        default=[],
+        metavar="W,W...",
+        help="also train this network within",
+    )
     parser.add_argument("--init", metavar="NAME|PATH", help="a checkpoint to go on from, with this recipe")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (weights stay float32)")
     parser.add_argument("--hold-out", type=int, default=TrainConfig.hold_out, help="last images kept for validation")
@@ -227,6 +137,7 @@ def main(argv=None) -> int:
     parser.add_argument("--data", help="folder of the data set")
     args = vars(parser.parse_args(argv))
     out, resume, data_dir = args.pop("out"), args.pop("resume"), args.pop("data")
+    args["nested"] = tuple(args["nested"])
     command = " ".join(["python models/train.py", *argv])
 
     def work():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from models.noise import receive, receive_all, straight_through
+from models.nets import build
+from models.noise import energies, noisy, receive, receive_all, straight_through
 
 
 @pytest.mark.parametrize("snr", [0.1, 1.0, 10.0, 100.0])
@@ -38,3 +39,23 @@ def test_gradient_passes_straight_through():
     arrived = straight_through(weights, noisy)
     (arrived * torch.tensor([1.0, 10.0, 100.0])).sum().backward()
     assert torch.allclose(arrived, noisy) and weights.grad.tolist() == [1.0, 10.0, 100.0]
+
+
+def test_a_noisy_copy_is_the_network_as_received():
+    torch.manual_seed(1)
+    module = build("fashion", (4, 5, 6, 7, 8))
+    before = {name: weight.clone() for name, weight in module.state_dict().items()}
+    arrived = noisy(module, 4.0, torch.Generator().manual_seed(3)).state_dict()
+    wanted = receive_all(before, 4.0, torch.Generator().manual_seed(3))
+    assert all(torch.equal(arrived[name], wanted[name]) for name in before)
+    assert all(torch.equal(module.state_dict()[name], before[name]) for name in before)
+
+
+def test_energies_favour_small_tensors_and_cost_nothing_in_all():
+    numels = {"a": 100, "b": 400, "c": 10_000}
+    for exponent in (0.0, 0.3, 0.5):
+        found = energies(numels, exponent)
+        assert sum(numels[name] * found[name] for name in numels) == pytest.approx(sum(numels.values()))
+        assert found["a"] / found["b"] == pytest.approx(4**exponent)
+    damage = {e: sum(1 / share for share in energies(numels, e).values()) for e in (0.2, 0.4, 0.5, 0.6, 0.8)}
+    assert min(damage, key=damage.get) == 0.5  # where each does 1/e

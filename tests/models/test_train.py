@@ -1,14 +1,22 @@
 """Training: one recipe, resumed exactly, and its pieces."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from dsp.errors import InputError
 from models import train as training
-from models.checkpoint import load
-from models.train import TrainConfig, Trainer, augment, learning_rate, main, train
+from models.checkpoint import Checkpoint, load, save
+from models.ensemble import from_metadata
+from models.nets import build
+from models.packing import tensors_of
+from models.train import main, train
+from models.trainer import TrainConfig, Trainer, augment, learning_rate
 
+WIDTHS = (4, 6, 8, 10, 12)
 SMALL = TrainConfig(epochs=2, limit=96, batch_size=32, average_steps=5, hold_out=20)
 
 
@@ -21,8 +29,30 @@ def small_data(monkeypatch):
     )
 
 
-def test_resume_goes_on_exactly(tmp_path, monkeypatch):
-    whole = train(SMALL, tmp_path / "whole", "command")
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """An untrained narrow network, to learn from or to go on from."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.safetensors"
+    module = build("fashion", WIDTHS)
+    save(path, Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(module), widths=WIDTHS))
+    return str(path)
+
+
+RECIPES = {
+    "noise": {},
+    "clean": {"max_snr_db": math.inf},
+    "pruned": {"prune_to": 2_000, "prune_share": 0.9, "teacher": "teacher", "widths": WIDTHS, "uep": 0.5},
+    "nested": {"nested": ((4, 5, 6, 7, 8), (4, 4, 5, 6, 7), (4, 4, 4, 5, 6)), "teacher": "teacher", "widths": WIDTHS},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_resume_goes_on_exactly(tmp_path, monkeypatch, recipe, teacher):
+    monkeypatch.setattr("models.trainer.PRUNE_STEPS", 1)
+    options = {name: teacher if value == "teacher" else value for name, value in RECIPES[recipe].items()}
+    small = dataclasses.replace(SMALL, **options)
+    whole = train(small, tmp_path / "whole", "command")
 
     real = Trainer.train_epoch
 
@@ -33,10 +63,10 @@ def test_resume_goes_on_exactly(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Trainer, "train_epoch", stop_after_one)
     with pytest.raises(KeyboardInterrupt):
-        train(SMALL, tmp_path / "cut", "command")
+        train(small, tmp_path / "cut", "command")
     monkeypatch.setattr(Trainer, "train_epoch", real)
     assert not (tmp_path / "cut" / "fashion.safetensors").exists()
-    resumed = train(SMALL, tmp_path / "cut", "command", resume=True)
+    resumed = train(small, tmp_path / "cut", "command", resume=True)
 
     for name, tensor in whole.tensors.items():
         np.testing.assert_array_equal(resumed.tensors[name], tensor)
@@ -44,12 +74,11 @@ def test_resume_goes_on_exactly(tmp_path, monkeypatch):
     assert found.accuracy == pytest.approx(whole.accuracy, abs=1e-4) and found.metadata["seed"] == "1"
     assert "epoch   1" in (tmp_path / "cut" / "train.log").read_text()
     with pytest.raises(InputError, match="same options"):
-        train(
-            TrainConfig(epochs=3, limit=96, batch_size=32, average_steps=5, hold_out=20),
-            tmp_path / "cut",
-            "command",
-            resume=True,
-        )
+        train(dataclasses.replace(small, epochs=3), tmp_path / "cut", "command", resume=True)
+    if small.prune_to:
+        assert 1_500 < sum(tensor.size for tensor in found.tensors.values()) <= 2_000
+    members = from_metadata(found.metadata, "fashion")
+    assert [member.widths for member in members] == ([WIDTHS, *small.nested] if small.nested else [])
 
 
 def test_training_goes_on_from_a_checkpoint(tmp_path):
@@ -81,6 +110,14 @@ def test_command(tmp_path, capsys):
     assert main(["--out", str(tmp_path / "none"), "--resume"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "resume" in error
+
+
+def test_a_recipe_that_cannot_be_is_refused():
+    for options in ({"model": "fashion-teacher", "prune_to": 9}, {"prune_to": 9, "nested": (WIDTHS,)}):
+        with pytest.raises(InputError):
+            TrainConfig(**options)
+    with pytest.raises(InputError, match="fashion-teacher"):
+        Trainer(TrainConfig(model="fashion-teacher", init="fashion"))
 
 
 def test_learning_rate_rises_and_falls_to_nothing():

@@ -1,0 +1,112 @@
+"""Nested networks: one stored set of weights of which the first channels of every layer are smaller networks.
+
+A small network's weights are sent more often in the same channel uses, so each channel has a size that does best on
+it: at low SNR fewer weights, better protected, win. The sender stores the largest and sends the member that the
+channel calls for; the manifest names its widths. Members are trained together, at each step the largest, the smallest
+and one between (the sandwich rule; Yu and Huang, Universally Slimmable Networks, 2019), each at its own weight noise.
+
+What each member is worth at a weight SNR is measured once, on images kept from training, and travels in the
+checkpoint's metadata. A member of n weights sent in u payload symbols of SNR S has its weights at 2 u S / n after
+combining, and that is where its curve is read.
+"""
+
+import dataclasses
+import json
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dsp.errors import InputError
+from dsp.units import db, linear
+from models.evaluate import logits, top1
+from models.nets import build
+from models.noise import noisy
+from models.packing import tensor_specs
+from models.prune import num_weights
+
+SNR_GRID_DB = tuple(range(-3, 25, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A network within: its widths, its accuracy (0 to 1) on the test images as sent, and `curve`, on validation
+    images with its weights at each of SNR_GRID_DB."""
+
+    widths: tuple[int, ...]
+    accuracy: float
+    curve: tuple[float, ...]
+
+    def expected(self, snr_db: float) -> float:
+        """Validation accuracy with weights at `snr_db` after combining, the curve's end beyond its ends."""
+        return float(np.interp(snr_db, SNR_GRID_DB, self.curve))
+
+
+def narrow(tensors: dict, arch: str, widths: tuple[int, ...]) -> dict:
+    """The member of these widths: of every tensor (NumPy or torch, by name) the first entries along each axis."""
+    with torch.device("meta"):
+        specs = tensor_specs(build(arch, widths))
+    return {spec.name: tensors[spec.name][tuple(slice(size) for size in spec.shape)] for spec in specs}
+
+
+def reorder(module: nn.Module, scores: dict[str, Tensor]) -> nn.Module:
+    """Sort each convolution's output channels by `scores` (channels,), best first, in place; the output stays.
+
+    For plain chains of layers without biases, in which each reads the channels of the one before.
+    """
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        for (name, layer), (_, reader) in zip(layers, layers[1:], strict=False):
+            order = torch.argsort(scores[name], descending=True, stable=True)
+            layer.weight.copy_(layer.weight[order].clone())
+            columns = reader.weight.reshape(reader.weight.shape[0], len(order), -1)
+            reader.weight.copy_(columns[:, order].reshape(reader.weight.shape))
+    return module
+
+
+def measure(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3) -> tuple[float, ...]:
+    """Mean accuracy on these images with the weights at each of SNR_GRID_DB."""
+    curve = []
+    for snr_db in SNR_GRID_DB:
+        rng = torch.Generator().manual_seed(seed)
+        scores = [top1(logits(noisy(module, float(linear(snr_db)), rng), images), labels) for _ in range(num_draws)]
+        curve.append(sum(scores) / num_draws)
+    return tuple(curve)
+
+
+def choose(members: list[Member], arch: str, snr_db: float, payload_uses: int) -> Member:
+    """The member expected to do best in `payload_uses` symbols at `snr_db` each. InputError where none fits."""
+    sizes = {member: num_weights(arch, member.widths) for member in members}
+    fitting = [member for member in members if sizes[member] <= 2 * payload_uses]
+    if not fitting:
+        raise InputError(
+            f"the smallest network in this {arch} needs {-(-min(sizes.values()) // 2)} payload symbols, "
+            f"the budget has room for {payload_uses}; raise --payload-uses or --channel-uses"
+        )
+    return max(fitting, key=lambda member: member.expected(snr_db + float(db(2 * payload_uses / sizes[member]))))
+
+
+def to_metadata(members: list[Member]) -> dict[str, str]:
+    """The members as a checkpoint's metadata carries them."""
+    return {"members": json.dumps([dataclasses.asdict(member) for member in members])}
+
+
+def from_metadata(metadata: dict[str, str], arch: str) -> list[Member]:
+    """The members that a checkpoint has, none where it is one network. Raises InputError naming what is wrong."""
+    try:
+        members = [
+            Member(tuple(fields["widths"]), float(fields["accuracy"]), tuple(map(float, fields["curve"])))
+            for fields in json.loads(metadata.get("members", "[]"))
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"the members in this checkpoint's metadata make no sense ({error!r}); train it again"
+        ) from error
+    for member in members:
+        with torch.device("meta"):
+            build(arch, member.widths)  # refuses widths there cannot be
+        if not 0 <= member.accuracy <= 1 or len(member.curve) != len(SNR_GRID_DB):
+            raise InputError(
+                f"member {member.widths} has no accuracy, or no curve of {len(SNR_GRID_DB)}; train it again"
+            )
+    return members

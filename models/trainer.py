@@ -1,0 +1,278 @@
+"""One training run: the recipe, and the step that moves the weights as they will arrive.
+
+The methods combine: weight noise as the link makes it (`models.noise`), gradual pruning under it (`models.prune`),
+distillation (`models.distill`), and networks nested in one another (`models.ensemble`).
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from dsp.errors import InputError
+from models import prune
+from models.checkpoint import load as load_checkpoint
+from models.checkpoint import write_whole
+from models.distill import distillation_loss
+from models.ensemble import narrow, reorder
+from models.nets import FULL_WIDTHS, build
+from models.noise import energies, receive_all, straight_through
+
+PRUNE_STEPS = 40  # between one pruning and the next
+EXAMPLE = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The recipe: SGD with Nesterov momentum under a one-cycle rate, weight noise, flips, shifts, averaged weights."""
+
+    model: str = "fashion"
+    seed: int = 1
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 0.4
+    weight_decay: float = 5e-4
+    momentum: float = 0.9
+    warm_up: float = 0.15  # share of the steps over which the rate rises
+    label_smoothing: float = 0.05
+    max_shift: int = 1  # pixels
+    average_steps: int = 500  # time constant of the averaged weights, which are those kept
+    min_snr_db: float = 0.0  # weight SNR after combining, drawn per step, uniform in dB
+    max_snr_db: float = 30.0  # infinity: no noise
+    uep: float = 0.0  # at most: energies of tensors n^-x, x drawn per step from 0 to this (`models.noise.energies`)
+    init: str | None = None  # a checkpoint to go on from, with this recipe; none: random weights
+    widths: tuple[int, ...] = ()  # of a network that begins with random weights; none: the architecture's own
+    prune_to: int | None = None  # weights left after the first `prune_share` of the steps
+    prune_share: float = 0.5
+    teacher: str | None = None  # a checkpoint to learn from
+    teacher_share: float = 0.8  # of the loss
+    temperature: float = 2.0
+    nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within
+    bf16: bool = False  # the network's arithmetic in bfloat16: twice as fast on processors that have it
+    hold_out: int = 5000  # the last training images are kept for validation, and for nothing else
+    limit: int | None = None  # train on the first images only
+
+    def __post_init__(self):
+        if (self.prune_to or self.nested) and self.model not in FULL_WIDTHS:
+            raise InputError(f"{self.model} has one size; --prune-to and --nested are for {', '.join(FULL_WIDTHS)}")
+        if self.prune_to and self.nested:
+            raise InputError("--prune-to and --nested exclude each other; prune first, then nest with --init")
+
+
+def learning_rate(config: TrainConfig, progress: float) -> float:
+    """Up in a line over the warm-up, then down to nothing in half a cosine; `progress` runs from 0 to 1."""
+    if progress < config.warm_up:
+        return config.learning_rate * progress / config.warm_up
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - config.warm_up) / (1 - config.warm_up)))
+
+
+def augment(images: Tensor, max_shift: int, rng: torch.Generator) -> Tensor:
+    """Each image (N, C, H, W) shifted by up to `max_shift` pixels both ways, and mirrored half the time."""
+    num, _, height, width = images.shape
+    here = {"generator": rng, "device": images.device}
+    padded = F.pad(images, (max_shift,) * 4)
+    top, left = torch.randint(0, 2 * max_shift + 1, (2, num, 1), **here)
+    rows = top + torch.arange(height, device=images.device)  # (N, H)
+    columns = left + torch.arange(width, device=images.device)  # (N, W)
+    columns = torch.where(torch.rand(num, 1, **here) < 0.5, columns.flip(1), columns)
+    chosen = torch.arange(num, device=images.device)[:, None, None]
+    return padded[chosen, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+class Trainer:
+    """Weights, averaged weights and momentum of one run, and the step that moves them."""
+
+    def __init__(self, config: TrainConfig):
+        torch.manual_seed(config.seed)  # the initial weights
+        self.config, self.epoch = config, 0
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if config.init is None:
+            self._take(build(config.model, config.widths), config.widths)
+        else:
+            checkpoint = load_checkpoint(config.init)
+            if checkpoint.arch != config.model:
+                raise InputError(
+                    f"--init is a {checkpoint.arch}, --model {config.model}; give one of that architecture"
+                )
+            self._take(checkpoint.module(), checkpoint.widths)
+        self.num_at_start = sum(weight.numel() for weight in self.weights.values())
+        self.gradients = None
+
+    def _take(self, module: nn.Module, widths: tuple[int, ...], average=None, momentum=None) -> None:
+        """Go on with this network, from now on of `widths`."""
+        self.widths = widths or FULL_WIDTHS.get(self.config.model, ())
+        # one layout, whatever was done before: noise is drawn in its order
+        self.module = module.to(self.device, memory_format=torch.channels_last)
+        self.weights = dict(self.module.named_parameters())
+        self.average = {name: tensor.detach().clone() for name, tensor in (average or self._tensors()).items()}
+        self.optimiser = torch.optim.SGD(
+            self.weights.values(),
+            momentum=self.config.momentum,
+            nesterov=True,
+            weight_decay=self.config.weight_decay,
+            lr=self.config.learning_rate,
+        )
+        for name, value in (momentum or {}).items():
+            self.optimiser.state[self.weights[name]]["momentum_buffer"] = value
+        # each network within, without memory of its own: its weights are slices
+        self.members = [(widths, build(self.config.model, widths).to("meta")) for widths in self.config.nested]
+        self.members.insert(0, (None, self.module))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that is averaged: weights, and the statistics of batch norm."""
+        return {n: tensor.detach() for n, tensor in self.module.state_dict().items() if tensor.is_floating_point()}
+
+    def _momentum(self) -> dict[str, Tensor]:
+        return {name: self.optimiser.state[weight]["momentum_buffer"] for name, weight in self.weights.items()}
+
+    def train_epoch(self, images: Tensor, labels: Tensor, answers: Tensor | None = None, advance=lambda: None) -> float:
+        """One pass over the training set in random order; returns the mean loss. `answers` are the teacher's logits."""
+        config = self.config
+        rng = torch.Generator(self.device).manual_seed(config.seed * 1_000_003 + self.epoch)
+        batches = torch.randperm(len(images), generator=rng, device=self.device).split(config.batch_size)
+        total_loss = 0.0
+        for step, batch in enumerate(batches):
+            progress = (self.epoch + step / len(batches)) / config.epochs
+            for group in self.optimiser.param_groups:
+                group["lr"] = learning_rate(config, progress)
+            taught = None if answers is None else answers[batch]
+            total_loss += self.step(augment(images[batch], config.max_shift, rng), labels[batch], rng, taught)
+            if config.prune_to and (step + 1) % PRUNE_STEPS == 0:
+                self.prune(progress + 1 / (len(batches) * config.epochs))
+            advance()
+        self.epoch += 1
+        return total_loss / len(batches)
+
+    def step(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
+        """The loss of the network as it would arrive at a random SNR, descended in the weights as sent."""
+        self.optimiser.zero_grad()
+        loss = self.backward(images, labels, rng, taught)
+        if self.config.prune_to:
+            self._gather()
+        self.optimiser.step()
+        for name, tensor in self._tensors().items():
+            self.average[name].lerp_(tensor, 1 / self.config.average_steps)
+        return loss
+
+    def backward(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
+        """Add the gradient to that of the weights; the loss.
+
+        With networks within: the mean loss of the largest, the smallest and one between, each at an SNR of its own, so
+        that each is trained for the channels on which it is the one that is sent.
+        """
+        config = self.config
+        chosen = list(range(len(self.members)))
+        if len(chosen) > 3:
+            between = torch.randint(1, len(chosen) - 1, (), generator=rng, device=self.device).item()
+            chosen = [0, between, len(chosen) - 1]
+        total = 0.0
+        for index in chosen:
+            widths, module = self.members[index]
+            weights = self.weights if widths is None else narrow(self.weights, config.model, widths)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
+                output = functional_call(module, self._arrived(weights, rng), images).float()
+            if taught is None:
+                loss = F.cross_entropy(output, labels, label_smoothing=config.label_smoothing)
+            else:
+                loss = distillation_loss(output, taught, labels, config.temperature, config.teacher_share)
+            (loss / len(chosen)).backward()
+            total += loss.item() / len(chosen)
+        return total
+
+    def _gather(self) -> None:
+        """Sum the gradients since the last pruning."""
+        new = {name: weight.grad.clone() for name, weight in self.weights.items()}
+        self.gradients = new if self.gradients is None else {n: g + new[n] for n, g in self.gradients.items()}
+
+    def order(self, images: Tensor, labels: Tensor, answers: Tensor | None = None, num_batches: int = 40) -> None:
+        """Sort the channels by saliency, so that the networks within begin with the best of them."""
+        rng = torch.Generator(self.device).manual_seed(self.config.seed)
+        batches = torch.randperm(len(images), generator=rng, device=self.device).split(self.config.batch_size)
+        self.optimiser.zero_grad()
+        for batch in batches[:num_batches]:
+            self.backward(images[batch], labels[batch], rng, None if answers is None else answers[batch])
+        self._gather()
+        reorder(self.module, prune.saliency(self.module, self.gradients, EXAMPLE.to(self.device)))
+        self._take(self.module, self.widths)
+
+    def _arrived(self, weights: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
+        """The weights as received, with the gradient of those sent."""
+        config = self.config
+        if config.max_snr_db == math.inf:
+            return weights
+        draw, uneven = torch.rand(2, generator=rng, device=self.device).tolist()
+        snr = 10 ** ((config.min_snr_db + (config.max_snr_db - config.min_snr_db) * draw) / 10)
+        shares = energies({name: weight.numel() for name, weight in weights.items()}, config.uep * uneven)
+        with torch.no_grad():
+            noisy = receive_all(weights, {name: snr * share for name, share in shares.items()}, rng)
+        return {name: straight_through(weight, noisy[name]) for name, weight in weights.items()}
+
+    def prune(self, progress: float) -> None:
+        """Take the channels that matter least, down to what the schedule leaves at `progress` (0 to 1)."""
+        config = self.config
+        done = min(progress / config.prune_share, 1.0)
+        budget = round(self.num_at_start * (config.prune_to / self.num_at_start) ** done)
+        if sum(weight.numel() for weight in self.weights.values()) > budget:
+            example = EXAMPLE.to(self.device)
+            channels = prune.choose(config.model, self.module, self.gradients, budget, example)
+            pruned = [
+                prune.remove(self._holding(tensors), channels, example)
+                for tensors in (self.weights, self.average, self._momentum())
+            ]
+            widths = tuple(layer.out_channels for layer in prune.convolutions(pruned[0]).values())
+            average = {n: t for n, t in pruned[1].state_dict().items() if t.is_floating_point()}
+            momentum = {n: p.detach() for n, p in pruned[2].named_parameters()}
+            self._take(pruned[0], widths, average, momentum)
+        self.gradients = None
+
+    def _holding(self, tensors: dict[str, Tensor]) -> nn.Module:
+        """A network like this one with these parameters."""
+        module = copy.deepcopy(self.module)  # batch norm's statistics are those of the live weights
+        module.load_state_dict(tensors, strict=False)
+        return module
+
+    def averaged(self) -> nn.Module:
+        """A network with the averaged weights, the ones that are kept."""
+        return self._holding(self.average).cpu()
+
+    def save_state(self, path: Path) -> None:
+        """Write all that `load_state` needs to go on as if nothing had been."""
+        tensors = {"now": self.module.state_dict(), "average": self.average, "momentum": self._momentum()}
+        state = {f"{kind}.{n}": t.cpu().contiguous() for kind, held in tensors.items() for n, t in held.items()}
+        facts = {"epoch": self.epoch, "widths": ",".join(map(str, self.widths)), "start": self.num_at_start}
+        facts["config"] = repr(self.config)
+        write_whole(path, serialise(state, {name: str(fact) for name, fact in facts.items()}))
+
+    def load_state(self, path: Path) -> None:
+        """Go on from `path`. Raises InputError when there is nothing there or it is another recipe's."""
+        try:
+            with safe_open(path, "pt") as state:
+                facts = state.metadata()
+                if facts["config"] != repr(self.config):
+                    raise InputError(f"{path} was made by {facts['config']}; resume with the same options")
+                stored = {"now": {}, "average": {}, "momentum": {}}
+                for key in state.keys():  # noqa: SIM118 - a safetensors file is no dictionary
+                    kind, name = key.split(".", 1)
+                    stored[kind][name] = state.get_tensor(key)
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{path} is no state to resume from ({error}); leave --resume out to start anew"
+            ) from error
+        widths = tuple(int(width) for width in facts["widths"].split(",") if width)
+        module = build(self.config.model, widths)
+        # copied into tensors of the layout that they had: sums in another order would round otherwise
+        empty = {name: torch.empty_like(tensor) for name, tensor in module.state_dict().items()}
+        average, momentum = (
+            {name: empty[name].clone().copy_(tensor).to(self.device) for name, tensor in stored[kind].items()}
+            for kind in ("average", "momentum")
+        )
+        module.load_state_dict(stored["now"])
+        self._take(module, widths, average, momentum)
+        self.epoch, self.num_at_start = int(facts["epoch"]), int(facts["start"])

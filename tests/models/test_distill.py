@@ -1,0 +1,61 @@
+"""Distillation: the loss against its definition, and the teacher asked once."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dsp.errors import InputError
+from models import distill
+from models.checkpoint import Checkpoint, save
+from models.distill import answers, distillation_loss
+from models.evaluate import logits
+from models.nets import build
+from models.packing import tensors_of
+
+
+def test_the_loss_is_its_definition():
+    rng = torch.Generator().manual_seed(1)
+    student, teacher = torch.randn(2, 6, 10, generator=rng)
+    labels = torch.arange(6)
+    p, q = (F.softmax(logits / 3, dim=1) for logits in (teacher, student))
+    divergence = (p * (p / q).log()).sum(1).mean()
+    wanted = 0.3 * F.cross_entropy(student, labels) + 0.7 * 9 * divergence
+    assert distillation_loss(student, teacher, labels, 3.0, 0.7).item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert distillation_loss(teacher, teacher, labels, 3.0, 1.0).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture
+def teacher(tmp_path):
+    torch.manual_seed(1)
+    save(
+        tmp_path / "t.safetensors", Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion", W)), {}, W)
+    )
+    return tmp_path / "t.safetensors"
+
+
+W = (4, 5, 6, 7, 8)
+IMAGES = torch.randint(0, 256, (20, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_answers_are_those_to_both_views_and_kept(teacher, monkeypatch):
+    first = answers(teacher, IMAGES)
+    module = distill.checkpoints.load(teacher).module()
+    wanted = (logits(module, IMAGES) + logits(module, IMAGES.flip(3))) / 2
+    torch.testing.assert_close(first.float(), wanted, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(answers(teacher, IMAGES.flip(3)), first, atol=2e-3, rtol=2e-3)
+
+    monkeypatch.setattr(distill, "logits", None)  # nobody is asked again
+    assert torch.equal(answers(teacher, IMAGES), first)
+
+
+def test_answers_that_are_damaged_or_to_other_images_are_asked_again(teacher):
+    first = answers(teacher, IMAGES)
+    (kept,) = teacher.parent.glob("answers-*")
+    kept.write_bytes(b"damaged")
+    assert torch.equal(answers(teacher, IMAGES), first)
+    assert len(answers(teacher, IMAGES[:7])) == 7
+
+
+def test_no_teacher_is_named():
+    with pytest.raises(InputError, match="nosuch"):
+        answers("nosuch", IMAGES)

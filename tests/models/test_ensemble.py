@@ -1,0 +1,86 @@
+"""Nested networks: slices of one set of weights, and the choice among them."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dsp.errors import InputError
+from models.checkpoint import Checkpoint
+from models.ensemble import SNR_GRID_DB, Member, choose, from_metadata, measure, narrow, reorder, to_metadata
+from models.nets import FASHION_WIDTHS, build
+from models.packing import tensors_of
+
+IMAGES = torch.randint(0, 256, (30, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+NARROW = (4, 8, 16, 16, 20)
+
+
+def test_a_member_is_the_network_whose_other_channels_say_nothing():
+    torch.manual_seed(1)
+    module = build("fashion", (4, 8, 16, 16, 24))
+    member = build("fashion", NARROW)
+    member.load_state_dict(narrow(module.state_dict(), "fashion", NARROW))
+    assert torch.equal(member.dense.weight, module.dense.weight[:, : 20 * 9])
+    assert torch.equal(member.conv5.weight, module.conv5.weight[:20])
+    arrays = narrow(tensors_of(module), "fashion", NARROW)
+    assert all(np.array_equal(arrays[name], tensor) for name, tensor in tensors_of(member).items())
+    assert Checkpoint("fashion", "fashion-mnist", 0.5, arrays, widths=NARROW).module()(IMAGES).shape == (30, 10)
+
+
+def test_sorted_channels_leave_the_output():
+    torch.manual_seed(1)
+    module = build("fashion", NARROW)
+    before, weight = module(IMAGES), module.conv2.weight.detach().clone()
+    scores = {name: torch.rand(width) for name, width in zip(CONVS, NARROW, strict=True)}
+    reorder(module, scores)
+    torch.testing.assert_close(module(IMAGES), before, atol=1e-4, rtol=1e-4)
+    best, first = torch.argmax(scores["conv2"]), torch.argmax(scores["conv1"])
+    assert torch.equal(module.conv2.weight[0, 0], weight[best, first])
+
+
+CONVS = [f"conv{number}" for number in range(1, 6)]
+SMALL = Member(NARROW, 0.89, tuple(np.linspace(0.85, 0.89, len(SNR_GRID_DB))))
+LARGE = Member(FASHION_WIDTHS, 0.93, tuple(np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)))
+
+
+def test_the_channel_chooses():
+    members, uses = [LARGE, SMALL], 157_752
+    assert choose(members, "fashion", 20, uses) == LARGE
+    assert choose(members, "fashion", -5, uses) == SMALL
+    assert choose(members, "fashion", 20, 20_000) == SMALL  # no room for the other
+    assert choose(members, "fashion", -5, 20_000 * uses) == LARGE
+    with pytest.raises(InputError, match="payload symbols"):
+        choose(members, "fashion", 20, 100)
+
+
+def test_members_travel_in_the_metadata():
+    assert from_metadata(to_metadata([LARGE, SMALL]), "fashion") == [LARGE, SMALL]
+    assert from_metadata({}, "fashion") == []
+
+
+@pytest.mark.parametrize("change", [
+    {"widths": [4, 8]}, {"widths": [99, 8, 16, 16, 20]}, {"curve": [0.5]}, {"accuracy": 7}, {"accuracy": None},
+    {"widths": None}, {"curve": ["a"] * len(SNR_GRID_DB)},
+])  # fmt: skip
+def test_members_that_make_no_sense_are_refused_in_one_line(change):
+    fields = {**dataclasses.asdict(SMALL), **change}
+    with pytest.raises(InputError) as caught:
+        from_metadata({"members": json.dumps([fields])}, "fashion")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "7", "[7]", '["a"]', '[{"widths": [4]}]'])
+def test_metadata_that_is_no_list_of_members_is_refused(text):
+    with pytest.raises(InputError):
+        from_metadata({"members": text}, "fashion")
+
+
+def test_the_curve_rises_from_guessing_to_what_the_network_says():
+    torch.manual_seed(1)
+    module = build("fashion", NARROW)
+    labels = module(IMAGES).argmax(1)  # what it says is right, by definition
+    curve = measure(module, IMAGES, labels, num_draws=4)
+    assert len(curve) == len(SNR_GRID_DB) and curve[-1] > 0.85
+    assert curve[0] < curve[-1] and curve == measure(module, IMAGES, labels, num_draws=4)
