@@ -1,0 +1,117 @@
+"""Run virtual PlutoSDRs until stopped: `python -m sim.virtual_pluto --board 40431 --board 40432:ppm=-21`."""
+
+import contextlib
+import json
+import re
+import sys
+import threading
+import time
+
+from dsp.errors import InputError
+from dsp.radio.command import CommandParser, run_command
+from sim.channel import add_channel_arguments, channel_config_from_args
+from sim.virtual_pluto import Air, BoardConfig, BoardServer
+
+FAULTS = ("drop", "stall", "disconnect")
+
+
+def board_config(text: str) -> BoardConfig:
+    """``PORT[:ppm=P][,noise_figure_db=N][,serial=S]`` as a BoardConfig."""
+    port, _, options = text.partition(":")
+    fields: dict = {}
+    try:
+        fields["port"] = int(port)
+        for option in filter(None, options.split(",")):
+            name, _, value = option.partition("=")
+            kind = {"ppm": float, "noise_figure_db": float, "serial": str}[name]
+            fields[name] = kind(value)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"--board takes PORT[:ppm=P,noise_figure_db=N,serial=S]; got {text!r}") from error
+    if not 0 <= fields["port"] < 65536 or not abs(fields.get("ppm", 0)) <= 1000:
+        raise InputError(f"--board: ports are 0 to 65535, crystals within ±1000 ppm; got {text!r}")
+    return BoardConfig(**fields)
+
+
+def fault(text: str) -> tuple[float, int, str, int]:
+    """``KIND[:NUM]@T[:BOARD]`` as (seconds, board, kind, samples)."""
+    match = re.fullmatch(r"(\w+)(?::(\d+))?@([\d.]+)(?::(\d+))?", text)
+    if not match or match[1] not in FAULTS:
+        raise InputError(f"--fault takes KIND[:SAMPLES]@SECONDS[:BOARD], KIND of {', '.join(FAULTS)}; got {text!r}")
+    return float(match[3]), int(match[4] or 0), match[1], int(match[2] or 10_000)
+
+
+def cause(kind: str, server: BoardServer, num_samples: int) -> None:
+    """A fault, now."""
+    board = server.board
+    if kind == "disconnect":
+        server.disconnect()
+        return
+    with server.air.changed:
+        if kind == "stall":
+            board.stalled = True
+        else:
+            for client in board.rx_clients:
+                client.drop(num_samples)
+        server.air.changed.notify_all()
+
+
+def run(args) -> None:
+    """Serve until Ctrl-C or SIGTERM; --status-every-s prints each board's state as JSON."""
+    configs = [board_config(text) for text in args.board]
+    faults = sorted(fault(text) for text in args.fault)
+    air = Air(configs, channel_config_from_args(args), args.loss_db, args.clock == "realtime", args.seed)
+    with contextlib.ExitStack() as stack:
+        stack.callback(air.close)
+        servers = []
+        for board in air.boards:
+            try:
+                servers.append(BoardServer(air, board, args.host))
+            except OSError as error:
+                raise InputError(f"cannot listen at port {board.config.port}: {error.strerror}; try another") from error
+            stack.callback(servers[-1].close)
+            print(f"virtual Pluto at {servers[-1].uri}, crystal {board.config.ppm:+g} ppm", flush=True)
+        for seconds, number, kind, num in faults:
+            if number >= len(servers):
+                raise InputError(f"--fault names board {number}; there are {len(servers)}, counted from 0")
+            timer = threading.Timer(seconds, cause, (kind, servers[number], num))
+            timer.daemon = True
+            timer.start()
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            while True:
+                time.sleep(args.status_every_s or 3600)
+                print(json.dumps([state(board) for board in air.boards]), flush=True)
+
+
+def state(board) -> dict:
+    """What an onlooker could see of a board."""
+    return {
+        "muted": board.muted,
+        "transmitting": board.tx is not None,
+        "receiving": len(board.rx_clients),
+        "tx_gain_db": board.tx_gain_db,
+        "rx_gain_db": board.rx_gain_db,
+        "status": board.status,
+    }
+
+
+def main(argv=None) -> int:
+    parser = CommandParser(prog="virtual_pluto", description=__doc__)
+    parser.add_argument(
+        "--board", action="append", required=True, metavar="PORT[:ppm=P,…]", help="a board; repeatable; port 0: any"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default %(default)s)")
+    parser.add_argument("--loss-db", type=float, default=60.0, help="path loss between any two ports (default 60)")
+    parser.add_argument("--clock", choices=["lockstep", "realtime"], default="realtime")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="KIND[:SAMPLES]@SECONDS[:BOARD]",
+        help=f"{', '.join(FAULTS)} so long after the start; repeatable",
+    )  # fmt: skip
+    parser.add_argument("--status-every-s", type=float, metavar="T", help="print the boards' state so often")
+    add_channel_arguments(parser)
+    args = parser.parse_args(argv)
+    return run_command("virtual_pluto", lambda: run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The air between the boards, and its clock.
+
+Every board hears every board's transmitter, its own too, through its own `sim.channel.Channel`: echoes, fading and the
+rest as given, and the two crystals' difference on carrier and sample clock; attenuated by the path loss. Boards hear
+each other only at the same sample rate (other rates are not resampled: silence), and as far as a transmitter's
+spectrum, shifted by the difference of the two carriers, lies within the receiver's sample rate: what lies outside, its
+filters stop. Not modelled: images, spurs, blocking, the shapes of the analog filters.
+
+Two clocks. In lockstep a receiver that reads makes time pass, and a transmitter that streams is waited for: fast and
+repeatable. In real time it passes by itself, and who is late loses samples.
+"""
+
+import dataclasses
+import threading
+import time
+
+import numpy as np
+from scipy import signal
+
+from dsp.radio.scale import NOMINAL_POWER
+from sim.channel import Channel, ChannelConfig
+from sim.virtual_pluto.board import RX_OVERFLOW, Board, BoardConfig
+
+BLOCK = 8192  # samples at a time
+PATIENCE_S = 0.2  # how long lockstep waits for a streaming transmitter
+SHARP_TAPS = 129
+
+
+class Link:
+    """From one board's transmitter to one board's receiver."""
+
+    def __init__(self, sender: Board, receiver: Board, config: ChannelConfig, loss_db: float, seed: int):
+        self._sender, self._receiver, self._config, self._seed = sender, receiver, config, seed
+        self._gain = np.float32(10 ** (-loss_db / 20))
+        self._tuning, self._channel, self._filter = None, None, None
+        self._heard = np.zeros(0, np.complex64)
+
+    def __call__(self, wave: np.ndarray | None, num: int) -> np.ndarray | None:
+        """What arrives of a transmitted block, or of silence; num samples of the receiver's."""
+        a, b = self._sender, self._receiver
+        if a.rate_hz != b.rate_hz:
+            return None
+        ours, theirs = (1 + 1e-6 * board.config.ppm for board in (b, a))
+        shift_hz = a.lo_hz["TX"] * theirs - b.lo_hz["RX"] * ours
+        tuning = (a.rate_hz, shift_hz)
+        if tuning != self._tuning:
+            self._tuning = tuning
+            self._channel = self._filter = None
+            if abs(shift_hz) < a.rate_hz:
+                sco_ppm = 1e6 * (theirs / ours - 1)
+                config = dataclasses.replace(self._config, cfo_hz=shift_hz, sco_ppm=sco_ppm)
+                self._channel = Channel(config, a.rate_hz, b.lo_hz["RX"], self._seed, NOMINAL_POWER)
+                self._filter = _OverlapFilter(shift_hz / a.rate_hz) if abs(shift_hz) > 0.1 * a.rate_hz else None
+            self._heard = np.zeros(BLOCK + 1024, np.complex64)  # what the channel holds back
+        if self._channel is None:
+            return None
+        wave = np.zeros(num, np.complex64) if wave is None else wave * self._gain
+        if self._filter is not None:
+            wave = self._filter(wave)
+        self._heard = np.concatenate([self._heard, self._channel.process(wave)])
+        heard, self._heard = self._heard[:num], self._heard[num:]
+        return heard if heard.size == num else np.pad(heard, (0, num - heard.size))
+
+
+class _OverlapFilter:
+    """Keeps what of a spectrum stays within the sample rate once it is shifted by ``shift`` of it."""
+
+    def __init__(self, shift: float):
+        width = 1 - abs(shift)
+        taps = signal.firwin(SHARP_TAPS, max(width, 0.02)) * np.exp(-1j * np.pi * shift * np.arange(SHARP_TAPS))
+        self._taps = taps.astype(np.complex64)
+        self._state = np.zeros(SHARP_TAPS - 1, np.complex64)
+
+    def __call__(self, wave):
+        padded = np.concatenate([self._state, wave])
+        self._state = padded[-(SHARP_TAPS - 1) :]
+        return signal.oaconvolve(padded, self._taps, "valid").astype(np.complex64)
+
+
+class Air:
+    """Boards on one air; `changed` guards all of it and is notified of every change."""
+
+    def __init__(
+        self,
+        boards: list[BoardConfig],
+        config: ChannelConfig = ChannelConfig(),
+        loss_db: float = 60.0,
+        realtime: bool = False,
+        seed: int = 0,
+    ):
+        self.changed = threading.Condition()
+        self.boards = [Board(board, self.changed) for board in boards]
+        self.realtime = realtime
+        self.seed = seed
+        self._links = {
+            (i, j): Link(a, b, config, loss_db, 1000 * seed + 32 * i + j)
+            for i, a in enumerate(self.boards)
+            for j, b in enumerate(self.boards)
+        }
+        self._rngs = [np.random.default_rng([seed, 7, i]) for i in range(len(self.boards))]
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, daemon=True) if realtime else None
+        if self._thread:
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop the clock."""
+        with self.changed:
+            self._closing = True
+            self.changed.notify_all()
+        if self._thread:
+            self._thread.join()
+
+    def wait_for_samples(self, board: Board, client, num: int, timeout_s: float) -> bool:
+        """Let time pass until ``client`` has num samples; the caller holds the lock. Whether it has."""
+        deadline = time.monotonic() + timeout_s
+        while client.size < num or board.stalled:
+            left = deadline - time.monotonic()
+            if left <= 0 or self._closing or client not in board.rx_clients:
+                return False
+            if self.realtime or board.stalled:
+                self.changed.wait(left)
+            else:
+                self._wait_for_transmitters(min(left, PATIENCE_S))
+                self.advance(BLOCK)
+        if not self.realtime:  # the kernel's buffers behind this one are full, too
+            while all(c.size + BLOCK <= c.capacity for c in board.rx_clients) and self._no_stream():
+                self.advance(BLOCK)
+        return True
+
+    def advance(self, num: int) -> None:
+        """Let num samples of time pass on every board."""
+        sent = [board.transmit(num) for board in self.boards]
+        for j, board in enumerate(self.boards):
+            if board.rx_clients:
+                board.deliver(self._receive(j, sent, num))
+            board.position += num
+        self.changed.notify_all()
+
+    def _receive(self, j, sent, num):
+        board = self.boards[j]
+        words = sent[j][0]
+        if board.loopback == 1:  # digital: 16 bits to 12, exactly
+            return np.zeros((num, 2), np.int16) if words is None else words >> 4
+        total = np.zeros(num, np.complex64)
+        for i in range(len(self.boards)):
+            heard = self._links[i, j](sent[i][1], num)
+            if heard is not None and not board.powerdown["RX"]:
+                total += heard
+        return board.receive(total, self._rngs[j])
+
+    def _streaming(self):
+        return [b.tx for b in self.boards if b.tx is not None and not b.tx.cyclic and b.tx.started]
+
+    def _no_stream(self):
+        return not self._streaming()
+
+    def _wait_for_transmitters(self, timeout_s):
+        deadline = time.monotonic() + timeout_s
+        while any(tx.size < BLOCK for tx in self._streaming()):
+            left = deadline - time.monotonic()
+            if left <= 0 or not self.changed.wait(left):
+                return
+
+    def _run(self):
+        """Real time: the blocks that are due, every few milliseconds."""
+        start, passed = time.monotonic(), 0.0
+        while True:
+            with self.changed:
+                if self._closing:
+                    return
+                rate = max((board.rate_hz for board in self.boards), default=1_000_000)
+                behind = time.monotonic() - start - passed
+                if behind > 1.0:  # this machine was away: that time is lost, and said to be
+                    for board in self.boards:
+                        board.status |= RX_OVERFLOW if board.rx_clients else 0
+                    passed += behind
+                while behind >= BLOCK / rate:
+                    self.advance(BLOCK)
+                    passed += BLOCK / rate
+                    behind -= BLOCK / rate
+            time.sleep(max(0.0005, min(BLOCK / rate, 0.01)))

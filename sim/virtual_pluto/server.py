@@ -1,0 +1,232 @@
+"""libiio's network protocol, as a 0.24 server speaks it: one thread a connection, ASCII lines and binary samples.
+
+Whatever a client sends, it gets an error number or loses its own connection; nothing it sends is kept beyond its
+bounds. Buffers belong to the connection that opened them and go with it; all else a client set stays, as on hardware.
+"""
+
+import contextlib
+import socket
+import socketserver
+import threading
+
+import numpy as np
+
+from sim.virtual_pluto import attributes
+from sim.virtual_pluto.air import Air
+from sim.virtual_pluto.board import MAX_TX_SAMPLES, Board, Refused, RxClient, TxBuffer
+from sim.virtual_pluto.context import DEVICES, RX_CORE, SCAN_MASK, TX_CORE, context_xml
+
+VERSION = "0.24.virtual"
+FIRMWARE = "v0.38 (virtual)"
+MAX_LINE, MAX_VALUE = 1024, 1 << 16
+SAMPLE_BYTES = 4
+
+
+class BoardServer(socketserver.ThreadingTCPServer):
+    """One board at one port of this host."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 16
+
+    def __init__(self, air: Air, board: Board, host: str = "127.0.0.1"):
+        self.air, self.board = air, board
+        self._connections: set[socket.socket] = set()
+        super().__init__((host, board.config.port), _Connection)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """The port it listens at."""
+        return self.server_address[1]
+
+    @property
+    def uri(self) -> str:
+        """What libiio calls it."""
+        return f"ip:{self.server_address[0]}:{self.port}"
+
+    def process_request(self, request, client_address):
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request):
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request, client_address):
+        """A client that went away is no event."""
+
+    def disconnect(self) -> None:
+        """Cut every connection, as a pulled cable would; new ones are taken."""
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Stop listening and cut every connection."""
+        self.shutdown()
+        self.disconnect()
+        self.server_close()
+
+
+class _Connection(socketserver.StreamRequestHandler):
+    rbufsize, wbufsize = 1 << 20, 0
+    disable_nagle_algorithm = True
+
+    def setup(self):
+        super().setup()
+        self.air, self.board = self.server.air, self.server.board
+        self.timeout_s = 5.0
+        self.rx: RxClient | None = None
+        self.tx: TxBuffer | None = None
+
+    def handle(self):
+        with contextlib.suppress(OSError, _Gone):
+            while line := self.rfile.readline(MAX_LINE):
+                words = line.decode("ascii", "replace").split()
+                if words == ["EXIT"] or not line.endswith(b"\n"):
+                    return
+                if words:
+                    try:
+                        self._answer(words)
+                    except Refused as refused:
+                        self._send_number(-refused.errno)
+                    except (ValueError, IndexError):
+                        self._send_number(-22)
+
+    def finish(self):
+        with contextlib.suppress(OSError):
+            super().finish()
+        with self.air.changed:
+            self._close_rx()
+            self._close_tx()
+
+    def _answer(self, words):
+        command, arguments = words[0], words[1:]
+        match command:
+            case "PRINT":
+                self._send_text(context_xml(self.board.config.serial, FIRMWARE))
+            case "VERSION":
+                self.wfile.write(f"{VERSION}\n".encode())
+            case "TIMEOUT":
+                milliseconds = int(arguments[0])
+                self.timeout_s = milliseconds / 1000 if milliseconds > 0 else 3600.0
+                self._send_number(0)
+            case "READ":
+                with self.air.changed:
+                    text = attributes.read(self.board, tuple(arguments))
+                self._send_text(text + "\0")
+            case "WRITE":
+                num = int(arguments[-1])
+                if not 0 <= num <= MAX_VALUE:
+                    raise _Gone
+                text = self._receive(num).decode("ascii", "replace")
+                with self.air.changed:
+                    attributes.write(self.board, tuple(arguments[:-1]), text)
+                    self.air.changed.notify_all()
+                self._send_number(num)
+            case "OPEN":
+                self._open(*arguments)
+                self._send_number(0)
+            case "CLOSE":
+                with self.air.changed:
+                    {RX_CORE: self._close_rx, TX_CORE: self._close_tx}[self._device(arguments[0])]()
+                self._send_number(0)
+            case "READBUF":
+                self._read_buffer(self._device(arguments[0]), int(arguments[1]))
+            case "WRITEBUF":
+                self._write_buffer(self._device(arguments[0]), int(arguments[1]))
+            case "SET":
+                num = int(arguments[2])
+                if arguments[1] != "BUFFERS_COUNT" or not 1 <= num <= 64:
+                    raise Refused(22)
+                self.board.num_buffers["RX" if self._device(arguments[0]) == RX_CORE else "TX"] = num
+                self._send_number(0)
+            case "GETTRIG" | "SETTRIG":
+                self._send_number(-2)
+            case _:
+                self._send_number(-22)  # ZPRINT too: clients fall back to PRINT
+
+    def _device(self, device):
+        """A device with a buffer, by id or name."""
+        for known in DEVICES:
+            if device in (known.id, known.name) and known.id in (RX_CORE, TX_CORE):
+                return known.id
+        raise Refused(19)
+
+    def _open(self, device, num_samples, mask, *options):
+        device, num_samples = self._device(device), int(num_samples)
+        if int(mask, 16) != SCAN_MASK or not 1 <= num_samples <= MAX_TX_SAMPLES:
+            raise Refused(22)
+        with self.air.changed:
+            if device == RX_CORE:
+                if self.rx:
+                    raise Refused(16)
+                self.rx = RxClient(num_samples, self.board.num_buffers["RX"])
+                self.board.rx_clients.append(self.rx)
+            else:
+                if self.board.tx is not None:
+                    raise Refused(16)
+                cyclic = "CYCLIC" in options
+                self.tx = self.board.tx = TxBuffer(num_samples, cyclic, self.board.num_buffers["TX"])
+            self.air.changed.notify_all()
+
+    def _close_rx(self):
+        if self.rx in self.board.rx_clients:
+            self.board.rx_clients.remove(self.rx)
+        self.rx = None
+        self.air.changed.notify_all()
+
+    def _close_tx(self):
+        if self.tx is not None and self.board.tx is self.tx:
+            self.board.tx = None
+        self.tx = None
+        self.air.changed.notify_all()
+
+    def _read_buffer(self, device, num_bytes):
+        if device != RX_CORE or self.rx is None:
+            raise Refused(9)
+        num = num_bytes // SAMPLE_BYTES
+        if not 1 <= num <= self.rx.num_samples or num_bytes % SAMPLE_BYTES:
+            raise Refused(22)
+        with self.air.changed:
+            if not self.air.wait_for_samples(self.board, self.rx, num, self.timeout_s):
+                raise Refused(110)
+            words = self.rx.take(num)
+        self.wfile.write(f"{num_bytes}\n{SCAN_MASK:08x}\n".encode())
+        self.wfile.write(np.ascontiguousarray(words, "<i2"))
+
+    def _write_buffer(self, device, num_bytes):
+        if device != TX_CORE or self.tx is None:
+            raise Refused(9)
+        num = num_bytes // SAMPLE_BYTES
+        if not 1 <= num <= self.tx.num_samples or num_bytes % SAMPLE_BYTES:
+            raise Refused(22)
+        self._send_number(0)
+        words = np.frombuffer(self._receive(num_bytes), "<i2").reshape(-1, 2)
+        with self.air.changed:
+            if not self.air.changed.wait_for(lambda: self.tx is None or self.tx.has_room(), self.timeout_s):
+                raise Refused(110)
+            if self.tx is None:
+                raise Refused(9)
+            self.tx.put(words)
+            self.air.changed.notify_all()
+        self._send_number(num_bytes)
+
+    def _receive(self, num_bytes) -> bytes:
+        data = self.rfile.read(num_bytes)
+        if len(data) < num_bytes:
+            raise _Gone
+        return data
+
+    def _send_number(self, number):
+        self.wfile.write(f"{number}\n".encode())
+
+    def _send_text(self, text):
+        data = text.encode()
+        self.wfile.write(f"{len(data)}\n".encode() + data + b"\n")
+
+
+class _Gone(Exception):
+    """The client went away, or has to."""
