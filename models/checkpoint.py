@@ -56,7 +56,7 @@ def locate(name_or_path) -> Path:
 
 
 def load(name_or_path) -> Checkpoint:
-    """Read and check a checkpoint: its architecture known, names and shapes the architecture's, float32, all finite.
+    """Read and check a checkpoint: its architecture known, names and shapes the architecture's, all finite.
 
     Raises InputError naming the first thing that is wrong.
     """
@@ -84,8 +84,10 @@ def load(name_or_path) -> Checkpoint:
         raise InputError(f"{path} has not the tensors of {arch}: missing or unknown {', '.join(odd)}")
     for spec in specs:
         tensor = tensors[spec.name]
-        if tensor.shape != spec.shape or tensor.dtype != np.float32:
-            raise InputError(f"{path}: {spec.name} is {tensor.dtype} {tensor.shape}; {arch} has float32 {spec.shape}")
+        if tensor.shape != spec.shape or tensor.dtype not in (np.float32, np.float16):
+            raise InputError(
+                f"{path}: {spec.name} is {tensor.dtype} {tensor.shape}; {arch} has float32 or float16 {spec.shape}"
+            )
         if not np.isfinite(tensor).all():
             raise InputError(
                 f"{path}: {spec.name} has {np.count_nonzero(~np.isfinite(tensor))} weights that are not "
@@ -97,12 +99,12 @@ def load(name_or_path) -> Checkpoint:
         accuracy = math.nan
     if "dataset" not in metadata or not 0 <= accuracy <= 1:
         raise InputError(f"{path}: the metadata must have `dataset` and `accuracy` from 0 to 1; got {metadata}")
-    ordered = {spec.name: tensors[spec.name] for spec in specs}
+    ordered = {spec.name: tensors[spec.name].astype(np.float32) for spec in specs}
     return Checkpoint(arch, metadata["dataset"], accuracy, ordered, metadata, widths)
 
 
-def save(path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, under a temporary name until it is whole."""
+def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
+    """Write a checkpoint, under a temporary name until it is whole; with `half` as float16, half as large."""
     path = Path(path)
     metadata = {
         **checkpoint.metadata,
@@ -112,7 +114,8 @@ def save(path, checkpoint: Checkpoint) -> None:
     }
     if checkpoint.widths:
         metadata["widths"] = ",".join(map(str, checkpoint.widths))
-    tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in checkpoint.tensors.items()}
+    dtype = np.float16 if half else np.float32
+    tensors = {name: np.ascontiguousarray(tensor, dtype) for name, tensor in checkpoint.tensors.items()}
     write_whole(path, serialise(tensors, {key: str(value) for key, value in metadata.items()}))
 
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from dsp.errors import InputError
 from dsp.units import db, linear
+from models.checkpoint import Checkpoint
 from models.evaluate import logits, top1
-from models.nets import build
-from models.noise import noisy
+from models.nets import build, num_weights
+from models.noise import energies, noisy
 from models.packing import tensor_specs
-from models.prune import num_weights
 
 SNR_GRID_DB = tuple(range(-3, 25, 3))
 
@@ -65,11 +65,12 @@ def reorder(module: nn.Module, scores: dict[str, Tensor]) -> nn.Module:
 
 
 def measure(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3) -> tuple[float, ...]:
-    """Mean accuracy on these images with the weights at each of SNR_GRID_DB."""
-    curve = []
+    """Mean accuracy on these images with the weights at each of SNR_GRID_DB, protected by their tensor's size."""
+    shares, curve = energies({name: weight.numel() for name, weight in module.named_parameters()}, 0.5), []
     for snr_db in SNR_GRID_DB:
         rng = torch.Generator().manual_seed(seed)
-        scores = [top1(logits(noisy(module, float(linear(snr_db)), rng), images), labels) for _ in range(num_draws)]
+        snr = {name: float(linear(snr_db)) * share for name, share in shares.items()}
+        scores = [top1(logits(noisy(module, snr, rng), images), labels) for _ in range(num_draws)]
         curve.append(sum(scores) / num_draws)
     return tuple(curve)
 
@@ -84,6 +85,12 @@ def choose(members: list[Member], arch: str, snr_db: float, payload_uses: int) -
             f"the budget has room for {payload_uses}; raise --payload-uses or --channel-uses"
         )
     return max(fitting, key=lambda member: member.expected(snr_db + float(db(2 * payload_uses / sizes[member]))))
+
+
+def extract(checkpoint: Checkpoint, member: Member) -> Checkpoint:
+    """The member as a checkpoint of its own."""
+    tensors = narrow(checkpoint.tensors, checkpoint.arch, member.widths)
+    return Checkpoint(checkpoint.arch, checkpoint.dataset, member.accuracy, tensors, {}, member.widths)
 
 
 def to_metadata(members: list[Member]) -> dict[str, str]:
@@ -103,8 +110,7 @@ def from_metadata(metadata: dict[str, str], arch: str) -> list[Member]:
             f"the members in this checkpoint's metadata make no sense ({error!r}); train it again"
         ) from error
     for member in members:
-        with torch.device("meta"):
-            build(arch, member.widths)  # refuses widths there cannot be
+        num_weights(arch, member.widths)  # refuses widths there cannot be
         if not 0 <= member.accuracy <= 1 or len(member.curve) != len(SNR_GRID_DB):
             raise InputError(
                 f"member {member.widths} has no accuracy, or no curve of {len(SNR_GRID_DB)}; train it again"

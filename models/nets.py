@@ -113,3 +113,9 @@ def build(name: str, widths: tuple[int, ...] = ()) -> nn.Module:
             + (f"give {len(full)}, from 1 to {list(full)}" if full else "it has one size")
         )
     return ARCHITECTURES[name](tuple(widths))
+
+
+def num_weights(name: str, widths: tuple[int, ...] = ()) -> int:
+    """Weights of this network. Raises InputError as `build` does."""
+    with torch.device("meta"):  # shapes alone, no memory
+        return sum(weight.numel() for weight in build(name, widths).parameters())

@@ -17,15 +17,9 @@ import torch_pruning
 from torch import Tensor, nn
 
 from dsp.errors import InputError
-from models.nets import build
+from models.nets import num_weights
 
 LEAST_CHANNELS = 4  # a layer keeps
-
-
-def num_weights(arch: str, widths: tuple[int, ...]) -> int:
-    """Weights of `arch` at these widths."""
-    with torch.device("meta"):  # shapes alone, no memory
-        return sum(weight.numel() for weight in build(arch, widths).parameters())
 
 
 def convolutions(module: nn.Module) -> dict[str, nn.Conv2d]:

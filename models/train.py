@@ -59,7 +59,7 @@ def train(config: TrainConfig, out: Path, command: str, resume: bool = False, da
 
         note(command)
         note(f"{config}; torch {torch.__version__}, {torch.get_num_threads()} threads")
-        if config.nested and trainer.epoch == 0:
+        if config.nested and trainer.epoch == 0 < config.epochs:
             trainer.order(images, labels, taught)
         task = bar.add_task(config.model, total=num_steps * config.epochs, completed=num_steps * trainer.epoch)
         while trainer.epoch < config.epochs:
@@ -79,7 +79,7 @@ def train(config: TrainConfig, out: Path, command: str, resume: bool = False, da
                 f"{time.monotonic() - start:.0f} s"
             )
         checkpoint = finished(trainer, dataset, held_out, test_set, {"seed": str(config.seed), "command": command})
-        save(out / f"{config.model}.safetensors", checkpoint)
+        save(out / f"{config.model}.safetensors", checkpoint, config.half)
         note(f"test accuracy {checkpoint.accuracy:.4f}; wrote {config.model}.safetensors")
     return checkpoint
 
@@ -87,6 +87,8 @@ def train(config: TrainConfig, out: Path, command: str, resume: bool = False, da
 def finished(trainer: Trainer, dataset: str, held_out, test_set, metadata: dict[str, str]) -> Checkpoint:
     """What is kept of a training: the averaged weights, their accuracy, and that of each network within."""
     arch, widths, module = trainer.config.model, trainer.widths, trainer.averaged()
+    if trainer.config.half:
+        module = module.half().float()  # all that follows is measured as it is kept
     members = []
     for each in (widths, *trainer.config.nested) if trainer.config.nested else ():
         member = build(arch, each)
@@ -116,6 +118,7 @@ def main(argv=None) -> int:
     parser.add_argument("--min-snr-db", type=float, default=TrainConfig.min_snr_db)
     parser.add_argument("--max-snr-db", type=float, default=TrainConfig.max_snr_db)
     parser.add_argument("--uep", type=float, default=TrainConfig.uep, help="tensors protected by up to (size)^-UEP")
+    parser.add_argument("--min-uep", type=float, default=TrainConfig.min_uep, help="and at least")
     parser.add_argument("--prune-to", type=int, metavar="N", help="take channels, gradually, until N weights are left")
     parser.add_argument("--teacher", metavar="NAME|PATH", help="a checkpoint to learn from")
     parser.add_argument(
@@ -130,6 +133,7 @@ def main(argv=None) -> int:
         help="also train this network within",
     )
     parser.add_argument("--init", metavar="NAME|PATH", help="a checkpoint to go on from, with this recipe")
+    parser.add_argument("--half", action="store_true", help="round the result to float16, in which it is kept")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (weights stay float32)")
     parser.add_argument("--hold-out", type=int, default=TrainConfig.hold_out, help="last images kept for validation")
     parser.add_argument("--limit", type=int, help="train on the first images only")

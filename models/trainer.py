@@ -46,7 +46,8 @@ class TrainConfig:
     average_steps: int = 500  # time constant of the averaged weights, which are those kept
     min_snr_db: float = 0.0  # weight SNR after combining, drawn per step, uniform in dB
     max_snr_db: float = 30.0  # infinity: no noise
-    uep: float = 0.0  # at most: energies of tensors n^-x, x drawn per step from 0 to this (`models.noise.energies`)
+    min_uep: float = 0.0  # energies of tensors n^-x, x drawn per step, uniform (`models.noise.energies`)
+    uep: float = 0.0  # at most
     init: str | None = None  # a checkpoint to go on from, with this recipe; none: random weights
     widths: tuple[int, ...] = ()  # of a network that begins with random weights; none: the architecture's own
     prune_to: int | None = None  # weights left after the first `prune_share` of the steps
@@ -55,6 +56,7 @@ class TrainConfig:
     teacher_share: float = 0.8  # of the loss
     temperature: float = 2.0
     nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within
+    half: bool = False  # the result rounded to float16, in which it is kept
     bf16: bool = False  # the network's arithmetic in bfloat16: twice as fast on processors that have it
     hold_out: int = 5000  # the last training images are kept for validation, and for nothing else
     limit: int | None = None  # train on the first images only
@@ -209,7 +211,8 @@ class Trainer:
             return weights
         draw, uneven = torch.rand(2, generator=rng, device=self.device).tolist()
         snr = 10 ** ((config.min_snr_db + (config.max_snr_db - config.min_snr_db) * draw) / 10)
-        shares = energies({name: weight.numel() for name, weight in weights.items()}, config.uep * uneven)
+        exponent = config.min_uep + (config.uep - config.min_uep) * uneven
+        shares = energies({name: weight.numel() for name, weight in weights.items()}, exponent)
         with torch.no_grad():
             noisy = receive_all(weights, {name: snr * share for name, share in shares.items()}, rng)
         return {name: straight_through(weight, noisy[name]) for name, weight in weights.items()}

@@ -17,7 +17,7 @@ from models import checkpoint as checkpoints
 from models import sensitivity, train
 from models.packing import to_vectors
 from rx import receive
-from sim import air, demo, loopback
+from sim import air, demo, loopback, methods
 from tests.command import (
     ROOT,
     Result,
@@ -183,7 +183,7 @@ def test_options_of_the_sender_that_make_no_sense(model, folder, options, word):
 
 # addresses and options of every command
 
-MAINS = [send.main, receive.main, air.main, loopback.main, demo.main, train.main, sensitivity.main]
+MAINS = [send.main, receive.main, air.main, loopback.main, demo.main, train.main, sensitivity.main, methods.main]
 ADDRESSES = [
     "",
     "nonsense",

@@ -6,20 +6,25 @@ import numpy as np
 
 from dsp.errors import InputError
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
+from dsp.theory import lmmse_nmse
 from dsp.uep import Protection, plan_protection, uniform
+from dsp.units import linear
 from models.checkpoint import Checkpoint
 from models.digital import compress
 from models.digital.channel_code import CodedPayload
 from models.digital.rate import best_payload
 from models.digital.scheme import compress_to_fit
+from models.ensemble import choose, extract, from_metadata
 from models.manifest import Manifest, TensorPlan
 from models.packing import to_vectors
 from models.sensitivity import Sensitivity
 
+SIZE_GRID_DB = np.arange(-30.0, 41.0)
+
 
 @dataclasses.dataclass(frozen=True)
 class PlanConfig:
-    """uep: "auto" or "none"; snr_db (per payload symbol) the plan is made for; budgets in channel uses of one cycle."""
+    """uep: "auto", "size" or "none"; snr_db, per payload symbol, of the channel; budgets in channel uses of a cycle."""
 
     uep: str = "auto"
     copies: int = 1
@@ -34,13 +39,35 @@ class PlanConfig:
             raise InputError(f"--snr-db must be -30 to 60 dB; got {self.snr_db}")
 
 
+def pick(
+    checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT
+) -> tuple[Checkpoint, PlanConfig]:
+    """Of nested networks the one for this channel, with the plan's budget; a network that is one alone as it came.
+
+    Without a budget it is the payload of the largest, ``copies`` times. Without UEP every weight of the one that is
+    picked is then sent as often as the budget allows.
+    """
+    members = from_metadata(checkpoint.metadata, checkpoint.arch)
+    if not members:
+        return checkpoint, config
+    budget = _budget(checkpoint, config, fmt)
+    if budget is None:
+        budget = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()) * config.copies
+    picked = extract(checkpoint, choose(members, checkpoint.arch, config.snr_db, budget))
+    num_symbols = sum((tensor.size + 1) // 2 for tensor in picked.tensors.values())
+    copies = min(max(budget // num_symbols, 1), 255)
+    return picked, dataclasses.replace(config, copies=copies, payload_uses=budget)
+
+
 def protect(
     checkpoint: Checkpoint, config: PlanConfig, sensitivity: Sensitivity | None, fmt: FrameFormat = DEFAULT_FORMAT
 ) -> Protection:
     """Copies and power of every tensor.
 
     Without UEP every symbol is sent ``copies`` times at equal power. With it the same number of payload symbols, or the
-    budget where one is given, is divided so that the expected damage is least (`dsp.uep.plan_protection`).
+    budget where one is given, is divided so that the expected damage is least (`dsp.uep.plan_protection`): the damage
+    measured, or, where ``uep`` is "size", the error's share of each tensor, whichever it is, so that small tensors,
+    which cost little, are protected better.
     """
     num_symbols = np.array([(tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()])
     budget = _budget(checkpoint, config, fmt)
@@ -52,14 +79,19 @@ def protect(
         )
     if config.uep == "none":
         return uniform(num_symbols, config.copies)
-    if sensitivity is None:
+    budget = int(num_symbols.sum()) * config.copies if budget is None else budget
+    if config.uep == "size":
+        snr_grid_db = SIZE_GRID_DB
+        damage = np.tile(lmmse_nmse(linear(snr_grid_db)), (len(num_symbols), 1))
+    elif sensitivity is not None:
+        snr_grid_db, damage = sensitivity.snr_grid_db, sensitivity.damage(list(checkpoint.tensors))
+    else:
         raise InputError(
             f"no sensitivity.json beside the checkpoint of {checkpoint.arch}; make it with "
-            "python models/sensitivity.py, or send with --uep none"
+            "python models/sensitivity.py, or send with --uep size or none"
         )
-    budget = int(num_symbols.sum()) * config.copies if budget is None else budget
-    damage = sensitivity.damage(list(checkpoint.tensors))
-    return plan_protection(num_symbols, damage, sensitivity.snr_grid_db, config.snr_db, budget)
+    max_copies = max(8, 2 * -(-budget // int(num_symbols.sum())))  # so that the budget can be spent on a small network
+    return plan_protection(num_symbols, damage, snr_grid_db, config.snr_db, budget, min(max_copies, 255))
 
 
 def code(

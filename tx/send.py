@@ -16,7 +16,7 @@ from models.digital.channel_code import MODULATIONS
 from models.packing import to_vectors
 from models.sensitivity import find_sensitivity
 from tx.pipeline import Burst, prepare, prepare_coded, transmission
-from tx.plan import PlanConfig, code, protect
+from tx.plan import PlanConfig, code, pick, protect
 
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the weights travel: as they are, or compressed and coded",
     )
     group.add_argument(
-        "--uep", choices=["none", "auto"], help="unequal error protection; auto where sensitivities are known"
+        "--uep", choices=["none", "size", "auto"], help="unequal error protection; auto where sensitivities are known"
     )
     group.add_argument("--copies", type=int, default=1, metavar="K", help="times every weight is sent (mean, with UEP)")
     group.add_argument("--payload-uses", type=int, metavar="N", help="budget of payload symbols in one cycle")
@@ -51,8 +51,9 @@ def make_burst(args, plan_snr_db: float) -> Burst:
         raise InputError(f"--cycles must be 0 (until stopped) or more; got {args.cycles}")
     checkpoint = checkpoints.load(args.model)
     sensitivity = None if args.uep == "none" else find_sensitivity(args.model)
-    uep = args.uep or ("none" if sensitivity is None else "auto")
+    uep = args.uep or ("size" if "members" in checkpoint.metadata else "none" if sensitivity is None else "auto")
     config = PlanConfig(uep, args.copies, plan_snr_db, args.payload_uses, args.channel_uses)
+    checkpoint, config = pick(checkpoint, config)
     what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
     if args.scheme == "digital":
         coded = code(checkpoint, config, find_sensitivity(args.model))

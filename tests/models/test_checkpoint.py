@@ -38,6 +38,16 @@ def test_a_narrow_network_knows_its_widths(tmp_path):
     assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in tensors_of(found.module()).items())
 
 
+def test_half_the_size_is_half_the_precision(tmp_path, tensors):
+    for half in (False, True):
+        save(tmp_path / f"{half}.safetensors", Checkpoint("fashion", "fashion-mnist", 0.5, tensors), half)
+    found = load(tmp_path / "True.safetensors").tensors
+    assert all(tensor.dtype == np.float32 for tensor in found.values())
+    assert all(np.array_equal(found[name], tensors[name].astype(np.float16)) for name in tensors)
+    sizes = [(tmp_path / f"{half}.safetensors").stat().st_size for half in (False, True)]
+    assert sizes[1] < 0.51 * sizes[0]
+
+
 def broken(tensors, metadata=METADATA, **changes):
     def write(path):
         save_file(
@@ -65,7 +75,7 @@ CASES = {
     "missing tensor": (dropped, "conv3.weight"),
     "extra tensor": (lambda t: broken(t, extra=np.zeros(3, np.float32)), "extra"),
     "shape": (lambda t: broken(t, **{"dense.weight": np.zeros((10, 7), np.float32)}), "dense.weight"),
-    "type": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.float16)}), "float16"),
+    "type": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.float64)}), "float64"),
     "NaN": (lambda t: broken(t, **{"conv1.weight": t["conv1.weight"] * np.nan}), "conv1.weight has 144"),
 }
 

@@ -89,6 +89,17 @@ def test_training_goes_on_from_a_checkpoint(tmp_path):
         np.testing.assert_array_equal(trainer.average[name], first.tensors[name])
 
 
+def test_what_is_kept_in_half_precision_is_measured_so(tmp_path):
+    trained = train(dataclasses.replace(SMALL, half=True, epochs=1), tmp_path, "command")
+    found = load(tmp_path / "fashion.safetensors")
+    assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in trained.tensors.items())
+    assert all(np.array_equal(tensor, tensor.astype(np.float16)) for tensor in trained.tensors.values())
+    again = train(
+        dataclasses.replace(SMALL, half=True, epochs=0, init=str(tmp_path / "fashion.safetensors")), tmp_path, ""
+    )
+    assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in again.tensors.items())
+
+
 def test_steps_lower_the_loss():
     images, labels = (array[:32] for array in training.load("fashion-mnist", "train"))
     trainer, rng = Trainer(TrainConfig(learning_rate=0.05, min_snr_db=15.0)), torch.Generator().manual_seed(1)

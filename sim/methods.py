@@ -1,0 +1,255 @@
+"""What each method adds: accuracy against SNR at one payload, methods added one at a time.
+
+    python sim/methods.py --out out/methods
+
+writes methods.json (every run), methods.png and a table of means and deviations over training and link seeds. A run
+is one network sent once: `tx.plan` divides the budget of payload symbols, and each tensor arrives with the noise that
+the link leaves after combining its copies, `models.noise`. --link sends the same bursts through the whole link of
+`sim.loopback` on an AWGN channel as well, and reports how far the two are apart; their equality is what allows the
+fast way. Where a method has several networks, the one for a channel is chosen on training images that no network was
+trained on, never on the test images.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from dsp.errors import InputError
+from dsp.radio.command import CommandParser, run_command
+from dsp.radio.scale import NOMINAL_POWER
+from dsp.uep import Protection
+from dsp.units import linear
+from models.checkpoint import ZOO, Checkpoint, load, write_whole
+from models.data import load as load_data
+from models.evaluate import logits, top1
+from models.noise import noisy
+from models.packing import load_vectors, tensor_specs, to_vectors
+from rx.pipeline import Listener, rebuild
+from sim.channel import Channel
+from sim.channel_config import ChannelConfig
+from sim.loopback import through_air
+from tx.pipeline import prepare
+from tx.plan import PlanConfig, pick, protect
+
+PAYLOAD_USES = 157_752  # half the weights of `fashion` as it was before pruning: one copy of each
+HOLD_OUT = 2500  # of the training images that no network was trained on
+SMALL = ["pruned4", "pruned8"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A row of the table: its name, the networks it chooses from (folders, less the training seed), and its UEP."""
+
+    name: str
+    networks: tuple[str, ...]
+    uep: str = "none"
+
+
+METHODS = (
+    Method("plain analog", ("clean",)),
+    Method("+ weight noise", ("clean", "noise")),
+    Method("+ pruning and distillation", ("clean", "noise", *SMALL)),
+    Method("+ unequal protection", ("clean", "noise", *SMALL), "size"),
+    Method("nested networks", ("nested",), "size"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """A network on its way: the checkpoint that is sent, its protection, and where it came from."""
+
+    name: str
+    checkpoint: Checkpoint
+    protection: Protection
+
+    def snr(self, snr_db: float) -> dict[str, float]:
+        """Linear SNR of each tensor's weights after combining, payload symbols arriving at `snr_db`."""
+        energy = self.protection.copies * self.protection.power
+        return dict(zip(self.checkpoint.tensors, (energy * linear(snr_db)).tolist(), strict=True))
+
+
+class Shelf:
+    """The networks of one training seed, and the images to choose by."""
+
+    def __init__(self, folder: Path, seed: int, held_out):
+        self.folder, self.seed, self.held_out = folder, seed, held_out
+
+    def path(self, network: str) -> Path:
+        """Where the network is; it need not be there."""
+        return self.folder / f"{network}-{self.seed}" / "fashion.safetensors"
+
+    def plan(self, network: str, uep: str, snr_db: float, payload_uses: int) -> Sent:
+        """The network, protected for this channel."""
+        checkpoint, config = pick(load(self.path(network)), PlanConfig(uep, 1, snr_db, payload_uses))
+        num_symbols = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
+        config = dataclasses.replace(config, copies=payload_uses // num_symbols)
+        return Sent(f"{network}-{self.seed}", checkpoint, protect(checkpoint, config, None))
+
+    def send(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
+        """Of the networks that `method` has, the one that does best on the images to choose by."""
+        plans = [self.plan(network, method.uep, snr_db, payload_uses) for network in method.networks]
+        if len(plans) == 1:
+            return plans[0]
+        return max(
+            plans, key=lambda sent: np.mean([equivalent(sent, snr_db, 1000 + k, *self.held_out) for k in (0, 1)])
+        )
+
+
+def equivalent(sent: Sent, snr_db: float, seed: int, images, labels) -> float:
+    """Accuracy with the noise that the link would leave on the weights."""
+    rng = torch.Generator().manual_seed(seed)
+    return top1(logits(noisy(sent.checkpoint.module(), sent.snr(snr_db), rng), images), labels)
+
+
+def over_the_link(sent: Sent, snr_db: float, seed: int, images, labels) -> float | None:
+    """Accuracy over the whole link on an AWGN channel; None when the frames were not received."""
+    checkpoint = sent.checkpoint
+    burst = prepare(
+        checkpoint.arch,
+        checkpoint.dataset,
+        checkpoint.accuracy,
+        to_vectors(checkpoint.tensors),
+        sent.protection,
+        seed,
+        widths=checkpoint.widths,
+    )
+    listener = Listener()
+    channel = Channel(ChannelConfig(snr_db=snr_db), 2.5e6, 2.4e9, seed, signal_power=NOMINAL_POWER)
+    through_air(burst, 1, channel, listener)
+    if listener.best is None or (manifest := listener.best.manifest()) is None:
+        return None
+    module = checkpoint.module()
+    received = rebuild(listener.best, manifest, [spec.numel for spec in tensor_specs(module)])
+    return top1(logits(load_vectors(module, received.vectors), images), labels)
+
+
+def run_all(args) -> list[dict]:
+    """Every run that the options ask for, as rows."""
+    images, labels = (array[: args.images] for array in load_data("fashion-mnist", "test", args.data))
+    held_out = tuple(array[-HOLD_OUT:][: args.images] for array in load_data("fashion-mnist", "train", args.data))
+    rows = []
+    shelves = [Shelf(args.networks, seed, held_out) for seed in args.training_seeds]
+    cells = [
+        (method, shelf, snr_db)
+        for method in METHODS
+        for shelf in shelves
+        for snr_db in args.snr_db
+        if all(shelf.path(network).is_file() for network in method.networks)
+    ]
+    if not cells:
+        raise InputError(f"no network in {args.networks}; train them, see models/zoo/methods/README.md")
+    for method, shelf, snr_db in track(cells, "methods"):
+        sent = shelf.send(method, snr_db, args.payload_uses)
+        for seed in range(args.link_seeds):
+            row = {
+                "method": method.name,
+                "snr_db": snr_db,
+                "training_seed": shelf.seed,
+                "link_seed": seed,
+                "network": sent.name,
+                "weights": sum(tensor.size for tensor in sent.checkpoint.tensors.values()),
+                "accuracy": equivalent(sent, snr_db, seed, images, labels),
+                "accuracy_sent": sent.checkpoint.accuracy,
+            }
+            if args.link:
+                row["accuracy_link"] = over_the_link(sent, snr_db, seed, images, labels)
+            rows.append(row)
+    return rows
+
+
+def summarise(rows: list[dict], key: str = "accuracy") -> dict[str, dict[float, tuple[float, float, int]]]:
+    """Mean, deviation and number of runs by method and SNR; a run that was not received counts as guessing, 0.1."""
+    table: dict = {}
+    for row in rows:
+        score = 0.1 if row[key] is None else row[key]
+        table.setdefault(row["method"], {}).setdefault(row["snr_db"], []).append(score)
+    return {
+        method: {
+            snr_db: (float(np.mean(scores)), float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0, len(scores))
+            for snr_db, scores in by_snr.items()
+        }
+        for method, by_snr in table.items()
+    }
+
+
+def print_table(rows: list[dict]) -> None:
+    """Percent, mean ± deviation, and what the clean network has without noise."""
+    console, summary = Console(), summarise(rows)
+    table = Table(title="top-1 in percent, mean ± deviation over training and link seeds; SNR per payload symbol")
+    levels = sorted({row["snr_db"] for row in rows})
+    table.add_column("method")
+    for snr_db in levels:
+        table.add_column(f"{snr_db:g} dB", justify="right")
+    for method, by_snr in summary.items():
+        cells = (f"{100 * by_snr[s][0]:.2f} ± {100 * by_snr[s][1]:.2f}" if s in by_snr else "" for s in levels)
+        table.add_row(method, *cells)
+    console.print(table)
+    clean = {row["accuracy_sent"] for row in rows if row["method"] == METHODS[0].name}
+    if clean:
+        console.print(f"the plain network without noise: {100 * np.mean(list(clean)):.2f} %")
+    if "accuracy_link" in rows[0]:
+        link = summarise(rows, "accuracy_link")
+        apart = {(m, s): 100 * (link[m][s][0] - summary[m][s][0]) for m in summary for s in summary[m]}
+        (method, snr_db), worst = max(apart.items(), key=lambda item: abs(item[1]))
+        console.print(
+            f"whole link less equivalent noise: mean {np.mean(list(apart.values())):+.2f} points, "
+            f"furthest {worst:+.2f} ({method}, {snr_db:g} dB)"
+        )
+
+
+def draw(path: Path, rows: list[dict]) -> None:
+    """Accuracy against SNR, a line with its deviation for each method."""
+    from matplotlib.figure import Figure  # half a second to import
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for method, by_snr in summarise(rows).items():
+        levels = sorted(by_snr)
+        mean, deviation = (100 * np.array([by_snr[s][i] for s in levels]) for i in (0, 1))
+        axes.errorbar(levels, mean, deviation, marker="o", ms=4, capsize=3, lw=1.2, label=method)
+    axes.set(xlabel="SNR per payload symbol, dB", ylabel="top-1, %", title="Fashion-MNIST, equivalent weight noise")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def main(argv=None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    parser = CommandParser(prog="methods", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/methods"), help="folder for methods.json and methods.png")
+    parser.add_argument("--networks", type=Path, default=ZOO / "methods", help="folder of NETWORK-SEED/*.safetensors")
+    parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20], metavar="D")
+    parser.add_argument("--payload-uses", type=int, default=PAYLOAD_USES, metavar="N")
+    parser.add_argument("--training-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
+    parser.add_argument("--link-seeds", type=int, default=5, metavar="K", help="how many")
+    parser.add_argument("--images", type=int, help="evaluate on the first test images only")
+    parser.add_argument("--link", action="store_true", help="send every run over the whole link as well")
+    parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
+    args = parser.parse_args(argv)
+
+    def work():
+        rows = run_all(args)
+        command = " ".join(["python sim/methods.py", *argv])
+        args.out.mkdir(parents=True, exist_ok=True)
+        content = {"command": command, "payload_uses": args.payload_uses, "rows": rows}
+        write_whole(args.out / "methods.json", (json.dumps(content, indent=1) + "\n").encode())
+        draw(args.out / "methods.png", rows)
+        print_table(rows)
+
+    return run_command("methods", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""The table of methods, on untrained networks, and its ground: equivalent noise is what the link leaves."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from models.checkpoint import Checkpoint, load, save
+from models.data import load as load_data
+from models.evaluate import logits
+from models.nets import build
+from models.packing import tensors_of
+from sim import methods
+from sim.methods import Sent, Shelf, equivalent, over_the_link, summarise
+from tests.command import run
+from tx.plan import PlanConfig, protect
+
+WIDTHS = (8, 8, 12, 12, 12)
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Untrained networks in the places of the trained ones, two training seeds."""
+    folder = tmp_path_factory.mktemp("networks")
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        for name in ("clean", "noise"):
+            sent = Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion", WIDTHS)), {}, WIDTHS)
+            save(folder / f"{name}-{seed}" / "fashion.safetensors", sent)
+    return folder
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Test images stand for the training images, which need not be here."""
+    monkeypatch.setattr(methods, "load_data", lambda dataset, split, data_dir=None: load_data(dataset, "test"))
+
+
+def test_the_table(networks, few, tmp_path):
+    options = ["--training-seeds", "1", "2", "--link-seeds", "3", "--images", "50", "--snr-db", "-5", "15"]
+    result = run(methods.main, "--networks", networks, "--out", tmp_path, "--payload-uses", "9000", *options)
+    assert (result.status, result.err) == (0, "")
+    rows = json.loads((tmp_path / "methods.json").read_text())["rows"]
+    assert len(rows) == 2 * 2 * 2 * 3  # two methods have all their networks here
+    assert {row["method"] for row in rows} == {"plain analog", "+ weight noise"}
+    assert all(0 <= row["accuracy"] <= 1 and row["weights"] > 1000 for row in rows)
+    assert (tmp_path / "methods.png").stat().st_size > 1000 and "plain analog" in result.out
+    again = run(methods.main, "--networks", networks, "--out", tmp_path, "--payload-uses", "9000", *options)
+    assert again.status == 0 and json.loads((tmp_path / "methods.json").read_text())["rows"] == rows
+
+
+def test_without_networks_there_is_no_table(tmp_path, few):
+    result = run(methods.main, "--networks", tmp_path, "--out", tmp_path / "out")
+    assert result.status == 1 and result.err.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+def test_the_network_that_does_best_on_the_images_to_choose_by_is_sent(networks):
+    images = load_data("fashion-mnist", "test")[0][:60]
+    method = next(method for method in methods.METHODS if method.name == "+ weight noise")
+    for name in ("clean", "noise"):
+        module = load(networks / f"{name}-1" / "fashion.safetensors").module()
+        shelf = Shelf(networks, 1, (images, logits(module, images).argmax(1)))  # what it says is right
+        assert shelf.send(method, 30, 9000).name == f"{name}-1"
+
+
+def test_mean_and_deviation_are_over_all_seeds():
+    rows = [{"method": "a", "snr_db": 0, "accuracy": score} for score in (0.5, 0.7, None)]
+    mean, deviation, number = summarise(rows)["a"][0]
+    assert (mean, number) == (pytest.approx(1.3 / 3), 3) and deviation == pytest.approx(np.std([0.5, 0.7, 0.1], ddof=1))
+
+
+@pytest.mark.parametrize("snr_db, uep", [(0, "none"), (0, "size"), (10, "size")])
+def test_the_link_does_to_the_network_what_equivalent_noise_does(networks, snr_db, uep):
+    """As seen in what an untrained network says, against what it says without noise; over 12 draws of each."""
+    checkpoint = load(networks / "clean-1" / "fashion.safetensors")
+    images = load_data("fashion-mnist", "test")[0][:300]
+    labels = logits(checkpoint.module(), images).argmax(1)
+    uses = 4 * sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
+    sent = Sent("net", checkpoint, protect(checkpoint, PlanConfig(uep, 4, snr_db, uses), None))
+    fast, whole = (
+        np.array([way(sent, snr_db, seed, images, labels) for seed in range(12)]) for way in (equivalent, over_the_link)
+    )
+    error = np.sqrt((fast.var(ddof=1) + whole.var(ddof=1)) / 12)
+    assert abs(fast.mean() - whole.mean()) < 3.5 * error + 0.003
+    assert fast.std() > 0

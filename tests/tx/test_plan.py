@@ -1,0 +1,77 @@
+"""The sender's choices: which network within, and how each tensor of it is protected."""
+
+import numpy as np
+import pytest
+import torch
+
+from dsp.errors import InputError
+from dsp.units import linear
+from models.checkpoint import Checkpoint
+from models.ensemble import SNR_GRID_DB, Member, narrow, to_metadata
+from models.nets import FASHION_WIDTHS, build
+from models.packing import tensors_of
+from tx.plan import PlanConfig, pick, protect
+
+WIDTHS = (8, 12, 16, 20, 24)
+STEADY, GOOD = np.full(len(SNR_GRID_DB), 0.88), np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)
+MEMBERS = [Member(FASHION_WIDTHS, 0.93, tuple(GOOD.tolist())), Member(WIDTHS, 0.89, tuple(STEADY.tolist()))]
+
+
+@pytest.fixture(scope="module")
+def nested():
+    torch.manual_seed(1)
+    return Checkpoint("fashion", "fashion-mnist", 0.93, tensors_of(build("fashion")), to_metadata(MEMBERS))
+
+
+def num_symbols(checkpoint):
+    return np.array([(tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()])
+
+
+def test_the_network_within_is_picked_for_the_channel_and_sent_as_often_as_fits(nested):
+    good, config = pick(nested, PlanConfig("none", snr_db=20))
+    assert good.widths == FASHION_WIDTHS and config.copies == 1
+    steady, config = pick(nested, PlanConfig("none", snr_db=-5))
+    assert (steady.widths, steady.accuracy) == (WIDTHS, 0.89)
+    wanted = narrow(nested.tensors, "fashion", WIDTHS)
+    assert all(np.array_equal(steady.tensors[name], tensor) for name, tensor in wanted.items())
+    spent = protect(steady, config, None).num_sent(num_symbols(steady))
+    one_copy = num_symbols(steady).sum()
+    assert 157_752 - one_copy < spent <= 157_752
+
+
+def test_budgets_are_held(nested):
+    with pytest.raises(InputError, match="payload symbols"):
+        pick(nested, PlanConfig("size", snr_db=20, payload_uses=1000))
+    small, config = pick(nested, PlanConfig("size", snr_db=20, payload_uses=20_000))
+    assert small.widths == WIDTHS
+    assert protect(small, config, None).num_sent(num_symbols(small)) <= 20_000
+    small, config = pick(nested, PlanConfig("size", snr_db=20, channel_uses=40_000))
+    assert small.widths == WIDTHS and protect(small, config, None).num_sent(num_symbols(small)) < 40_000
+
+
+def test_a_network_alone_is_sent_as_it_is(nested):
+    alone, config = Checkpoint("fashion", "fashion-mnist", 0.9, nested.tensors), PlanConfig("none", copies=3)
+    assert pick(alone, config) == (alone, config)
+
+
+@pytest.mark.parametrize("snr_db", [-5, 0, 10])
+def test_by_size_alone_the_sum_of_relative_errors_is_least(nested, snr_db):
+    """Less than without protection, and than with the square-root rule, of which it is the bounded, exact form."""
+    plan = protect(nested, PlanConfig("size", snr_db=snr_db, payload_uses=4 * 157_752), None)
+    sizes = num_symbols(nested)
+
+    def errors(energy):
+        return (1 / (1 + energy * linear(snr_db))).sum()
+
+    energy = plan.copies * plan.power
+    assert energy @ sizes == pytest.approx(4 * 157_752, rel=0.02)
+    assert errors(energy) < 0.8 * errors(np.full(len(sizes), 4.0))
+    root = sizes**-0.5 * 4 * 157_752 / np.sqrt(sizes).sum()
+    assert errors(energy) < 1.02 * errors(root)
+    assert np.all(np.diff(energy[np.argsort(sizes)]) <= 0.06 * energy[np.argsort(sizes)][:-1])  # steps of 0.25 dB
+
+
+def test_many_copies_of_a_small_network_spend_a_large_budget(nested):
+    small, config = pick(nested, PlanConfig("size", snr_db=-10, payload_uses=40 * 5_000))
+    spent = protect(small, config, None).num_sent(num_symbols(small))
+    assert 0.97 * 200_000 < spent <= 200_000
