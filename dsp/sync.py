@@ -2,11 +2,12 @@
 
 Detection is in two steps. The *lag product* ``z[n] = y[n+1]·y*[n]`` turns a carrier offset into a constant phase, so a
 correlation of z with the preamble's own lag product finds the preamble whatever the offset (differential detection,
-Colavolpe & Raheli 2000), with one FFT pair for all offsets. Its normalised metric is compared with a threshold
-that noise passes with probability exp(-LAG_EXPONENT) a sample. Candidates are confirmed coherently: ``y·s*`` is a tone
-at the carrier offset, and its periodogram peak over the whole range must exceed what noise reaches with probability
-bins·exp(-TONE_EXPONENT), a first time as it is, then aligned and refined. The peak, refined by Newton's method, is the
-maximum-likelihood estimate for a single path, with variance 6/(S·N³) at SNR S per sample over N samples.
+Colavolpe & Raheli 2000), with one FFT pair for all offsets. Its normalised metric, on samples and between them, is
+compared with a threshold that noise passes with a probability of some 4·exp(-LAG_EXPONENT) a sample. Candidates are
+confirmed coherently: ``y·s*`` is a tone at the carrier offset, and its periodogram peak over the whole range must
+exceed what noise reaches with probability bins·exp(-TONE_EXPONENT), a first time as it is, then aligned and refined.
+The peak, refined by Newton's method, is the maximum-likelihood estimate for a single path, with variance 6/(S·N³) at
+SNR S per sample over N samples.
 """
 
 import dataclasses
@@ -18,13 +19,14 @@ from scipy import fft
 from dsp.frame import DEFAULT_FORMAT, FrameFormat
 from dsp.ofdm import preamble_samples
 
-LAG_EXPONENT = 8.0
+LAG_EXPONENT = 9.0
 TONE_EXPONENT = 27.0
-TONE_LOSS = 0.4  # of the coherence is left at worst half a sample off and half a bin off: 0.6·0.8, and some noise
+TONE_TURN = 1.6  # radians: of a tone summed over samples in which it turns so far, 0.8 of the power is left
+TONE_LOSS = 0.38  # of the coherence is left at worst, half a sample and half a bin off: 0.6·0.8·0.8
 SCAN_FFT = 8192
-SCAN_ROWS = 8  # transforms at a time: what fits a core's cache
+FFT_LANES = 4  # rows are transformed so many at a time; a row alone takes as long
+SCAN_ROWS = 20  # of a tile: two of them examine 2^18 samples, so that two threads have one long call each
 TONE_ROWS = 32
-ENERGY_STEP = 32
 CLUSTER_SAMPLES = 32
 TIMING_REACH = 2  # samples that a preamble may be off its expected place
 MAX_CFO = 0.377  # rad/sample: ±150 kHz at 2.5 MS/s
@@ -50,14 +52,15 @@ class PreambleDetector:
         lag = lag - lag.mean()  # a DC offset or coloured noise puts a constant into the lag product: ignore it
         self._lag_spectrum = fft.fft(lag, SCAN_FFT).conj().astype(np.complex64)
         self._lag_energy = float(np.sum(np.abs(lag.astype(np.complex128)) ** 2))
+        self._hop = SCAN_FFT - lag.size  # starts a transform examines, each with the one after it
+        self._step = max(8, 1 << (lag.size // 32).bit_length())  # of energies: a sixteenth of the preamble
         self._threshold = LAG_EXPONENT / lag.size
         self._tone_threshold = TONE_EXPONENT / self.length
         self._energy = float(np.sum(np.abs(self.reference.astype(np.complex128)) ** 2))
-        self._tone_fft = 1 << (3 * self.length // 2).bit_length()  # 1.5 to 3 bins a bin of the preamble's own
-        self._reach = min(int(np.ceil(max_cfo * self._tone_fft / (2 * np.pi))), self._tone_fft // 2 - 1)
-        # turned so that the bins searched begin at 0
-        turn = np.exp(2j * np.pi * self._reach / self._tone_fft * np.arange(self.length))
-        self._turned_reference = (self.reference.conj() * turn).astype(np.complex64)
+        self._tone_step = max(1, int(TONE_TURN / max_cfo))
+        self._tone_fft = 1 << (3 * self.length // (2 * self._tone_step)).bit_length()  # 1.5 to 3 bins a bin of its own
+        self._reach = int(np.ceil(max_cfo * self._tone_step * self._tone_fft / (2 * np.pi)))
+        self._reach = min(self._reach, self._tone_fft // 2 - 1)
 
     def scan(self, samples: np.ndarray, run=map) -> np.ndarray:
         """Candidate preamble starts, rising, in samples (n,) complex64: every start in 0…n-length is examined.
@@ -67,36 +70,31 @@ class PreambleDetector:
         num_starts = samples.size - self.length + 1
         if num_starts <= 0:
             return np.empty(0, np.int64)
-        hop = SCAN_FFT - self.length + 2
-        tile = hop * SCAN_ROWS
-        padded = samples if samples.size >= SCAN_FFT + 1 else np.pad(samples, (0, SCAN_FFT + 1 - samples.size))
+        tile = self._hop * SCAN_ROWS
 
         def search(first):
-            return self._scan_tile(padded, first, min(first + tile, num_starts))
+            return self._scan_tile(samples, first, min(first + tile, num_starts))
 
-        starts, metrics = map(np.concatenate, zip(*run(search, range(0, num_starts, tile)), strict=True))
-        starts = _strongest_of_clusters(starts, metrics)
-
-        def confirm(first):
-            part = starts[first : first + TONE_ROWS]
-            return part[self._tones(samples, part)[1] > TONE_LOSS * self._tone_threshold]
-
-        return np.concatenate([starts[:0], *run(confirm, range(0, starts.size, TONE_ROWS))])
+        found = zip(*run(search, range(0, num_starts, tile)), strict=True)
+        return _strongest_of_clusters(*map(np.concatenate, found))[0]
 
     def _scan_tile(self, samples, first, stop):
-        """Starts in first…stop-1 above the threshold, and their metrics."""
-        num_lags = self.length - 1
-        hop = SCAN_FFT - num_lags + 1
-        product = np.empty((-(-(stop - first) // hop), SCAN_FFT), np.complex64)
-        energy = np.empty((len(product), SCAN_FFT // ENERGY_STEP), np.float32)
-        _lag_products(samples, first, hop, product, energy)
+        """Starts in first…stop-1 at which the lag product and then the tone exceed their thresholds, and coherences."""
+        rows = -(-(stop - first) // (FFT_LANES * self._hop)) * FFT_LANES
+        product = np.empty((rows, SCAN_FFT), np.complex64)
+        energy = np.empty((rows, SCAN_FFT // self._step), np.float32)
+        _lag_products(samples, first, self._hop, product, energy)
         spectrum = fft.fft(product, axis=1, overwrite_x=True)
         spectrum *= self._lag_spectrum
         correlation = fft.ifft(spectrum, axis=1, overwrite_x=True)
-        window = num_lags // ENERGY_STEP
-        return _above_threshold(
-            correlation, energy, window, hop, first, stop, np.float32(self._threshold * self._lag_energy)
-        )
+        window = (self.length - 1) // self._step
+        limit = np.float32(self._threshold * self._lag_energy)
+        starts, metrics = _above_threshold(correlation, energy, window, self._hop, first, stop, limit)
+        starts, _ = _strongest_of_clusters(starts, metrics)
+        parts = [starts[i : i + TONE_ROWS] for i in range(0, starts.size, TONE_ROWS)]
+        coherence = np.concatenate([metrics[:0], *(self._tones(samples, part)[1] for part in parts)])
+        confirmed = coherence > TONE_LOSS * self._tone_threshold
+        return starts[confirmed], coherence[confirmed]
 
     def acquire(self, samples: np.ndarray, start: int) -> Acquisition | None:
         """Confirm a preamble at ``start`` and measure its carrier offset; None when there is none.
@@ -121,84 +119,117 @@ class PreambleDetector:
 
     def _tones(self, samples, starts):
         """Carrier offsets (m,) and coherences (m,) of the largest bins of the periodograms of y·s* at starts (m,)."""
-        products = np.zeros((len(starts), self._tone_fft), np.complex64)
+        rows = -(-len(starts) // FFT_LANES) * FFT_LANES
+        tones = np.zeros((rows, self._tone_fft), np.complex64)
         energy = np.empty(len(starts), np.float32)
-        _turned_products(samples, starts, self._turned_reference, products, energy)
-        spectrum = fft.fft(products, axis=1, overwrite_x=True)[:, : 2 * self._reach + 1]
-        power = spectrum.real**2 + spectrum.imag**2
-        largest = 2 * np.pi * (np.argmax(power, axis=1) - self._reach) / self._tone_fft
-        return largest, power.max(axis=1, initial=0) / (energy * np.float32(self._energy))
+        _tone_sums(samples, starts, self.reference, self._tone_step, tones, energy)
+        bins, power = _largest_bins(fft.fft(tones, axis=1, overwrite_x=True)[: len(starts)], self._reach)
+        return 2 * np.pi / (self._tone_fft * self._tone_step) * bins, power / (energy * np.float32(self._energy))
 
     def _holds(self, samples, start):
         return 0 <= start <= samples.size - self.length
 
 
+@njit(cache=True, nogil=True)
 def _strongest_of_clusters(starts, metrics):
-    """Of starts (n,) rising that lie within CLUSTER_SAMPLES of their neighbour, the one of the largest metric."""
-    if not starts.size:
-        return starts
-    cluster = np.cumsum(np.diff(starts, prepend=starts[0]) > CLUSTER_SAMPLES)
-    order = np.lexsort((-metrics, cluster))
-    return starts[order[np.unique(cluster[order], return_index=True)[1]]]
+    """Of starts (n,) rising within CLUSTER_SAMPLES of their neighbour, those of the largest metrics, and these."""
+    strongest = np.empty(starts.size, np.int64)
+    count = 0
+    for i in range(starts.size):
+        if i == 0 or starts[i] - starts[i - 1] > CLUSTER_SAMPLES:
+            strongest[count] = i
+            count += 1
+        elif metrics[i] > metrics[strongest[count - 1]]:
+            strongest[count - 1] = i
+    return starts[strongest[:count]], metrics[strongest[:count]]
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _lag_products(samples, first, hop, product, energy):
-    """Overlapping rows of lag products z, and Σ|z|² over each ENERGY_STEP of a row; 0 past the end of the samples."""
+    """Overlapping rows of lag products z, and Σ|z|² over the steps of a row; 0 past the end of the samples."""
+    length = product.shape[1] // energy.shape[1]
     for row in range(product.shape[0]):
-        base = first + row * hop
+        here = samples[first + row * hop :]
+        after = here[1:]
         z = product[row]
-        count = max(0, min(z.size, samples.size - 1 - base))
+        count = min(z.size, after.size)
         for i in range(count):
-            a, b = samples[base + i + 1], samples[base + i]
-            z[i] = complex(a.real * b.real + a.imag * b.imag, a.imag * b.real - a.real * b.imag)
+            z[i] = after[i] * here[i].conjugate()
         z[count:] = 0
         for block in range(energy.shape[1]):
+            step = z[block * length : (block + 1) * length]
             total = np.float32(0)
-            for i in range(block * ENERGY_STEP, (block + 1) * ENERGY_STEP):
-                total += z[i].real * z[i].real + z[i].imag * z[i].imag
+            for i in range(step.size):
+                total += step[i].real * step[i].real + step[i].imag * step[i].imag
             energy[row, block] = total
 
 
 @njit(cache=True, nogil=True, fastmath=True)
 def _above_threshold(correlation, energy, window, hop, first, stop, threshold):
-    """Starts whose |correlation|² exceeds threshold·(energy of their window), the window rounded to whole steps."""
+    """Starts whose metric exceeds threshold·(energy of their window), the window rounded to whole steps; the ratios.
+
+    The metric is the larger of |c[i]|², for a preamble on sample i, and |c[i] + c[i+1]|²/2, for one between i and i+1:
+    half a sample off, either neighbour has a third of the power; their phase is the same, their noise is not, and so
+    the sum has twice that. The start is the better of the two.
+    """
     starts, metrics = [first][:0], [np.float32(0)][:0]
+    step = correlation.shape[1] // energy.shape[1]
+    metric = np.empty(hop, np.float32)
     for row in range(correlation.shape[0]):
+        here, after = correlation[row, :hop], correlation[row, 1:]
+        for i in range(hop):
+            x, y = here[i].real, here[i].imag
+            u, v = x + after[i].real, y + after[i].imag
+            metric[i] = max(x * x + y * y, np.float32(0.5) * (u * u + v * v))
         # silence holds the transform's rounding errors
         floor = np.float32(1e-6) * energy[row].sum() + np.float32(1e-30)
-        for block in range((hop + ENERGY_STEP - 1) // ENERGY_STEP):
-            total = floor
-            for i in range(block, min(block + window, energy.shape[1])):
-                total += energy[row, i]
+        examined = min(hop, stop - first - row * hop)  # none in the rows that fill up FFT_LANES
+        for low in range(0, examined, step):
+            block = low // step
+            total = floor + energy[row, block : block + window].sum()
             limit = threshold * total
-            low = block * ENERGY_STEP
-            high = min(low + ENERGY_STEP, hop, stop - first - row * hop)
-            largest = np.float32(0)
-            for i in range(low, high):
-                c = correlation[row, i]
-                largest = max(largest, c.real * c.real + c.imag * c.imag)
-            if largest <= limit:
+            part = metric[low : min(low + step, examined)]
+            above = False
+            for i in range(part.size):  # a search that stops at the first would be slower
+                above |= part[i] > limit
+            if not above:
                 continue
-            for i in range(low, high):
-                c = correlation[row, i]
-                power = c.real * c.real + c.imag * c.imag
-                if power > limit:
-                    starts.append(first + row * hop + i)
-                    metrics.append(power / total)
+            for i in range(part.size):
+                if part[i] > limit:
+                    start = first + row * hop + low + i
+                    later = abs(after[low + i]) > abs(here[low + i])
+                    starts.append(min(start + later, stop - 1))
+                    metrics.append(part[i] / total)
     return np.array(starts, dtype=np.int64), np.array(metrics, dtype=np.float32)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _turned_products(samples, starts, reference, products, energy):
-    """products[m, n] = samples[starts[m] + n]·reference[n], and the energy of the samples."""
+def _tone_sums(samples, starts, reference, step, tones, energy):
+    """tones[m, k], sums of samples[starts[m] + n]·reference*[n] over ``step`` n each, and the energy of the samples."""
+    products = np.empty_like(reference)
     for m in range(starts.size):
+        received = samples[starts[m] : starts[m] + reference.size]
         total = np.float32(1e-30)
-        for n in range(reference.size):
-            value = samples[starts[m] + n]
-            products[m, n] = value * reference[n]
-            total += value.real * value.real + value.imag * value.imag
+        for n in range(received.size):
+            total += received[n].real * received[n].real + received[n].imag * received[n].imag
         energy[m] = total
+        for n in range(received.size):
+            products[n] = received[n] * reference[n].conjugate()
+        for k in range(products.size // step):
+            for n in range(k * step, (k + 1) * step):
+                tones[m, k] += products[n]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _largest_bins(spectrum, reach):
+    """The largest of the bins -reach…reach of each row, as (bins, powers)."""
+    bins, powers = np.zeros(len(spectrum), np.int64), np.zeros(len(spectrum), np.float32)
+    for m in range(len(spectrum)):
+        for k in range(-reach, reach + 1):
+            power = spectrum[m, k].real ** 2 + spectrum[m, k].imag ** 2
+            if power > powers[m]:
+                bins[m], powers[m] = k, power
+    return bins, powers
 
 
 @njit(cache=True, nogil=True)
