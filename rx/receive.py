@@ -14,8 +14,9 @@ import numpy as np
 
 from dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
 from dsp.frame import VERSION
-from dsp.radio import ADDRESS_HELP, RadioConfig, Source, open_source
+from dsp.radio import ADDRESS_HELP, Source, open_source
 from dsp.radio.command import CommandParser, run_command
+from dsp.radio.options import add_radio_arguments, radio_config
 from dsp.sync import MAX_CFO
 from models import checkpoint as checkpoints
 from models.data import LOADERS
@@ -164,8 +165,7 @@ def receive(args) -> None:
     check_receiver_arguments(args)
     if args.truth is not None:
         checkpoints.load(args.truth)
-    config = RadioConfig(args.freq_hz, args.rate_hz, args.gain_db, args.timeout_s)
-    with open_source(args.radio, config) as source:
+    with open_source(args.radio, radio_config(args)) as source:
         max_cfo = MAX_CFO if args.max_cfo_hz is None else 2 * np.pi * args.max_cfo_hz / source.rate_hz
         if not 0 < max_cfo < 0.9 * np.pi:
             raise InputError(f"--max-cfo-hz must be positive and below 0.45 of the rate; got {args.max_cfo_hz:g}")
@@ -178,13 +178,7 @@ def receive(args) -> None:
 def main(argv=None) -> int:
     parser = CommandParser(prog="receive", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_receiver_arguments(parser)
-    radio = parser.add_argument_group("radio")
-    radio.add_argument("--radio", metavar="ADDRESS", help="where to listen; see below")
-    radio.add_argument(
-        "--freq-hz", type=float, default=2.4e9, metavar="F", help="a recording's own is used where it has one"
-    )
-    radio.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R", help="likewise")
-    radio.add_argument("--gain-db", type=float, metavar="G")
+    radio = add_radio_arguments(parser, sending=False)
     radio.add_argument(
         "--max-cfo-hz", type=float, metavar="F", help="carrier offsets searched (default: 0.06 of the rate)"
     )

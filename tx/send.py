@@ -7,15 +7,18 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import numpy as np
+
 from dsp.errors import InputError
-from dsp.radio import ADDRESS_HELP, RadioConfig, open_sink
+from dsp.radio import ADDRESS_HELP, open_sink, parse
 from dsp.radio.command import CommandParser, run_command
+from dsp.radio.options import add_radio_arguments, check_pluto, radio_config
 from dsp.units import db, power
 from models import checkpoint as checkpoints
 from models.digital.channel_code import MODULATIONS
 from models.packing import to_vectors
 from models.sensitivity import find_sensitivity
-from tx.pipeline import Burst, prepare, prepare_coded, transmission
+from tx.pipeline import Burst, modulate, prepare, prepare_coded, transmission
 from tx.plan import PlanConfig, code, pick, protect
 
 
@@ -87,14 +90,11 @@ def main(argv=None) -> int:
     parser.add_argument(
         "--snr-db", type=float, default=10.0, metavar="D", help="SNR per payload symbol the plan is for"
     )
-    radio = parser.add_argument_group("radio")
-    radio.add_argument("--radio", metavar="ADDRESS", help="where to send; see below")
-    radio.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F")
-    radio.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R")
-    radio.add_argument("--gain-db", type=float, metavar="G")
+    radio = add_radio_arguments(parser, sending=True)
     radio.add_argument("--timeout-s", type=float, default=60.0, metavar="T", help="how long to wait for a receiver")
+    radio.add_argument("--mute", action="store_true", help="PlutoSDR: silence the board, after a crash say, and end")
     args = parser.parse_args(argv)
-    return run_command("send", lambda: list_models() if args.list else send(args))
+    return run_command("send", lambda: list_models() if args.list else mute(args) if args.mute else send(args))
 
 
 def list_models() -> None:
@@ -110,15 +110,29 @@ def send(args) -> None:
     if args.radio is None:
         print("radio addresses:\n" + ADDRESS_HELP)
         raise InputError("--radio is missing; give one of the addresses above")
-    config = RadioConfig(args.freq_hz, args.rate_hz, args.gain_db, args.timeout_s)
-    sink = open_sink(args.radio, config)
+    sink = open_sink(args.radio, radio_config(args))
     burst = make_burst(args, args.snr_db)
     with sink:
         print(describe(burst), flush=True)
+        if args.cycles == 0 and burst.num_samples <= sink.cyclic_samples:
+            sink.repeat(np.concatenate(list(modulate(burst))))
+            print("on the air until stopped", flush=True)
+            while True:
+                sink.watch(1.0)
         for samples, label in transmission(burst, args.cycles):
             sink.send(samples, label)
     done = sink.describe()
     print(f"sent {done['samples']} samples to {done['address']}, {done['clipped']} values clipped")
+    if done.get("underflow"):
+        print("warning: the board ran dry (underflow); lower --rate-hz or raise --buffer-samples")
+
+
+def mute(args) -> None:
+    """Silence the board at the address."""
+    check_pluto(args.radio, "--mute")
+    from dsp.radio.pluto import silence
+
+    print(f"muted: {silence(parse(args.radio))}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Example::
         sink.send(samples, label="cycle 0")
 """
 
-from dsp.errors import RadioError
 from dsp.radio.address import ADDRESS_HELP, Address, parse
 from dsp.radio.base import RadioConfig, Sink, Source
 
@@ -22,7 +21,7 @@ def open_sink(address: str, config: RadioConfig = RadioConfig()) -> Sink:
         case "file":
             from dsp.radio.sigmf_file import SigmfSink as sink
         case _:
-            raise _not_built(parsed)
+            from dsp.radio.pluto import PlutoSink as sink
     return sink(parsed, config)
 
 
@@ -35,9 +34,5 @@ def open_source(address: str, config: RadioConfig = RadioConfig()) -> Source:
         case "file":
             from dsp.radio.sigmf_file import SigmfSource as source
         case _:
-            raise _not_built(parsed)
+            from dsp.radio.pluto import PlutoSource as source
     return source(parsed, config)
-
-
-def _not_built(address):
-    return RadioError(f"radio {address}: the PlutoSDR driver is not built yet; try a zmq: or file: address")

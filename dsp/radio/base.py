@@ -9,21 +9,40 @@ from dsp.errors import InputError
 from dsp.radio.address import Address
 from dsp.radio.scale import BACKOFF_DB, to_full_scale
 
+GAIN_MODES = ("manual", "slow_attack", "fast_attack", "hybrid")
+
 
 @dataclass(frozen=True)
 class RadioConfig:
-    """Carrier, sample rate, gain and patience of one end of a link."""
+    """Carrier, sample rate, gain and patience of one end of a link; what no device has is ignored there."""
 
     freq_hz: float = 2.4e9
     rate_hz: float = 2.5e6
-    gain_db: float | None = None  # None: the device's default
+    gain_db: float | str | None = None  # None: the device's default; "auto": found by listening
     timeout_s: float = 60.0  # how long to wait for samples, or for somebody to take them; inf waits for ever
     backoff_db: float | None = BACKOFF_DB  # rms below full scale; None sends samples at the scale they have
+    bandwidth_hz: float | None = None  # of the analog filters; None: the sample rate
+    gain_mode: str = "manual"
+    buffer_samples: int | None = None  # of each buffer of a stream; None: the driver's choice
+    num_buffers: int = 4
+    capture_samples: int | None = None  # receive so many without a gap, then end
 
     def __post_init__(self):
         for name in ("freq_hz", "rate_hz"):
             if not (0 < getattr(self, name) < math.inf):
                 raise InputError(f"{name} must be positive and finite; got {getattr(self, name)}")
+        if self.bandwidth_hz is not None and not 0 < self.bandwidth_hz < math.inf:
+            raise InputError(f"bandwidth_hz must be positive and finite; got {self.bandwidth_hz}")
+        if self.gain_mode not in GAIN_MODES:
+            raise InputError(f"gain_mode must be one of {', '.join(GAIN_MODES)}; got {self.gain_mode!r}")
+        for name, low, high in (
+            ("buffer_samples", 1024, 1 << 24),
+            ("capture_samples", 1024, 1 << 24),
+            ("num_buffers", 1, 64),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InputError(f"{name} must be {low} to {high}; got {value}")
         if not self.timeout_s > 0:
             raise InputError(f"timeout_s must be positive; got {self.timeout_s}")
 
@@ -31,8 +50,11 @@ class RadioConfig:
 class Sink:
     """Takes samples of unit average power and puts them on the air; a context manager.
 
-    A device implements `_open`, `_close` and `_write`. Scaling to full scale and the clip count happen here.
+    A device implements `_open`, `_close` and `_write`. Scaling to full scale and the clip count happen here. One that
+    can repeat a burst by itself says how long a burst in `cyclic_samples` and implements `repeat` and `watch`.
     """
+
+    cyclic_samples = 0
 
     def __init__(self, address: Address, config: RadioConfig):
         self.address, self.config = address, config

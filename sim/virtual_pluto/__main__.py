@@ -56,11 +56,11 @@ def cause(kind: str, server: BoardServer, num_samples: int) -> None:
 
 
 def run(args) -> None:
-    """Serve until Ctrl-C or SIGTERM; --status-every-s prints each board's state as JSON."""
+    """Serve until Ctrl-C or SIGTERM."""
     configs = [board_config(text) for text in args.board]
     faults = sorted(fault(text) for text in args.fault)
     air = Air(configs, channel_config_from_args(args), args.loss_db, args.clock == "realtime", args.seed)
-    with contextlib.ExitStack() as stack:
+    with contextlib.suppress(KeyboardInterrupt, SystemExit), contextlib.ExitStack() as stack:
         stack.callback(air.close)
         servers = []
         for board in air.boards:
@@ -76,10 +76,13 @@ def run(args) -> None:
             timer = threading.Timer(seconds, cause, (kind, servers[number], num))
             timer.daemon = True
             timer.start()
-        with contextlib.suppress(KeyboardInterrupt, SystemExit):
-            while True:
-                time.sleep(args.status_every_s or 3600)
-                print(json.dumps([state(board) for board in air.boards]), flush=True)
+        shown = None
+        while True:
+            time.sleep(0.02)
+            states = [state(board) for board in air.boards]
+            if args.show_state and states != shown:
+                shown = states
+                print(json.dumps(states), flush=True)
 
 
 def state(board) -> dict:
@@ -89,8 +92,6 @@ def state(board) -> dict:
         "transmitting": board.tx is not None,
         "receiving": len(board.rx_clients),
         "tx_gain_db": board.tx_gain_db,
-        "rx_gain_db": board.rx_gain_db,
-        "status": board.status,
     }
 
 
@@ -107,7 +108,7 @@ def main(argv=None) -> int:
         "--fault", action="append", default=[], metavar="KIND[:SAMPLES]@SECONDS[:BOARD]",
         help=f"{', '.join(FAULTS)} so long after the start; repeatable",
     )  # fmt: skip
-    parser.add_argument("--status-every-s", type=float, metavar="T", help="print the boards' state so often")
+    parser.add_argument("--show-state", action="store_true", help="print the boards' state as JSON when it changes")
     add_channel_arguments(parser)
     args = parser.parse_args(argv)
     return run_command("virtual_pluto", lambda: run(args))

@@ -19,10 +19,12 @@ from scipy import signal
 
 from dsp.radio.scale import NOMINAL_POWER
 from sim.channel import Channel, ChannelConfig
-from sim.virtual_pluto.board import RX_OVERFLOW, Board, BoardConfig
+from sim.virtual_pluto.board import RX_OVERFLOW, TX_UNDERFLOW, Board, BoardConfig
 
 BLOCK = 8192  # samples at a time
+MAX_BEHIND_S = 0.5  # of real time
 PATIENCE_S = 0.2  # how long lockstep waits for a streaming transmitter
+SILENCE_SAMPLES = 1 << 16  # after so much, echoes included, a link is left out
 SHARP_TAPS = 129
 
 
@@ -34,6 +36,7 @@ class Link:
         self._gain = np.float32(10 ** (-loss_db / 20))
         self._tuning, self._channel, self._filter = None, None, None
         self._heard = np.zeros(0, np.complex64)
+        self._silence = 2 * SILENCE_SAMPLES  # samples since something was sent
 
     def __call__(self, wave: np.ndarray | None, num: int) -> np.ndarray | None:
         """What arrives of a transmitted block, or of silence; num samples of the receiver's."""
@@ -52,7 +55,8 @@ class Link:
                 self._channel = Channel(config, a.rate_hz, b.lo_hz["RX"], self._seed, NOMINAL_POWER)
                 self._filter = _OverlapFilter(shift_hz / a.rate_hz) if abs(shift_hz) > 0.1 * a.rate_hz else None
             self._heard = np.zeros(BLOCK + 1024, np.complex64)  # what the channel holds back
-        if self._channel is None:
+        self._silence = 0 if wave is not None else self._silence + num
+        if self._channel is None or self._silence > SILENCE_SAMPLES:
             return None
         wave = np.zeros(num, np.complex64) if wave is None else wave * self._gain
         if self._filter is not None:
@@ -163,20 +167,20 @@ class Air:
                 return
 
     def _run(self):
-        """Real time: the blocks that are due, every few milliseconds."""
+        """Real time: the blocks that are due. The lock is left after each, so that clients get their turn."""
         start, passed = time.monotonic(), 0.0
         while True:
             with self.changed:
                 if self._closing:
                     return
-                rate = max((board.rate_hz for board in self.boards), default=1_000_000)
+                period = BLOCK / max(board.rate_hz for board in self.boards)
                 behind = time.monotonic() - start - passed
-                if behind > 1.0:  # this machine was away: that time is lost, and said to be
+                if behind > MAX_BEHIND_S:  # this machine was away: that time is lost, and said to be
                     for board in self.boards:
-                        board.status |= RX_OVERFLOW if board.rx_clients else 0
+                        board.status |= RX_OVERFLOW * bool(board.rx_clients) | TX_UNDERFLOW * bool(board.tx)
                     passed += behind
-                while behind >= BLOCK / rate:
+                elif behind >= period:
                     self.advance(BLOCK)
-                    passed += BLOCK / rate
-                    behind -= BLOCK / rate
-            time.sleep(max(0.0005, min(BLOCK / rate, 0.01)))
+                    passed += period
+                    behind -= period
+            time.sleep(max(0.0, period - behind) if behind < period else 2e-5)

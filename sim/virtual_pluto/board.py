@@ -155,23 +155,29 @@ class Board:
         """What arrives at the antenna in √mW (n,) complex64 to words (n, 2) int16, noise and gain control included."""
         noise_dbm = THERMAL_DBM_HZ + 10 * np.log10(self.rate_hz) + self.config.noise_figure_db
         noise = rng.standard_normal((heard.size, 2), dtype=np.float32).view(np.complex64)[:, 0]
-        wave = heard + noise * np.float32(10 ** (noise_dbm / 20) / np.sqrt(2))
-        if self.gain_mode != "manual" and wave.size:
-            power_dbm = 10 * np.log10(np.mean(np.abs(wave) ** 2))
-            wanted = AGC_TARGET_DBFS + RX_FULL_SCALE_DBM - power_dbm
-            self.rx_gain_db = float(
-                np.clip(np.clip(np.round(wanted), self.rx_gain_db - 6, self.rx_gain_db + 6), -3, 71)
-            )
-        wave = wave * np.float32(10 ** ((self.rx_gain_db - RX_FULL_SCALE_DBM) / 20))
-        self.level_dbfs = float(10 * np.log10(np.mean(np.abs(wave) ** 2) + 1e-20)) if wave.size else -200.0
-        words = np.rint(wave.view(np.float32).reshape(-1, 2) * np.float32(RX_WORD))
-        return np.clip(words, -RX_WORD, RX_WORD - 1).astype(np.int16)
+        wave = noise
+        wave *= np.float32(10 ** (noise_dbm / 20) / np.sqrt(2))
+        wave += heard
+        if self.gain_mode != "manual":
+            wanted = np.round(AGC_TARGET_DBFS + RX_FULL_SCALE_DBM - _power_db(wave))
+            step = float(np.clip(wanted - self.rx_gain_db, -6, 6))
+            self.rx_gain_db = min(max(self.rx_gain_db + step, -3.0), 71.0)
+        wave *= np.float32(10 ** ((self.rx_gain_db - RX_FULL_SCALE_DBM) / 20))
+        self.level_dbfs = _power_db(wave)
+        np.multiply(wave, np.float32(RX_WORD), out=wave)
+        words = np.rint(wave.view(np.float32).reshape(-1, 2))
+        return np.clip(words, -RX_WORD, RX_WORD - 1, out=words).astype(np.int16)
 
     def deliver(self, words: np.ndarray) -> None:
         """Words (n, 2) int16 to everybody who receives; what their buffers cannot hold is lost and noted."""
         for client in self.rx_clients:
             if not client.put(words):
                 self.status |= RX_OVERFLOW
+
+
+def _power_db(wave):
+    """Mean power of (n,) complex64 in dB over 1."""
+    return float(10 * np.log10(np.vdot(wave, wave).real / max(wave.size, 1) + 1e-30))
 
 
 class RxClient:
@@ -239,9 +245,12 @@ class TxBuffer:
         if self.cyclic:
             if self._loop is None or not len(self._loop):
                 return None
-            index = (self._position + np.arange(num)) % len(self._loop)
-            self._position = (self._position + num) % len(self._loop)
-            return self._loop[index]
+            parts, left = [], num
+            while left:
+                parts.append(self._loop[self._position :][:left])
+                left -= len(parts[-1])
+                self._position = (self._position + len(parts[-1])) % len(self._loop)
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
         there = min(num, self._queue.size)
         if not there:
             return None

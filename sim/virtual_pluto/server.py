@@ -54,9 +54,6 @@ class BoardServer(socketserver.ThreadingTCPServer):
         self._connections.discard(request)
         super().shutdown_request(request)
 
-    def handle_error(self, request, client_address):
-        """A client that went away is no event."""
-
     def disconnect(self) -> None:
         """Cut every connection, as a pulled cable would; new ones are taken."""
         for connection in list(self._connections):

@@ -1,6 +1,6 @@
 import pytest
 
-from dsp.errors import InputError, RadioError
+from dsp.errors import InputError
 from dsp.radio import ADDRESS_HELP, open_sink, open_source, parse
 
 
@@ -60,11 +60,6 @@ def test_a_pattern_of_the_other_end_is_an_input_error():
         open_sink("zmq:tcp://127.0.0.1:5555?pattern=pull").__enter__()
     with pytest.raises(InputError, match="cannot receive with pattern push"):
         open_source("zmq:tcp://127.0.0.1:5555?pattern=push").__enter__()
-
-
-def test_pluto_is_a_seam_for_now():
-    with pytest.raises(RadioError, match="not built yet"):
-        open_sink("pluto:ip:192.168.2.1")
 
 
 def test_help_lists_every_scheme():

@@ -1,0 +1,51 @@
+"""The options of a command that opens a radio, and the configuration they describe."""
+
+import argparse
+
+from dsp.errors import InputError
+from dsp.radio.base import GAIN_MODES, RadioConfig
+
+
+def add_radio_arguments(parser: argparse.ArgumentParser, sending: bool) -> argparse._ArgumentGroup:
+    """The radio's options; those of one end only are left to the command."""
+    group = parser.add_argument_group("radio")
+    what = "send" if sending else "listen"
+    group.add_argument("--radio", metavar="ADDRESS", help=f"where to {what}; see below")
+    group.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F", help="carrier (default 2.4e9)")
+    group.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R", help="samples a second (default 2.5e6)")
+    gain = "transmit gain, -89.75 to 0 dB (default -10)" if sending else "receive gain in dB, or auto (default 40)"
+    group.add_argument("--gain-db", type=_gain, metavar="G", help=f"PlutoSDR: {gain}")
+    group.add_argument("--bandwidth-hz", type=float, metavar="B", help="PlutoSDR: analog filters (default: the rate)")
+    group.add_argument("--buffer-samples", type=int, metavar="N", help="PlutoSDR: samples of a buffer (default 262144)")
+    group.add_argument("--num-buffers", type=int, default=4, metavar="N", help="PlutoSDR: kernel buffers (default 4)")
+    if not sending:
+        group.add_argument("--gain-mode", choices=GAIN_MODES, default="manual", help="PlutoSDR: who sets the gain")
+        group.add_argument(
+            "--capture-samples", type=int, metavar="N", help="PlutoSDR: one contiguous capture of so many, then end"
+        )
+    return group
+
+
+def radio_config(args) -> RadioConfig:
+    """What the options say."""
+    return RadioConfig(
+        freq_hz=args.freq_hz,
+        rate_hz=args.rate_hz,
+        gain_db=args.gain_db,
+        timeout_s=args.timeout_s,
+        bandwidth_hz=args.bandwidth_hz,
+        gain_mode=getattr(args, "gain_mode", "manual"),
+        buffer_samples=args.buffer_samples,
+        num_buffers=args.num_buffers,
+        capture_samples=getattr(args, "capture_samples", None),
+    )
+
+
+def check_pluto(address: str | None, option: str) -> None:
+    """InputError unless the address is a PlutoSDR's, which the option is for."""
+    if address is None or not address.startswith("pluto:"):
+        raise InputError(f"{option} is for a PlutoSDR: give --radio pluto:ip:192.168.2.1 or another; got {address}")
+
+
+def _gain(text: str) -> float | str:
+    return text if text == "auto" else float(text)

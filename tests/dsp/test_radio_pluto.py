@@ -1,0 +1,218 @@
+"""The PlutoSDR driver against virtual boards: settings, words, timeouts, and that a board is left silent."""
+
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from dsp.errors import InputError, RadioError, RadioTimeoutError
+from dsp.radio import RadioConfig, open_sink, open_source, parse
+from dsp.radio.pluto import silence
+from dsp.units import db
+from tests.link import white
+from tests.pluto import boards, needs_libiio
+
+pytestmark = needs_libiio
+PART = 1 << 14
+
+
+def config(**fields):
+    return RadioConfig(**{"timeout_s": 5.0, "buffer_samples": PART} | fields)
+
+
+@pytest.fixture
+def pair():
+    with boards(0, 0) as servers:
+        yield servers
+
+
+def address(server):
+    return f"pluto:{server.uri}"
+
+
+def test_what_is_sent_is_heard_at_the_level_that_the_gains_say(pair):
+    """Unit power at 12 dB of back-off: 7 dBm - 12 - 10 - 60 dB of path, + 50 of gain, - 5 dBm full scale."""
+    sender, receiver = pair
+    with open_sink(address(sender), config(gain_db=-10)) as sink:
+        sink.repeat(white(50_000, 1.0, 1))
+        with open_source(address(receiver), config(gain_db=50)) as source:
+            samples = np.concatenate([source.read() for _ in range(6)])
+            found = source.describe()
+        assert samples.dtype == np.complex64 and samples.size == 6 * PART
+        assert db(np.mean(np.abs(samples) ** 2)) == pytest.approx(7 - 12 - 10 - 60 + 50 - 5, abs=0.2)
+        assert (found["overflow"], found["clipped"], found["gain_db"], found["warnings"]) == (False, 0, 50, [])
+        assert "simulated" in found["device"] and found["libraries"]["pylibiio"].startswith("0.")
+        assert not sender.board.muted
+    assert sender.board.muted
+
+
+@pytest.mark.parametrize("loud", [1.0, 3.0, 1000.0])
+def test_full_scale_and_beyond_never_wrap_and_are_counted(pair, loud):
+    """Without back-off a rail of 1 is the DAC's full scale; the digital loopback shows the words that were sent."""
+    sender, _ = pair
+    with sender.air.changed:
+        sender.board.loopback = 1
+    samples = (loud * np.exp(2j * np.pi * np.arange(5000) / 50)).astype(np.complex64)
+    with open_sink(address(sender), config(backoff_db=None)) as sink:
+        sink.repeat(samples)
+        assert (sink.clipped > 0) == (loud > 1)
+        with open_source(address(sender), config()) as source:
+            words = (2048 * np.concatenate([source.read() for _ in range(2)])).view(np.float32).reshape(-1, 2)
+    period = np.rint(np.clip(samples[:50].view(np.float32), -1, 1) * 32767).reshape(-1, 2)
+    expected = [np.floor(period[(np.arange(len(words)) + shift) % 50] / 16) for shift in range(50)]
+    assert min(np.abs(words - guess).max() for guess in expected) <= 1
+
+
+def test_clips_are_counted(pair):
+    sender, _ = pair
+    samples = np.zeros(10_000, np.complex64)
+    samples[:10] = 10 + 10j
+    with open_sink(address(sender), config()) as sink:
+        sink.repeat(samples)
+        assert sink.describe()["clipped"] == 20
+
+
+@pytest.mark.parametrize("num", [1000, 3 * PART + 17])
+def test_a_short_transmission_leaves_whole(num):
+    """In one buffer, when the sink closes; the receiver is there before."""
+    with boards(0, 0, realtime=True) as (sender, receiver):
+        with open_source(address(receiver), config(gain_db=60)) as source:
+            parts = []
+            listener = threading.Thread(target=lambda: parts.extend(source.read() for _ in range(24)))
+            with open_sink(address(sender), config(gain_db=0)) as sink:
+                listener.start()
+                sink.send(white(num, 1.0, 2), "burst")
+            listener.join(20)
+        power = np.abs(np.concatenate(parts)) ** 2
+        assert np.sum(power > 1e-3) == pytest.approx(np.mean(np.exp(-1e-3 / power.max())) * num, rel=0.3)
+        assert sender.board.muted
+
+
+@pytest.mark.parametrize("fields, word", [
+    ({"rate_hz": 100e3}, "--rate-hz"), ({"rate_hz": 70e6}, "--rate-hz"), ({"freq_hz": 5.8e9}, "--freq-hz"),
+    ({"freq_hz": 100e6}, "--freq-hz"), ({"bandwidth_hz": 60e6}, "--bandwidth-hz"), ({"gain_db": 5}, "gain"),
+    ({"gain_db": -90}, "gain"), ({"rate_hz": 1e6}, "raise --rate-hz"),
+    ({"bandwidth_hz": 2.0e6}, "raise --bandwidth-hz"), ({"gain_db": "auto"}, "auto"),
+])  # fmt: skip
+def test_what_the_board_does_not_take_is_refused_before_anything_is_sent(pair, fields, word):
+    sender, _ = pair
+    before = (sender.board.rate_hz, dict(sender.board.lo_hz), sender.board.tx)
+    with pytest.raises(InputError, match=word) as caught, open_sink(address(sender), config(**fields)):
+        pass
+    assert "\n" not in str(caught.value)
+    assert (sender.board.rate_hz, sender.board.lo_hz, sender.board.tx) == before
+
+
+@pytest.mark.parametrize("fields", [
+    {"gain_mode": "loud"}, {"num_buffers": 0}, {"buffer_samples": 10}, {"capture_samples": 1 << 25},
+    {"bandwidth_hz": -1},
+])  # fmt: skip
+def test_what_no_board_takes_is_refused_at_once(fields):
+    with pytest.raises(InputError):
+        config(**fields)
+
+
+def test_a_gain_needs_manual_mode(pair):
+    with pytest.raises(InputError, match="manual"):
+        open_source(address(pair[0]), config(gain_db=30, gain_mode="slow_attack")).__enter__()
+
+
+def test_one_contiguous_capture_ends_by_itself(pair):
+    with open_source(address(pair[0]), config(capture_samples=200_000)) as source:
+        assert source.read().size == 200_000 and source.read() is None
+
+
+@pytest.mark.parametrize("tx_gain_db", [0, -30])
+def test_a_gain_is_found_that_neither_clips_nor_drowns(pair, tx_gain_db):
+    sender, receiver = pair
+    with open_sink(address(sender), config(gain_db=tx_gain_db)) as sink:
+        sink.repeat(white(50_000, 1.0, 1))
+        with open_source(address(receiver), config(gain_db="auto")) as source:
+            peak = np.abs(np.concatenate([source.read() for _ in range(4)]).view(np.float32)).max()
+            assert source.clipped == 0 and (-13 < 20 * np.log10(peak) < -1 or source.describe()["gain_db"] == 71)
+
+
+def test_advice_on_the_gain(pair):
+    sender, receiver = pair
+    with open_sink(address(sender), config(gain_db=0)) as sink:
+        sink.repeat(white(50_000, 1.0, 1))
+        for gain_db, word in ((71, "clips"), (0, "raise --gain-db")):
+            with open_source(address(receiver), config(gain_db=gain_db)) as source:
+                source.read()
+                assert any(word in text for text in source.describe()["warnings"])
+
+
+def test_a_busy_board_is_one_line(pair):
+    with open_sink(address(pair[0]), config()) as first:
+        first.repeat(white(5000, 1.0, 1))
+        with pytest.raises(RadioError, match="busy"), open_sink(address(pair[0]), config()) as second:
+            second.repeat(white(5000, 1.0, 1))
+
+
+def test_no_board_is_one_line():
+    with pytest.raises(RadioError, match="no PlutoSDR at ip:127.0.0.1:1 ") as caught:
+        open_source("pluto:ip:127.0.0.1:1", config()).__enter__()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hung_refill_ends_with_a_named_error_and_the_board_closes(pair):
+    server = pair[0]
+    with open_source(address(server), config()) as source:
+        source.read()
+        with server.air.changed:
+            server.board.stalled = True
+        started = time.monotonic()
+        with pytest.raises(RadioTimeoutError):
+            for _ in range(6):
+                source.read(1.0)
+        assert time.monotonic() - started < 12
+
+
+def test_a_pulled_cable_is_one_line(pair):
+    server = pair[0]
+    with pytest.raises(RadioError) as caught, open_source(address(server), config()) as source:
+        source.read()
+        server.disconnect()
+        for _ in range(6):
+            source.read(1.0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_board_is_silenced_after_a_crash(pair):
+    server = pair[0]
+    sink = open_sink(address(server), config())
+    sink.__enter__()
+    sink.repeat(white(5000, 1.0, 1))
+    sink._board.mute = lambda: None  # what is left when a process is killed
+    sink.__exit__(None, None, None)
+    assert not server.board.muted
+    assert "simulated" in silence(parse(address(server))) and server.board.muted
+
+
+def test_an_overflow_is_reported():
+    with boards(0, realtime=True) as (server,), open_source(address(server), config()) as source:
+        source.read()
+        time.sleep(PART * 6 / 2.5e6 + 0.3)
+        for _ in range(5):
+            source.read()
+        assert source.describe()["overflow"] and any("overflow" in text for text in source.describe()["warnings"])
+
+
+@pytest.mark.parametrize("module, word", [("adi", "adi"), ("iio", "iio")])
+def test_a_missing_library_says_what_to_install(monkeypatch, module, word):
+    for name in [name for name in sys.modules if name.split(".")[0] in ("adi", "iio")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(RadioError, match="pip install") as caught:
+        open_source("pluto:ip:127.0.0.1:1", config()).__enter__()
+    assert word in str(caught.value)
+
+
+def test_the_wrong_pylibiio_is_named(monkeypatch):
+    from dsp.radio import pluto_board
+
+    monkeypatch.setattr(pluto_board.importlib.metadata, "version", lambda name: "1.0")
+    with pytest.raises(RadioError, match="pylibiio<1"):
+        open_source("pluto:ip:127.0.0.1:1", config()).__enter__()
