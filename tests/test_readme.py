@@ -1,14 +1,18 @@
 """Every command of the README, as it stands there, in an empty folder that has the rooms of this program."""
 
+import contextlib
 import re
 import shlex
 import shutil
+import socket
 import subprocess
+import time
 
 import pytest
 
 from sim.demo import free_ports
 from tests.command import PATIENCE_S, ROOT, environment, finish, save_few_images, start
+from tests.pluto import MISSING
 
 ROOMS = ("dsp", "models", "tx", "rx", "sim", "Makefile", "setup.sh", "pyproject.toml", "constraints.txt", ".venv")
 
@@ -53,6 +57,40 @@ def together(tree, lines):
             process.kill()
 
 
+def on_boards(tree, lines):
+    """Boards, sender, receiver; what goes on without end is stopped, and the last line comes after."""
+    if MISSING is not None:
+        pytest.skip(MISSING)
+    ports = dict(zip(("40431", "40432"), map(str, free_ports(2)), strict=True))
+    lines = [re.sub(r"\b4043[12]\b", lambda port: ports[port[0]], line) for line in lines]
+    # in lockstep, so that a busy machine loses nothing
+    boards = start(*arguments(lines[0]), "--clock", "lockstep", cwd=tree, data=tree / "few")
+    others = []
+    try:
+        wait_for_port(int(ports["40432"]))
+        for line in lines[1:3]:
+            others.append(start(*arguments(line), cwd=tree, data=tree / "few"))
+        result = finish(others[1])
+        assert (result.status, result.err) == (0, ""), result
+        others[0].terminate()
+        assert finish(others[0]).status == 143
+        result = finish(start(*arguments(lines[3]), cwd=tree, data=tree / "few"))
+        assert (result.status, result.err) == (0, ""), result
+    finally:
+        for process in (boards, *others):
+            process.kill()
+
+
+def wait_for_port(port):
+    """Until somebody listens there."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"nobody listens at {port}")
+
+
 def this_very_run(tree, lines):
     """Tests that run themselves would never end."""
 
@@ -86,6 +124,16 @@ RUNS = [
         ["out/loopback.json"],
     ),
     (one_by_one, ["python sim/loopback.py --model fashion --snr-db -5 --cycles 16 --seed 1"], []),
+    (
+        on_boards,
+        [
+            "python -m sim.virtual_pluto --board 40431:ppm=23 --board 40432:ppm=-21 --loss-db 70",
+            "python tx/send.py --model fashion --radio pluto:ip:127.0.0.1:40431 --cycles 0",
+            "python rx/receive.py --radio pluto:ip:127.0.0.1:40432 --gain-db auto --cycles 2",
+            "python tx/send.py --mute --radio pluto:ip:127.0.0.1:40431",
+        ],
+        [],
+    ),
     (one_epoch, ["python models/train.py --model fashion --out out/fashion --seed 1"], ["out/fashion/train.log"]),
     (
         few_draws,
