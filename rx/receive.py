@@ -16,7 +16,7 @@ from dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
 from dsp.frame import VERSION
 from dsp.radio import ADDRESS_HELP, Source, open_source
 from dsp.radio.command import CommandParser, run_command
-from dsp.radio.options import add_radio_arguments, radio_config
+from dsp.radio.options import add_radio_arguments, print_check, radio_config
 from dsp.sync import MAX_CFO
 from models import checkpoint as checkpoints
 from models.data import LOADERS
@@ -190,7 +190,7 @@ def main(argv=None) -> int:
     )
     radio.add_argument("--follow", action="store_true", help="go on listening; report again as cycles or models arrive")
     args = parser.parse_args(argv)
-    return run_command("receive", lambda: receive(args))
+    return run_command("receive", lambda: (print_check if args.check else receive)(args))
 
 
 def _complete(burst: BurstCombiner | None) -> bool:

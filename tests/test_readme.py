@@ -74,8 +74,9 @@ def on_boards(tree, lines):
         assert (result.status, result.err) == (0, ""), result
         others[0].terminate()
         assert finish(others[0]).status == 143
-        result = finish(start(*arguments(lines[3]), cwd=tree, data=tree / "few"))
-        assert (result.status, result.err) == (0, ""), result
+        for line in lines[3:]:
+            result = finish(start(*arguments(line), cwd=tree, data=tree / "few"))
+            assert (result.status, result.err) == (0, ""), result
     finally:
         for process in (boards, *others):
             process.kill()
@@ -131,6 +132,7 @@ RUNS = [
             "python tx/send.py --model fashion --radio pluto:ip:127.0.0.1:40431 --cycles 0",
             "python rx/receive.py --radio pluto:ip:127.0.0.1:40432 --gain-db auto --cycles 2",
             "python tx/send.py --mute --radio pluto:ip:127.0.0.1:40431",
+            "python tx/send.py --check --radio pluto:ip:127.0.0.1:40431",
         ],
         [],
     ),

@@ -12,7 +12,7 @@ import numpy as np
 from dsp.errors import InputError
 from dsp.radio import ADDRESS_HELP, open_sink, parse
 from dsp.radio.command import CommandParser, run_command
-from dsp.radio.options import add_radio_arguments, check_pluto, radio_config
+from dsp.radio.options import add_radio_arguments, check_pluto, print_check, radio_config
 from dsp.units import db, power
 from models import checkpoint as checkpoints
 from models.digital.channel_code import MODULATIONS
@@ -94,7 +94,9 @@ def main(argv=None) -> int:
     radio.add_argument("--timeout-s", type=float, default=60.0, metavar="T", help="how long to wait for a receiver")
     radio.add_argument("--mute", action="store_true", help="PlutoSDR: silence the board, after a crash say, and end")
     args = parser.parse_args(argv)
-    return run_command("send", lambda: list_models() if args.list else mute(args) if args.mute else send(args))
+    chosen = {"list": lambda _: list_models(), "check": print_check, "mute": mute}
+    work = next((function for name, function in chosen.items() if getattr(args, name)), send)
+    return run_command("send", lambda: work(args))
 
 
 def list_models() -> None:

@@ -3,6 +3,7 @@
 import argparse
 
 from dsp.errors import InputError
+from dsp.radio.address import parse
 from dsp.radio.base import GAIN_MODES, RadioConfig
 
 
@@ -18,6 +19,9 @@ def add_radio_arguments(parser: argparse.ArgumentParser, sending: bool) -> argpa
     group.add_argument("--bandwidth-hz", type=float, metavar="B", help="PlutoSDR: analog filters (default: the rate)")
     group.add_argument("--buffer-samples", type=int, metavar="N", help="PlutoSDR: samples of a buffer (default 262144)")
     group.add_argument("--num-buffers", type=int, default=4, metavar="N", help="PlutoSDR: kernel buffers (default 4)")
+    group.add_argument(
+        "--check", action="store_true", help="PlutoSDR: what is attached, a self-test and advice on gain, then end"
+    )
     if not sending:
         group.add_argument("--gain-mode", choices=GAIN_MODES, default="manual", help="PlutoSDR: who sets the gain")
         group.add_argument(
@@ -39,6 +43,15 @@ def radio_config(args) -> RadioConfig:
         num_buffers=args.num_buffers,
         capture_samples=getattr(args, "capture_samples", None),
     )
+
+
+def print_check(args) -> None:
+    """What --check prints of the board at the address."""
+    check_pluto(args.radio, "--check")
+    from dsp.radio.pluto_check import check
+
+    for line in check(parse(args.radio), radio_config(args)):
+        print(line, flush=True)
 
 
 def check_pluto(address: str | None, option: str) -> None:

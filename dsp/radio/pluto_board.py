@@ -163,6 +163,11 @@ class Board:
             if mode == "manual":
                 self._pluto.rx_hardwaregain_chan0 = int(round(gain_db))
 
+    def set_loopback(self, mode: int) -> None:
+        """0 none, 1 digital: what is sent is received, without the radio; 2 radio frequency."""
+        with self._mapped("setting the loopback"):
+            self._pluto.loopback = mode
+
     def unmute(self, gain_db: float) -> None:
         """Transmit oscillator on, at this gain."""
         with self._mapped("setting the transmit gain"):
@@ -228,6 +233,12 @@ class Board:
             except RadioTimeoutError:
                 self._cancel(self._pluto._txbuf)
                 raise
+
+    def stop_sending(self) -> None:
+        """Destroy the transmit buffer."""
+        buffer = self._pluto._txbuf
+        self._pluto.tx_destroy_buffer()
+        self._destroy(buffer)
 
     @staticmethod
     def _cancel(buffer):

@@ -1,5 +1,6 @@
 """The PlutoSDR driver against virtual boards: settings, words, timeouts, and that a board is left silent."""
 
+import re
 import sys
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from dsp.errors import InputError, RadioError, RadioTimeoutError
 from dsp.radio import RadioConfig, open_sink, open_source, parse
 from dsp.radio.pluto import silence
+from dsp.radio.pluto_check import check
 from dsp.units import db
 from tests.link import white
 from tests.pluto import boards, needs_libiio
@@ -198,6 +200,30 @@ def test_an_overflow_is_reported():
         for _ in range(5):
             source.read()
         assert source.describe()["overflow"] and any("overflow" in text for text in source.describe()["warnings"])
+
+
+def test_a_check_says_what_is_there_and_leaves_it_silent(pair):
+    lines = list(check(parse(address(pair[0])), config()))
+    assert "simulated" in lines[0] and "libiio" in lines[1]
+    evm_db = float(re.search(r"EVM (-[0-9.]+) dB", "\n".join(lines))[1])
+    assert evm_db == pytest.approx(-56, abs=2)  # 16 bits cut to 12, error up to a whole step; 12 dB of back-off
+    assert "gain -3 to 71 dB" in "\n".join(lines) and "little is on the air" in lines[-1]
+    assert pair[0].board.muted and pair[0].board.loopback == 0
+
+
+def test_a_check_advises_a_gain_for_what_is_on_the_air(pair):
+    with open_sink(address(pair[0]), config(gain_db=0)) as sink:
+        sink.repeat(white(50_000, 1.0, 1))
+        advice = list(check(parse(address(pair[1])), config()))[-1]
+    gain_db = float(re.search(r"--gain-db ([0-9]+)", advice)[1])
+    assert 7 - 12 - 60 + gain_db - 5 == pytest.approx(-6 - 10, abs=4)  # peaks are some 10 dB above the mean
+
+
+def test_a_board_that_gives_back_something_else_fails_its_check(pair, monkeypatch):
+    monkeypatch.setattr(pair[0].board, "set_loopback", lambda mode: None)
+    with pytest.raises(RadioError, match="EVM"):
+        list(check(parse(address(pair[0])), config()))
+    assert pair[0].board.muted
 
 
 @pytest.mark.parametrize("module, word", [("adi", "adi"), ("iio", "iio")])
