@@ -133,6 +133,7 @@ RUNS = [
             "python rx/receive.py --radio pluto:ip:127.0.0.1:40432 --gain-db auto --cycles 2",
             "python tx/send.py --mute --radio pluto:ip:127.0.0.1:40431",
             "python tx/send.py --check --radio pluto:ip:127.0.0.1:40431",
+            "python sim/selftest.py --radio pluto:ip:127.0.0.1:40431 --model fashion",
         ],
         [],
     ),

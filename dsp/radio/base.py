@@ -26,6 +26,7 @@ class RadioConfig:
     buffer_samples: int | None = None  # of each buffer of a stream; None: the driver's choice
     num_buffers: int = 4
     capture_samples: int | None = None  # receive so many without a gap, then end
+    loopback: int = 0  # of a sink's board: 1 digital, 2 radio frequency
 
     def __post_init__(self):
         for name in ("freq_hz", "rate_hz"):

@@ -46,6 +46,7 @@ class PlutoSink(Sink):
             self._board.check_range("transmit gain", gain_db, "tx gain", "dB")
             self._board.mute()
             self._board.tune()
+            self._board.set_loopback(self.config.loopback)
             self._board.unmute(gain_db)
             self._board.clear_status()
         except BaseException:
@@ -108,8 +109,12 @@ class PlutoSink(Sink):
                     self._push(np.concatenate(self._held), cyclic=False)
                 time.sleep(held / self.config.rate_hz + 0.2)  # until the last sample has left
         finally:
-            self._board.close(mute=True)
-            self._board = None
+            try:
+                if self.config.loopback:
+                    self._board.set_loopback(0)
+            finally:
+                self._board.close(mute=True)
+                self._board = None
 
     def describe(self):
         """With the board's name and versions, and whether it ran dry."""
