@@ -31,9 +31,15 @@ LIST_SIZES = (1, 8, 32)  # tried in turn until the CRC passes: strong signals co
 
 def encode_header(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
     """Header to its unit-power QPSK symbols (header_symbols,) complex64."""
-    data = header.to_bytes()
-    info = _bits(data + binascii.crc_hqx(data, 0xFFFF).to_bytes(2, "big"))
-    return _modulate(polar.encode(info, _block_bits(fmt.header_symbols)), fmt.header_symbols, fmt)
+    return encode_headers([header], fmt)[0]
+
+
+def encode_headers(headers: list[Header], fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Headers to their unit-power QPSK symbols (frames, header_symbols) complex64."""
+    words = [header.to_bytes() for header in headers]
+    info = _bits(b"".join(data + binascii.crc_hqx(data, 0xFFFF).to_bytes(2, "big") for data in words))
+    code = polar.encode(info.reshape(-1, HEADER_BITS), _block_bits(fmt.header_symbols))
+    return _modulate(code, fmt.header_symbols, fmt)
 
 
 def decode_headers(statistic: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> list[Header | None]:
@@ -97,10 +103,11 @@ def combine_llr(statistic, first_use: int, block_bits: int, fmt: FrameFormat = D
     return llr
 
 
-def _modulate(word, num_uses, fmt):
-    """The code word, scrambled and repeated cyclically, on num_uses QPSK symbols."""
-    word = word[_order(len(word), fmt)] ^ np.resize(fmt.scramble, len(word))
-    return qpsk(np.resize(word, 2 * num_uses))
+def _modulate(words, num_uses, fmt):
+    """Code words (..., block_bits), scrambled and repeated cyclically, on num_uses QPSK symbols each."""
+    block_bits = words.shape[-1]
+    words = words[..., _order(block_bits, fmt)] ^ np.resize(fmt.scramble, block_bits)
+    return qpsk(words if block_bits == 2 * num_uses else words[..., np.arange(2 * num_uses) % block_bits])
 
 
 @functools.lru_cache(maxsize=8)

@@ -14,7 +14,8 @@ from numba import njit
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, payload_slots
 
 GOLDEN = 0.6180339887  # multiples of the golden section are spread most evenly (Knuth, TAOCP 6.4)
-TILE = 16  # of a transposition: 128 bytes of a row at a time
+TILE = 64  # of a transposition: 512 bytes of a row at a time
+DEAL_COLUMNS = 1024  # a call's
 
 
 def coprime(modulus: int, least: float) -> int:
@@ -34,10 +35,18 @@ def _strides(header: Header, fmt: FrameFormat):
     return residue, slots, coprime(slots, math.sqrt(slots)), header.frame * round(GOLDEN * slots / 3) % slots
 
 
-def deal(stream: np.ndarray, num_frames: int) -> np.ndarray:
-    """Stream (n,) to rows (num_frames, ceil(n/num_frames)): row r holds stream indices r modulo num_frames, then 0s."""
+def deal(stream: np.ndarray, num_frames: int, run=map) -> np.ndarray:
+    """Stream (n,) to rows (num_frames, ceil(n/num_frames)): row r holds stream indices r modulo num_frames, then 0s.
+
+    ``run`` maps a function over groups of columns, `map` or an executor's.
+    """
     rows = np.zeros((num_frames, -(-stream.size // num_frames)), stream.dtype)
-    _deal(stream, rows)
+
+    def part(first):
+        _deal(stream, rows, first, min(first + DEAL_COLUMNS, rows.shape[1]))
+
+    for _ in run(part, range(0, rows.shape[1], DEAL_COLUMNS)):
+        pass
     return rows
 
 
@@ -48,11 +57,11 @@ def collect(rows: np.ndarray, num: int, start: int = 0) -> np.ndarray:
     return part
 
 
-def interleave(rows: np.ndarray, header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Rows of the payload stream (see `deal`) to the payload slots (M,) of the header's frame; the rest is 0."""
-    residue, slots, step, first = _strides(header, fmt)
-    out = np.zeros(slots, np.complex64)
-    _scatter(rows[residue], step, first, out)
+def interleave(rows: np.ndarray, headers: list[Header], fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Rows of the payload stream (see `deal`) to the payload slots (frames, M) of the headers' frames, 0 where none."""
+    residues, slots, steps, first = zip(*(_strides(header, fmt) for header in headers), strict=True)
+    out = np.zeros((len(headers), slots[0]), np.complex64)
+    _scatter(rows, np.array(residues), steps[0], np.array(first), out)
     return out
 
 
@@ -63,13 +72,15 @@ def accumulate(slots: np.ndarray, header: Header, rows: np.ndarray, fmt: FrameFo
 
 
 @njit(cache=True, nogil=True)
-def _scatter(row, step, first, out):
-    position = first
-    for j in range(row.size):
-        out[position] = row[j]
-        position += step
-        if position >= out.size:
-            position -= out.size
+def _scatter(rows, residues, step, first, out):
+    for m in range(out.shape[0]):
+        row, slots = rows[residues[m]], out[m]
+        position = first[m]
+        for j in range(row.size):
+            slots[position] = row[j]
+            position += step
+            if position >= slots.size:
+                position -= slots.size
 
 
 @njit(cache=True, nogil=True)
@@ -83,11 +94,11 @@ def _gather(slots, step, first, row):
 
 
 @njit(cache=True, nogil=True)
-def _deal(stream, rows):
+def _deal(stream, rows, first, stop):
     num_frames = rows.shape[0]
-    for tile in range(0, rows.shape[1], TILE):
+    for tile in range(first, stop, TILE):
         for r in range(num_frames):
-            for j in range(tile, min(tile + TILE, (stream.size - r + num_frames - 1) // num_frames)):
+            for j in range(tile, min(tile + TILE, stop, (stream.size - r + num_frames - 1) // num_frames)):
                 rows[r, j] = stream[j * num_frames + r]
 
 

@@ -13,31 +13,46 @@ TABLE = 64
 
 def modulate(grid: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
     """Active subcarriers (symbols, num_active) of unit power to samples (symbols·symbol_samples,), both complex64."""
-    body = np.zeros((len(grid), fmt.fft_size), np.complex64)
-    half = fmt.num_active // 2
-    gain = np.float32(amplitude(fmt))
-    body[:, 1 : half + 1] = grid[:, half:] * gain
-    body[:, -half:] = grid[:, :half] * gain
+    spectrum = np.empty((len(grid), fmt.fft_size), np.complex64)
+    _to_bins(grid, np.float32(amplitude(fmt)), spectrum)
     out = np.empty((len(grid), fmt.symbol_samples), np.complex64)
-    out[:, fmt.prefix_samples :] = fft.ifft(body, axis=1, norm="ortho", overwrite_x=True)
+    out[:, fmt.prefix_samples :] = fft.ifft(spectrum, axis=1, norm="ortho", overwrite_x=True)
     out[:, : fmt.prefix_samples] = out[:, fmt.fft_size :]
     return out.reshape(-1)
 
 
-def fill_grid(slots: np.ndarray, num_symbols: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Data slots (num_symbols·slots_per_symbol,) complex64 among the pilots: (num_symbols, num_active) complex64."""
-    grid = np.empty((num_symbols, fmt.num_active), np.complex64)
-    _place(slots, fmt.data_index, grid)
-    np.put_along_axis(grid, fmt.pilot_index[:num_symbols], fmt.pilots[:num_symbols], axis=1)
-    return grid
+@njit(cache=True, nogil=True)
+def _to_bins(grid, gain, spectrum):
+    half = grid.shape[1] // 2
+    for t in range(grid.shape[0]):
+        row = spectrum[t]
+        row[:] = 0
+        for i in range(half):
+            row[1 + i] = grid[t, half + i] * gain
+            row[row.size - half + i] = grid[t, i] * gain
+
+
+def fill_grid(slots: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+    """Data slots of frames (frames, num_symbols·slots_per_symbol) to their preambles, data and pilots.
+
+    Returns (frames·(1 + num_symbols), num_active) complex64.
+    """
+    grid = np.empty((len(slots), 1 + slots.shape[1] // fmt.slots_per_symbol, fmt.num_active), np.complex64)
+    grid[:, 0] = fmt.preamble
+    _place(slots, fmt.data_index, fmt.pilots, fmt.pilot_index, grid[:, 1:])
+    return grid.reshape(-1, fmt.num_active)
 
 
 @njit(cache=True, nogil=True)
-def _place(slots, data_index, grid):
+def _place(slots, data_index, pilots, pilot_index, grid):
     num_slots = data_index.shape[1]
-    for t in range(grid.shape[0]):
-        for i in range(num_slots):
-            grid[t, data_index[t, i]] = slots[t * num_slots + i]
+    for m in range(grid.shape[0]):
+        for t in range(grid.shape[1]):
+            row, data = grid[m, t], slots[m, t * num_slots : (t + 1) * num_slots]
+            for i in range(num_slots):
+                row[data_index[t, i]] = data[i]
+            for i in range(pilots.shape[1]):
+                row[pilot_index[t, i]] = pilots[t, i]
 
 
 def demodulate(samples, starts, cfo, num_symbols: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:

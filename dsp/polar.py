@@ -42,9 +42,9 @@ def _butterflies(rows):
 
 
 def encode(info: np.ndarray, block_bits: int) -> np.ndarray:
-    """Information bits (k,) to a code word (block_bits,), uint8."""
-    u = np.zeros(block_bits, np.uint8)
-    u[info_positions(block_bits, len(info))] = info
+    """Information bits (..., k) to code words (..., block_bits), uint8."""
+    u = np.zeros((*info.shape[:-1], block_bits), np.uint8)
+    u[..., info_positions(block_bits, info.shape[-1])] = info
     return transform(u)
 
 

@@ -29,6 +29,9 @@ def gold(c_init: int, num_bits: int) -> np.ndarray:
 
 
 def qpsk(bits: np.ndarray) -> np.ndarray:
-    """Bits (2n,) to unit-power QPSK (n,) complex64: even bits on I, odd on Q, 0 to +1/√2 (TS 38.211, clause 5.1.3)."""
+    """Bits (..., 2n) to unit-power QPSK (..., n) complex64: even bits on I, odd on Q, 0 to +1/√2.
+
+    3GPP TS 38.211, clause 5.1.3.
+    """
     levels = (1 - 2 * bits.astype(np.float32)) / np.float32(np.sqrt(2))
-    return levels[0::2] + 1j * levels[1::2]
+    return levels[..., 0::2] + 1j * levels[..., 1::2]

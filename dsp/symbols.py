@@ -17,6 +17,17 @@ def to_symbols(weights: np.ndarray, mean: float, scale: float) -> np.ndarray:
     return out.view(np.complex64)
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def sums(values, reference):
+    """Sums of values (n,) less the reference, and of their squares, in double precision."""
+    total = squares = 0.0
+    for i in range(values.size):
+        offset = values[i] - reference
+        total += offset
+        squares += offset * offset
+    return total, squares
+
+
 def to_weights(symbols: np.ndarray, num_weights: int, mean: float, scale: float) -> np.ndarray:
     """The inverse of `to_symbols`: (num_weights,) float32."""
     pairs = np.ascontiguousarray(symbols, np.complex64).view(np.float32)

@@ -16,9 +16,11 @@ from dataclasses import astuple
 import numpy as np
 
 from dsp.errors import InputError, LinkError
+from dsp.symbols import sums
 from dsp.uep import POWER_STEP_DB
 from models.digital.channel_code import CodedPayload
 
+PART = 1 << 18  # weights summed in a call
 _SCALE_STEPS_PER_OCTAVE = 256
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _TENSOR = struct.Struct(">HHBb")
@@ -94,13 +96,19 @@ class Manifest:
         return cls(model, dataset, None if accuracy == 65535 else accuracy / 65534, tensors, widths, coded)
 
 
-def centre_and_scale(weights: np.ndarray) -> tuple[float, float]:
-    """Mean and RMS about it of finite weights (n,), as the manifest carries them: receiver and sender agree exactly."""
-    mean = np.mean(weights, dtype=np.float64)
-    if not np.isfinite(mean):
+def centre_and_scale(weights: np.ndarray, run=map) -> tuple[float, float]:
+    """Mean and RMS about it of finite weights (n,), as the manifest carries them: receiver and sender agree exactly.
+
+    ``run`` maps a function over parts of the weights, `map` or an executor's.
+    """
+    reference = float(weights[0])  # sums of the offsets from it lose nothing where the mean is far from 0
+    parts = (weights[first : first + PART] for first in range(0, weights.size, PART))
+    total, squares = np.sum(list(run(lambda part: sums(part, reference), parts)), axis=0) / weights.size
+    if not np.isfinite(total):
         raise InputError(f"weights must be finite; got {np.sum(~np.isfinite(weights))} others; check the training")
-    mean = _mean_value(_mean_code(float(mean)))
-    rms = float(np.sqrt(np.mean(np.square(weights - np.float32(mean)), dtype=np.float64)))
+    mean = _mean_value(_mean_code(reference + total))
+    offset = mean - reference
+    rms = np.sqrt(max(0.0, squares - 2 * offset * total + offset * offset))
     return mean, _scale_value(_scale_code(rms))
 
 

@@ -18,7 +18,9 @@ from models.manifest import Manifest, TensorPlan, centre_and_scale
 
 LEAD_SAMPLES = 4096
 TAIL_SAMPLES = 16384
-FRAMES_AHEAD = 16  # bounds what threads make before it is sent
+TILE_FRAMES = 4  # modulated in one call: what they take in memory stays near a core
+TILES_AHEAD = 8  # bounds what threads make before it is sent, twice as many
+PART_WEIGHTS = 1 << 17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Burst:
 
 
 def prepare(
-    model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: FrameFormat = DEFAULT_FORMAT, widths=()
+    model, dataset, accuracy, vectors, protection, seed: int = 0, fmt: FrameFormat = DEFAULT_FORMAT, widths=(), run=map
 ) -> Burst:
     """Map weight vectors to the payload stream and lay out the burst.
 
@@ -45,15 +47,35 @@ def prepare(
     protection : copies (tensors,) int and power (tensors,) linear, see `dsp.uep`
     widths : of the network, () for its architecture's own
     seed : part of the burst id, so that the same model sent twice can be two bursts
+    run : maps a function over parts of the work, `map` or an executor's
     """
-    plans, stream = [], []
+    plans = []
     for weights, copies, power in zip(vectors, protection.copies, protection.power, strict=True):
-        mean, scale = centre_and_scale(weights)
+        mean, scale = centre_and_scale(weights, run)
         power_db = POWER_STEP_DB * round(float(db(power)) / POWER_STEP_DB)  # as the receiver will know it
-        plan = TensorPlan(mean, scale, int(copies), power_db)
-        stream.append(symbols.repeat(symbols.to_symbols(weights, mean, scale), plan.copies, linear(plan.power_db)))
-        plans.append(plan)
-    return _lay_out(Manifest(model, dataset, accuracy, tuple(plans), tuple(widths)), np.concatenate(stream), seed, fmt)
+        plans.append(TensorPlan(mean, scale, int(copies), power_db))
+    stream = _map_weights(vectors, plans, run)
+    return _lay_out(Manifest(model, dataset, accuracy, tuple(plans), tuple(widths)), stream, seed, fmt, run)
+
+
+def _map_weights(vectors, plans, run) -> np.ndarray:
+    """The payload stream: each tensor's symbols, as often and as strong as planned."""
+    lengths = [(weights.size + 1) // 2 * plan.copies for weights, plan in zip(vectors, plans, strict=True)]
+    stream = np.empty(sum(lengths), np.complex64)
+    parts = []
+    for weights, plan, out in zip(vectors, plans, np.split(stream, np.cumsum(lengths)[:-1]), strict=True):
+        step = PART_WEIGHTS // 2 * plan.copies
+        places = range(0, out.size, step)
+        parts += [(weights[i * PART_WEIGHTS :][:PART_WEIGHTS], plan, out[p : p + step]) for i, p in enumerate(places)]
+
+    def fill(part):
+        weights, plan, out = part
+        sent = symbols.to_symbols(weights, plan.mean, plan.scale)
+        out[:] = symbols.repeat(sent, plan.copies, linear(plan.power_db))
+
+    for _ in run(fill, parts):
+        pass
+    return stream
 
 
 def prepare_coded(
@@ -64,8 +86,10 @@ def prepare_coded(
     return _lay_out(manifest, channel_code.encode(data, payload), seed, fmt)
 
 
-def _lay_out(manifest, stream, seed, fmt) -> Burst:
-    content = stream[:: max(1, stream.size >> 16)].tobytes() + np.bitwise_xor.reduce(stream.view(np.uint64)).tobytes()
+def _lay_out(manifest, stream, seed, fmt, run=map) -> Burst:
+    parts = np.array_split(stream.view(np.uint64), 1 + 2 * stream.size // PART_WEIGHTS)
+    parity = np.bitwise_xor.reduce(list(run(np.bitwise_xor.reduce, parts)))
+    content = stream[:: max(1, stream.size >> 16)].tobytes() + parity.tobytes()
     burst_id = zlib.crc32(manifest.to_bytes() + str(seed).encode() + content) & 0xFFF
     return Burst(layout_burst(stream.size, len(manifest.to_bytes()), burst_id, fmt), manifest, stream, fmt)
 
@@ -85,21 +109,30 @@ def transmission(burst: Burst, cycles: int = 1) -> Iterator[tuple[np.ndarray, st
 def modulate(burst: Burst, run=map) -> Iterator[np.ndarray]:
     """The frames of one cycle in order, each (frame_samples,) complex64 of unit average power.
 
-    ``run`` maps a function over the frames: `map`, or an executor's.
+    ``run`` maps a function over tiles of frames: `map`, or an executor's.
     """
     chunks = control.encode_manifest(burst.manifest.to_bytes(), burst.header, burst.fmt)
-    rows = deal(burst.stream, burst.header.num_frames)
+    rows = deal(burst.stream, burst.header.num_frames, run)
 
-    def frame(number):
-        header = dataclasses.replace(burst.header, frame=number)
-        return modulate_frame(header, chunks[number], interleave(rows, header, burst.fmt), burst.fmt)
+    def tile(numbers):
+        headers = [dataclasses.replace(burst.header, frame=number) for number in numbers]
+        payload = interleave(rows, headers, burst.fmt)
+        return modulate_frames(headers, chunks[numbers.start : numbers.stop], payload, burst.fmt)
 
-    for first in range(0, burst.header.num_frames, FRAMES_AHEAD):
-        yield from run(frame, range(first, min(first + FRAMES_AHEAD, burst.header.num_frames)))
+    numbers = range(burst.header.num_frames)
+    tiles = [numbers[first : first + TILE_FRAMES] for first in numbers[::TILE_FRAMES]]
+    groups = (run(tile, tiles[first : first + TILES_AHEAD]) for first in range(0, len(tiles), TILES_AHEAD))
+    # an executor makes the group after while one is sent
+    for group, _ in itertools.pairwise(itertools.chain(groups, [None])):
+        yield from itertools.chain.from_iterable(group)
+
+
+def modulate_frames(headers: list[Header], chunks: np.ndarray, payload: np.ndarray, fmt: FrameFormat) -> np.ndarray:
+    """Frames (frames, frame_samples): preamble, then header, manifest chunk and payload slots among the pilots."""
+    slots = np.concatenate([control.encode_headers(headers, fmt), chunks, payload], axis=1)
+    return ofdm.modulate(ofdm.fill_grid(slots, fmt), fmt).reshape(len(headers), -1)
 
 
 def modulate_frame(header: Header, chunk: np.ndarray, payload: np.ndarray, fmt: FrameFormat) -> np.ndarray:
-    """One frame: preamble, then header, manifest chunk and payload slots among the pilots."""
-    slots = np.concatenate([control.encode_header(header, fmt), chunk, payload])
-    data = ofdm.modulate(ofdm.fill_grid(slots, header.num_symbols, fmt), fmt)
-    return np.concatenate([ofdm.preamble_samples(fmt), data])
+    """One frame (frame_samples,)."""
+    return modulate_frames([header], chunk[None], payload[None], fmt)[0]

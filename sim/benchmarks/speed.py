@@ -44,7 +44,7 @@ RECEIVER_STAGES = {
 SENDER_STAGES = {
     "normalise": [(tx, "centre_and_scale"), (symbols, "to_symbols"), (symbols, "repeat")],
     "interleave": [(tx, "deal"), (tx, "interleave")],
-    "control": [(control, "encode_header"), (control, "encode_manifest")],
+    "control": [(control, "encode_headers"), (control, "encode_manifest")],
     "fill grid": [(ofdm, "fill_grid")],
     "IFFT": [(ofdm, "modulate")],
 }
@@ -100,9 +100,9 @@ def peers(noise: np.ndarray, repeats: int, quick: bool) -> list[Measure]:
     return [*measures, Measure(what, max(speed.values()), "MS/s", detail=speed)]
 
 
-def prepare(weights: np.ndarray) -> tx.Burst:
+def prepare(weights: np.ndarray, run=map) -> tx.Burst:
     """One tensor of weights (n,), sent once."""
-    return tx.prepare("random", "none", None, [weights], uniform([(weights.size + 1) // 2]))
+    return tx.prepare("random", "none", None, [weights], uniform([(weights.size + 1) // 2]), run=run)
 
 
 def record(burst: tx.Burst) -> np.ndarray:
@@ -145,5 +145,5 @@ def scan(detector: PreambleDetector, samples: np.ndarray, run) -> None:
 
 def send(weights: np.ndarray, run) -> None:
     """From weights to samples, frame by frame."""
-    for _ in tx.modulate(prepare(weights), run):
+    for _ in tx.modulate(prepare(weights, run), run):
         pass

@@ -30,7 +30,7 @@ def symbol_nmse(frames, number):
     """NMSE of a frame's payload by OFDM symbol (num_symbols,), from all that was heard of it; 1 where erased."""
     heard = [f for f in frames if f.header.frame == number]
     statistic, information = sum(f.statistic for f in heard), sum(f.information for f in heard)
-    sent = interleave(deal(BURST.stream, FRAMES), heard[0].header)
+    sent = interleave(deal(BURST.stream, FRAMES), [heard[0].header])[0]
     first = SYMBOLS * 784 - sent.size  # control channel
     error, power = np.zeros((2, SYMBOLS * 784))
     error[first:], power[first:] = np.abs(statistic / (information + 1) - sent) ** 2, np.abs(sent) ** 2

@@ -118,3 +118,11 @@ def test_centre_and_scale_are_as_the_manifest_carries_them():
 def test_a_constant_tensor_of_a_short_float_has_scale_zero():
     assert centre_and_scale(np.full(10, 1.5, np.float32)) == (1.5, 0.0)
     assert centre_and_scale(np.zeros(3, np.float32)) == (0.0, 0.0)
+
+
+def test_the_scale_is_right_far_from_zero_and_over_many_weights():
+    """A mean of 1000 deviations; the scale in its steps of 1/256 octave."""
+    weights = (1000 + np.random.default_rng(3).standard_normal(700_001)).astype(np.float32)
+    mean, scale = centre_and_scale(weights)
+    assert mean == pytest.approx(1000, rel=2**-8)
+    assert scale == pytest.approx(np.sqrt(1 + (1000 - mean) ** 2), rel=2 ** (1 / 256) - 1)

@@ -1,5 +1,6 @@
 import dataclasses
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -54,6 +55,24 @@ def test_the_stream_holds_each_tensor_centred_scaled_and_repeated():
         assert symbols.to_weights(part[0::3], weights.size, plan.mean, plan.scale) == pytest.approx(weights, abs=1e-6)
         assert power(part) == pytest.approx(1, abs=0.03)  # one weight of padding, half a step of the scale
     assert end == burst.stream.size
+
+
+def test_threads_and_parts_make_the_same_samples():
+    """Tensors longer than a part, of odd length, more frames than a group of tiles; the stream as made in one piece."""
+    rng = np.random.default_rng(3)
+    vectors = [rng.standard_normal(n).astype(np.float32) for n in (tx.PART_WEIGHTS + 1, 5, 3 * tx.PART_WEIGHTS, 70_001)]
+    protection = types.SimpleNamespace(copies=np.array([2, 1, 3, 1]), power=np.array([0.5, 1, 2, 1]))
+    burst = tx.prepare("net", "data", None, vectors, protection)
+    assert burst.header.num_frames > tx.TILES_AHEAD * tx.TILE_FRAMES
+    whole = [
+        symbols.repeat(symbols.to_symbols(w, plan.mean, plan.scale), plan.copies, linear(plan.power_db))
+        for w, plan in zip(vectors, burst.manifest.tensors, strict=True)
+    ]
+    assert np.array_equal(burst.stream, np.concatenate(whole))
+    with ThreadPoolExecutor(3) as pool:
+        same = tx.prepare("net", "data", None, vectors, protection, run=pool.map)
+        assert same.header == burst.header and same.manifest == burst.manifest
+        assert np.array_equal(list(tx.modulate(same, pool.map)), list(tx.modulate(burst)))
 
 
 def test_powers_are_the_ones_of_the_manifest():
