@@ -1,6 +1,7 @@
 """The receiver's signal path: samples -> frames -> combined symbols -> weights."""
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -171,6 +172,7 @@ class Listener:
         self.receiver = FrameReceiver(fmt, max_cfo, num_threads)
         self.bursts: dict[Header, BurstCombiner] = {}
         self.last: ReceivedFrame | None = None
+        self.heard: Callable[[ReceivedFrame], None] = lambda frame: None  # told of every frame
 
     def push(self, samples: np.ndarray) -> int:
         """Take the next samples; the number of frames found."""
@@ -188,6 +190,7 @@ class Listener:
                     del self.bursts[min(self.bursts, key=lambda k: self.bursts[k].num_received)]
                 self.bursts[key] = BurstCombiner(key, self.receiver.fmt)
             self.bursts[key].add(frame)
+            self.heard(frame)
             self.last = frame
         return len(frames)
 

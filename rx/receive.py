@@ -12,11 +12,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: mo
 
 import numpy as np
 
+from dsp.burst import ReceivedFrame
 from dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
-from dsp.frame import VERSION
+from dsp.frame import VERSION, FrameFormat, frame_samples
 from dsp.radio import ADDRESS_HELP, Source, open_source
 from dsp.radio.command import CommandParser, run_command
 from dsp.radio.options import add_radio_arguments, print_check, radio_config
+from dsp.radio.record import RecordedSource, recording
 from dsp.sync import MAX_CFO
 from models import checkpoint as checkpoints
 from models.data import LOADERS
@@ -165,14 +167,24 @@ def receive(args) -> None:
     check_receiver_arguments(args)
     if args.truth is not None:
         checkpoints.load(args.truth)
-    with open_source(args.radio, radio_config(args)) as source:
+    with open_source(args.radio, radio_config(args)) as source, recording(args.record, source) as record:
         max_cfo = MAX_CFO if args.max_cfo_hz is None else 2 * np.pi * args.max_cfo_hz / source.rate_hz
         if not 0 < max_cfo < 0.9 * np.pi:
             raise InputError(f"--max-cfo-hz must be positive and below 0.45 of the rate; got {args.max_cfo_hz:g}")
         listener = Listener(max_cfo=max_cfo, num_threads=min(os.cpu_count() or 1, 4))
+        if record:
+            source = RecordedSource(source, record)
+            listener.heard = lambda frame: record.annotate(*annotation(frame, listener.receiver.fmt))
         seconds = {"start": time.perf_counter(), "dsp": 0.0}
         for burst in listen(source, listener, args, seconds):
             print(summary(conclude(burst, listener, args, source.describe(), seconds)), flush=True)
+
+
+def annotation(frame: ReceivedFrame, fmt: FrameFormat) -> tuple[int, int, str]:
+    """First sample, number of samples and name of a frame, for a recording."""
+    header = frame.header
+    name = f"burst {header.burst_id} frame {header.frame}" + (" without its preamble" if frame.supplement else "")
+    return frame.start, frame_samples(header, fmt), name
 
 
 def main(argv=None) -> int:

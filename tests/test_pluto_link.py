@@ -105,6 +105,27 @@ def test_the_model_arrives_as_over_the_same_air_without_boards(model, tmp_path, 
         assert report["weights"]["nmse_db"] < -25
 
 
+def test_both_ends_record_what_they_send_and_hear(model, tmp_path):
+    """Recordings that sigmf_validate accepts, an annotation a frame; the receiver's is received again, the same."""
+    sent, heard = tmp_path / "sent.sigmf-meta", tmp_path / "heard.sigmf-meta"
+    with virtual() as (_, (first, second)), send(model, first, "--cycles", "0", "--record", sent) as sender:
+        sender.line("on the air")
+        with receive(second, tmp_path / "r.json", model, "--gain-db", "60", "--record", heard) as receiver:
+            assert receiver.wait(120) == 0, receiver.stderr.read()
+        sender.terminate()
+        assert sender.wait(20) == 143
+    for path in (sent, heard):
+        assert subprocess.run([sys.executable, "-m", "sigmf.validate", path], capture_output=True).returncode == 0
+        meta = json.loads(path.read_text())
+        assert "simulated" in meta["global"]["core:hw"] and len(meta["annotations"]) >= 4
+    assert not list(tmp_path.glob("*.part"))
+    with receive(f"file:{heard}", tmp_path / "again.json", model) as receiver:
+        assert receiver.wait(60) == 0, receiver.stderr.read()
+    first, again = (json.loads((tmp_path / name).read_text()) for name in ("r.json", "again.json"))
+    assert again["frames"] == first["frames"]
+    assert again["weights"]["nmse_db"] == pytest.approx(first["weights"]["nmse_db"], abs=1e-3)
+
+
 def end_and_look(model, number, seconds):
     """Whether the board is muted after the sender got a signal so long after it was on the air."""
     with virtual() as (air, (first, _)), send(model, first, "--cycles", "0") as sender:

@@ -13,6 +13,7 @@ from dsp.errors import InputError
 from dsp.radio import ADDRESS_HELP, open_sink, parse
 from dsp.radio.command import CommandParser, run_command
 from dsp.radio.options import add_radio_arguments, check_pluto, print_check, radio_config
+from dsp.radio.record import recording
 from dsp.units import db, power
 from models import checkpoint as checkpoints
 from models.digital.channel_code import MODULATIONS
@@ -116,13 +117,19 @@ def send(args) -> None:
     burst = make_burst(args, args.snr_db)
     with sink:
         print(describe(burst), flush=True)
-        if args.cycles == 0 and burst.num_samples <= sink.cyclic_samples:
+        cyclic = args.cycles == 0 and burst.num_samples <= sink.cyclic_samples
+        if cyclic:
             sink.repeat(np.concatenate(list(modulate(burst))))
+        with recording(args.record, sink) as record:
+            for samples, label in transmission(burst, 1 if cyclic else args.cycles) if record or not cyclic else ():
+                if record:
+                    record.send(samples, label)
+                if not cyclic:
+                    sink.send(samples, label)
+        if cyclic:
             print("on the air until stopped", flush=True)
-            while True:
-                sink.watch(1.0)
-        for samples, label in transmission(burst, args.cycles):
-            sink.send(samples, label)
+        while cyclic:
+            sink.watch(1.0)
     done = sink.describe()
     print(f"sent {done['samples']} samples to {done['address']}, {done['clipped']} values clipped")
     if done.get("underflow"):

@@ -19,6 +19,7 @@ def add_radio_arguments(parser: argparse.ArgumentParser, sending: bool) -> argpa
     group.add_argument("--bandwidth-hz", type=float, metavar="B", help="PlutoSDR: analog filters (default: the rate)")
     group.add_argument("--buffer-samples", type=int, metavar="N", help="PlutoSDR: samples of a buffer (default 262144)")
     group.add_argument("--num-buffers", type=int, default=4, metavar="N", help="PlutoSDR: kernel buffers (default 4)")
+    group.add_argument("--record", metavar="FILE.sigmf-meta", help="also write down what goes over the radio")
     group.add_argument(
         "--check", action="store_true", help="PlutoSDR: what is attached, a self-test and advice on gain, then end"
     )

@@ -20,7 +20,14 @@ class SigmfSink(Sink):
     """Writes PATH.sigmf-data and PATH.sigmf-meta, one annotation for every labelled send.
 
     Both grow under temporary names (.part) and get their own when all is well: an exception leaves nothing behind.
+    ``hardware`` names what made the samples.
     """
+
+    hardware = "none: computed samples"
+
+    def annotate(self, start: int, count: int, label: str) -> None:
+        """Name samples start…start + count - 1 of the recording."""
+        self._annotations.append((max(0, start), count, label))
 
     def _open(self):
         self._meta_path = Path(self.address.target)
@@ -67,7 +74,7 @@ class SigmfSink(Sink):
             global_info={
                 "core:datatype": "cf32_le",
                 "core:sample_rate": self.config.rate_hz,
-                "core:hw": "none: computed samples",
+                "core:hw": self.hardware,
                 "core:recorder": "airnet-sdr",
                 "core:author": "airnet-sdr",
                 "core:description": f"A neural network over the air; full scale 1.0{scale}, {self.clipped} clipped",
@@ -77,7 +84,7 @@ class SigmfSink(Sink):
         meta.add_capture(
             0, {"core:frequency": self.config.freq_hz, "core:datetime": self._start.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         )
-        for start, count, label in self._annotations:
+        for start, count, label in sorted(self._annotations):
             meta.add_annotation(start, count, {"core:label": label})
         return meta
 

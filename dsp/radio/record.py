@@ -1,0 +1,39 @@
+"""A recording beside a radio: what --record writes, of what is sent or of what is heard."""
+
+import contextlib
+
+import numpy as np
+
+from dsp.radio.address import parse
+from dsp.radio.base import RadioConfig, Sink, Source
+from dsp.radio.scale import BACKOFF_DB
+from dsp.radio.sigmf_file import SigmfSink
+
+
+def recording(path: str | None, radio: Sink | Source):
+    """A context with the recording at ``path`` of what the radio sends or hears; without a path, of nothing."""
+    if path is None:
+        return contextlib.nullcontext()
+    sending = isinstance(radio, Sink)
+    rate_hz, freq_hz = (radio.config if sending else radio).rate_hz, (radio.config if sending else radio).freq_hz
+    config = RadioConfig(freq_hz=freq_hz, rate_hz=rate_hz, backoff_db=BACKOFF_DB if sending else None)
+    sink = SigmfSink(parse(f"file:{path}"), config)
+    sink.hardware = str(radio.describe().get("device", radio.address))
+    return sink
+
+
+class RecordedSource:
+    """A source whose samples are also written down."""
+
+    def __init__(self, source: Source, record: SigmfSink):
+        self._source, self._record = source, record
+
+    def read(self, timeout_s: float | None = None) -> np.ndarray | None:
+        """The next block of the source, written down before it is passed on."""
+        block = self._source.read(timeout_s)
+        if block is not None and block.size:
+            self._record.send(block)
+        return block
+
+    def __getattr__(self, name):
+        return getattr(self._source, name)
