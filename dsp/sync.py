@@ -57,7 +57,7 @@ class PreambleDetector:
         self._threshold = LAG_EXPONENT / lag.size
         self._tone_threshold = TONE_EXPONENT / self.length
         self._energy = float(np.sum(np.abs(self.reference.astype(np.complex128)) ** 2))
-        self._tone_step = max(1, int(TONE_TURN / max_cfo))
+        self._tone_step = max(1, int(min(TONE_TURN / max_cfo, self.length / 16)))
         self._tone_fft = 1 << (3 * self.length // (2 * self._tone_step)).bit_length()  # 1.5 to 3 bins a bin of its own
         self._reach = int(np.ceil(max_cfo * self._tone_step * self._tone_fft / (2 * np.pi)))
         self._reach = min(self._reach, self._tone_fft // 2 - 1)

@@ -201,3 +201,14 @@ def test_the_range_of_carrier_offsets_is_kept():
     found = DETECTOR.acquire(samples.astype(np.complex64), 0)
     assert found.cfo == pytest.approx(0.37, abs=1e-6) and found.coherence > 0.999
     assert PreambleDetector(max_cfo=0.1).acquire(samples.astype(np.complex64), 0) is None
+
+
+@pytest.mark.parametrize("max_cfo", [1e-6, 1e-3, 0.05, 1.5, 2.8])
+def test_narrow_and_wide_ranges_are_searched_up_to_their_ends(max_cfo):
+    detector = PreambleDetector(max_cfo=max_cfo)
+    samples = white(20_000, 1.0, 15)
+    samples[7000 : 7000 + LENGTH] += (preamble_samples() * np.exp(0.99j * max_cfo * np.arange(LENGTH))).astype(
+        np.complex64
+    )
+    assert 7000 in detector.scan(samples)
+    assert abs(detector.acquire(samples, 7000).cfo - 0.99 * max_cfo) < 1e-3
