@@ -107,7 +107,7 @@ class PlutoSink(Sink):
                     held = self._board.num_buffers * (self.config.buffer_samples or STREAM_SAMPLES)
                 else:
                     self._push(np.concatenate(self._held), cyclic=False)
-                time.sleep(held / self.config.rate_hz + 0.2)  # until the last sample has left
+                time.sleep(held / self.config.rate_hz + 0.5)  # until the last sample has left
         finally:
             try:
                 if self.config.loopback:
