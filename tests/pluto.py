@@ -17,6 +17,12 @@ else:
 needs_libiio = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 
 
+def becomes_muted(server, timeout_s=5):
+    """Whether the board is silent, at the latest when the connections that were just closed have ended there."""
+    with server.air.changed:
+        return server.air.changed.wait_for(lambda: server.board.muted, timeout_s)
+
+
 @contextlib.contextmanager
 def boards(*ppm, air=ChannelConfig(), **options):
     """Running boards with crystals off by so many ppm: their servers; ``server.air`` is the air."""

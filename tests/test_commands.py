@@ -120,8 +120,8 @@ def flatten(tensors):
     tensors["dense.weight"] = tensors["dense.weight"].reshape(-1)
 
 
-def halve(tensors):
-    tensors["dense.weight"] = tensors["dense.weight"].astype(np.float16)
+def round_off(tensors):
+    tensors["dense.weight"] = tensors["dense.weight"].astype(np.int8)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def halve(tensors):
     [
         (poison, {}, "not finite"),
         (flatten, {}, "dense.weight"),
-        (halve, {}, "float16"),
+        (round_off, {}, "int8"),
         (lambda tensors: tensors.pop("conv1.weight"), {}, "conv1.weight"),
         (lambda tensors: None, {"arch": "os.system"}, "os.system"),
         (lambda tensors: None, {"accuracy": "very good"}, "accuracy"),

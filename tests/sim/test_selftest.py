@@ -6,7 +6,7 @@ import pytest
 
 from sim import selftest
 from tests.command import run, save_untrained
-from tests.pluto import boards, needs_libiio
+from tests.pluto import becomes_muted, boards, needs_libiio
 
 pytestmark = needs_libiio
 
@@ -24,7 +24,7 @@ def test_the_model_goes_round(model, tmp_path, path, gain_db, nmse_db):
         report = tmp_path / "report.json"
         result = run(selftest.main, "--model", model, "--evaluate", "none", "--report", report, *options)
         assert (result.status, result.err) == (0, "")
-        assert server.board.muted and server.board.loopback == 0
+        assert becomes_muted(server) and server.board.loopback == 0
     found = json.loads(report.read_text())
     assert found["frames"]["lost"] == 0 and found["weights"]["nmse_db"] < nmse_db
     assert abs(found["sync"]["cfo_hz"]) < 20 and abs(found["sync"]["sco_ppm"]) < 1
