@@ -49,8 +49,7 @@ def decode_headers(statistic: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> 
     """
     block_bits = _block_bits(fmt.header_symbols)
     llr = np.zeros((len(statistic), block_bits), np.float32)
-    for soft, row in zip(statistic, llr, strict=True):
-        _add_soft_bits(soft.view(np.float32), 0, _order(block_bits, fmt), fmt.scramble, row)
+    _add_soft_bits(statistic.view(np.float32), 0, _order(block_bits, fmt), fmt.scramble, llr)
     words = np.packbits(polar.decode_rows(llr, HEADER_BITS), axis=1)
     headers = [_checked_header(word.tobytes(), fmt) for word in words]
     for i in [i for i, header in enumerate(headers) if header is None]:
@@ -92,15 +91,13 @@ def manifest_block_bits(header: Header, fmt: FrameFormat = DEFAULT_FORMAT) -> in
     return _block_bits(manifest_uses(header, fmt))
 
 
-def combine_llr(statistic, first_use: int, block_bits: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
-    """Soft QPSK conj(h)·y/noise_var at uses first_use… of the repeated code word to summed LLRs (block_bits,) float32.
+def add_llr(statistic, first_use: int, llr: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> None:
+    """Add soft QPSK conj(h)·y/noise_var at uses first_use… of the repeated code word to its LLRs (block_bits,) float32.
 
     With unit-power QPSK the LLR of the bit on I is 2·√2·Re(conj(h)·y/noise_var), on Q with Im.
     """
     soft = np.ascontiguousarray(statistic, np.complex64).view(np.float32)
-    llr = np.zeros(block_bits, np.float32)
-    _add_soft_bits(soft, 2 * first_use, _order(block_bits, fmt), fmt.scramble, llr)
-    return llr
+    _add_soft_bits(soft[None], 2 * first_use, _order(llr.size, fmt), fmt.scramble, llr[None])
 
 
 def _modulate(words, num_uses, fmt):
@@ -119,15 +116,16 @@ def _order(block_bits: int, fmt: FrameFormat) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def _add_soft_bits(soft, first_bit, order, scramble, llr):
-    place, bit = first_bit % llr.size, first_bit % llr.size % scramble.size
-    for i in range(soft.size):
-        value = np.float32(2 * np.sqrt(2)) * soft[i]
-        llr[order[place]] += -value if scramble[bit] else value
-        place, bit = place + 1, bit + 1
-        if place == llr.size:
-            place = bit = 0
-        if bit == scramble.size:
-            bit = 0
+    for row in range(soft.shape[0]):
+        place, bit = first_bit % order.size, first_bit % order.size % scramble.size
+        for i in range(soft.shape[1]):
+            value = np.float32(2 * np.sqrt(2)) * soft[row, i]
+            llr[row, order[place]] += -value if scramble[bit] else value
+            place, bit = place + 1, bit + 1
+            if place == order.size:
+                place = bit = 0
+            if bit == scramble.size:
+                bit = 0
 
 
 def _bits(data: bytes) -> np.ndarray:

@@ -5,9 +5,10 @@ from numba import njit
 
 from dsp.estimate import ChannelEstimate
 from dsp.frame import DEFAULT_FORMAT, FrameFormat
+from dsp.phasor import phasor_single
 from dsp.tracking import Tracking
 
-TABLE = 64
+VECTORS = {"reassoc", "contract", "nsz", "arcp"}  # not "ninf": erased symbols are told by it
 
 
 def soft_slots(
@@ -30,20 +31,19 @@ def soft_slots(
         tracking = Tracking(still, still, still + 1 + 0j, still, still + channel.noise_var[:, None])
     statistic = np.empty((*shape, fmt.slots_per_symbol), np.complex64)
     information = np.empty(statistic.shape, np.float32)
-    slope = 2 * np.pi / fmt.fft_size * tracking.delay
     _matched_filter(
-        spectra, channel.h_hat, fmt.pilot_index, tracking.rotation, slope, tracking.noise_var, statistic, information
-    )
+        spectra, channel.h_hat, fmt.data_index, tracking.rotation, tracking.delay / fmt.fft_size, tracking.noise_var,
+        statistic, information,
+    )  # fmt: skip
     return statistic.reshape(shape[0], -1), information.reshape(shape[0], -1)
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
-def _matched_filter(spectra, h, pilot_index, rotation, slope, noise_var, statistic, information):
+@njit(cache=True, nogil=True, error_model="numpy")
+def _matched_filter(spectra, h, data_index, rotation, slope, noise_var, statistic, information):
     num_active = h.shape[1]
-    half = num_active // 2
-    filtered = np.empty(num_active, np.complex64)
+    cos, sin = np.empty(num_active, np.float32), np.empty(num_active, np.float32)
     power = np.empty(num_active, np.float32)
-    table = np.empty(TABLE, np.complex64)  # of phasors: leaves one turn for every TABLE subcarriers
+    filtered = np.empty(num_active, np.complex64)
     for m in range(spectra.shape[0]):
         for k in range(num_active):
             power[k] = h[m, k].real * h[m, k].real + h[m, k].imag * h[m, k].imag
@@ -51,20 +51,30 @@ def _matched_filter(spectra, h, pilot_index, rotation, slope, noise_var, statist
             if np.isinf(noise_var[m, t]):
                 statistic[m, t], information[m, t] = 0, 0
                 continue
+            _turns(np.float32(-slope[m, t]), cos, sin)
             weight = rotation[m, t].conjugate() / noise_var[m, t]
-            gain = np.float32((rotation[m, t].real ** 2 + rotation[m, t].imag ** 2) / noise_var[m, t])
-            for i in range(TABLE):
-                table[i] = np.exp(-1j * slope[m, t] * i)
-            for side in range(2):  # below and above DC, whose column is skipped
-                for first in range(side * half, (side + 1) * half, TABLE):
-                    turn = np.complex64(weight * np.exp(-1j * slope[m, t] * (first + side - half)))
-                    for k in range(first, min(first + TABLE, (side + 1) * half)):
-                        filtered[k] = h[m, k].conjugate() * spectra[m, t, k + side] * (table[k - first] * turn)
-            place, first = 0, 0
-            for i in range(pilot_index.shape[1] + 1):  # what lies between the pilots
-                last = pilot_index[t, i] if i < pilot_index.shape[1] else num_active
-                for k in range(first, last):
-                    statistic[m, t, place + k - first] = filtered[k]
-                    information[m, t, place + k - first] = power[k] * gain
-                place += last - first
-                first = last + 1
+            _filter(spectra[m, t], h[m], cos, sin, np.complex64(weight), filtered)
+            gain = np.float32(abs(weight) ** 2 * noise_var[m, t])
+            for i in range(data_index.shape[1]):
+                k = data_index[t, i]
+                statistic[m, t, i] = filtered[k]
+                information[m, t, i] = power[k] * gain
+
+
+@njit(cache=True, nogil=True, fastmath=VECTORS)
+def _turns(slope, cos, sin):
+    """exp(2πj·slope·k) over the active subcarriers k."""
+    half = cos.size // 2
+    for side in range(2):  # below and above DC, which is left out
+        for i in range(side * half, (side + 1) * half):
+            cos[i], sin[i] = phasor_single(slope * np.float32(i + side - half))
+
+
+@njit(cache=True, nogil=True, fastmath=VECTORS)
+def _filter(spectrum, h, cos, sin, weight, filtered):
+    """weight·conj(h)·y·(cos + j·sin) on the active subcarriers of a spectrum that has DC among them."""
+    half = h.size // 2
+    for side in range(2):
+        for i in range(side * half, (side + 1) * half):
+            turn = complex(cos[i] * weight.real - sin[i] * weight.imag, cos[i] * weight.imag + sin[i] * weight.real)
+            filtered[i] = h[i].conjugate() * spectrum[i + side] * turn

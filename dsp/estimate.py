@@ -134,7 +134,7 @@ def _least_squares(spectra, preamble, basis, adjoint, stacked, offsets, h_hat, n
         h_hat[m] = np.dot(basis, np.dot(coefficients[inner], stacked[inner].conj()))
 
 
-def mean_snr(channel: ChannelEstimate, noise_var: float) -> float:
-    """Mean SNR per payload symbol, linear, less what the estimate's own error (window/num_active) adds to it."""
+def mean_snr(channel: ChannelEstimate, noise_var: np.ndarray) -> np.ndarray:
+    """Mean SNR per payload symbol (...), linear, less what the estimate's own error (window/num_active) adds to it."""
     bias = channel.window / channel.h_hat.shape[-1]
-    return max(float(channel.power / noise_var - bias), 0.0)
+    return np.maximum(channel.power / noise_var - bias, 0.0)

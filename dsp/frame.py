@@ -173,6 +173,12 @@ class Header:
             word >>= bits
         return cls(**fields)
 
+    def same_burst(self, other: "Header") -> bool:
+        """Whether both say the same but for the number of the frame."""
+        return (self.burst_id, self.num_frames, self.num_symbols, self.num_chunk_steps, self.version) == (
+            other.burst_id, other.num_frames, other.num_symbols, other.num_chunk_steps, other.version,
+        )  # fmt: skip
+
     def consistent(self, fmt: FrameFormat) -> bool:
         """Whether the fields make sense together; a header off the air is hostile until this holds."""
         return self.frame < self.num_frames and payload_slots(self, fmt) > 0 and manifest_capacity(self, fmt) > 0

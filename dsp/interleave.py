@@ -6,6 +6,7 @@ one layer) so lie in different frames and on different subcarriers: a lost frame
 a lost OFDM symbol a sparse sample of that.
 """
 
+import functools
 import math
 
 import numpy as np
@@ -26,13 +27,21 @@ def coprime(modulus: int, least: float) -> int:
     return stride
 
 
-def _strides(header: Header, fmt: FrameFormat):
-    """Residue r of the frame, the slots M, the step q and the first slot (f·b) mod M."""
-    slots = payload_slots(header, fmt)
-    between_frames = coprime(header.num_frames, GOLDEN * header.num_frames)
-    residue = header.frame * pow(between_frames, -1, header.num_frames) % header.num_frames
-    # steps of about √M are cheap to follow in memory and put neighbours some hundred subcarriers apart
-    return residue, slots, coprime(slots, math.sqrt(slots)), header.frame * round(GOLDEN * slots / 3) % slots
+def _strides(header: Header, slots: int):
+    """Residue r of the frame, the step q and the first slot (f·b) mod M, of M slots."""
+    residue = header.frame * _frame_inverse(header.num_frames) % header.num_frames
+    return residue, _slot_step(slots), header.frame * round(GOLDEN * slots / 3) % slots
+
+
+@functools.lru_cache(maxsize=64)
+def _frame_inverse(num_frames: int) -> int:
+    return pow(coprime(num_frames, GOLDEN * num_frames), -1, num_frames)
+
+
+@functools.lru_cache(maxsize=64)
+def _slot_step(slots: int) -> int:
+    """Steps of about √M are cheap to follow in memory and put neighbours some hundred subcarriers apart."""
+    return coprime(slots, math.sqrt(slots))
 
 
 def deal(stream: np.ndarray, num_frames: int, run=map) -> np.ndarray:
@@ -59,15 +68,16 @@ def collect(rows: np.ndarray, num: int, start: int = 0) -> np.ndarray:
 
 def interleave(rows: np.ndarray, headers: list[Header], fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
     """Rows of the payload stream (see `deal`) to the payload slots (frames, M) of the headers' frames, 0 where none."""
-    residues, slots, steps, first = zip(*(_strides(header, fmt) for header in headers), strict=True)
-    out = np.zeros((len(headers), slots[0]), np.complex64)
+    slots = payload_slots(headers[0], fmt)
+    residues, steps, first = zip(*(_strides(header, slots) for header in headers), strict=True)
+    out = np.zeros((len(headers), slots), np.complex64)
     _scatter(rows, np.array(residues), steps[0], np.array(first), out)
     return out
 
 
-def accumulate(slots: np.ndarray, header: Header, rows: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> None:
+def accumulate(slots: np.ndarray, header: Header, rows: np.ndarray) -> None:
     """The inverse of `interleave`: add payload slots (M,) of the header's frame to its row of rows (num_frames, M)."""
-    residue, _, step, first = _strides(header, fmt)
+    residue, step, first = _strides(header, slots.size)
     _gather(slots, step, first, rows[residue])
 
 
@@ -85,12 +95,13 @@ def _scatter(rows, residues, step, first, out):
 
 @njit(cache=True, nogil=True)
 def _gather(slots, step, first, row):
-    position = first
-    for j in range(slots.size):
-        row[j] += slots[position]
-        position += step
-        if position >= slots.size:
-            position -= slots.size
+    position, j = first, 0
+    while j < slots.size:
+        count = min((slots.size - 1 - position) // step + 1, slots.size - j)  # until the end is reached
+        for i in range(count):
+            row[j + i] += slots[position + i * step]
+        j += count
+        position += count * step - slots.size
 
 
 @njit(cache=True, nogil=True)

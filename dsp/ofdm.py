@@ -7,6 +7,7 @@ from numba import njit
 from scipy import fft
 
 from dsp.frame import DEFAULT_FORMAT, FrameFormat
+from dsp.phasor import phasor_double
 
 TABLE = 64
 
@@ -55,22 +56,23 @@ def _place(slots, data_index, pilots, pilot_index, grid):
                 row[pilot_index[t, i]] = pilots[t, i]
 
 
-def demodulate(samples, starts, cfo, num_symbols: int, fmt: FrameFormat = DEFAULT_FORMAT) -> np.ndarray:
+def demodulate(samples, starts, cfo, num_symbols: int, fmt: FrameFormat = DEFAULT_FORMAT, first=0) -> np.ndarray:
     """Spectra (frames, num_symbols, fft_size) complex64 of consecutive OFDM symbols of some frames.
 
-    Frame m begins at starts[m] with the prefix of its first symbol; its samples are turned back by cfo[m] rad/sample,
-    phase 0 at the first body. Columns are subcarriers from the lowest active one up (see `FrameFormat.columns`): the
-    turn that puts it first costs nothing here. Samples outside the array count as 0.
+    Frame m begins at starts[m] with the prefix of its symbol 0; its samples are turned back by cfo[m] rad/sample,
+    phase 0 at the body of symbol 0. The symbols from ``first`` on are wanted. Columns are subcarriers from the lowest
+    active one up (see `FrameFormat.columns`): the turn that puts it first costs nothing here. Samples outside the array
+    count as 0.
     """
     bodies = np.empty((len(starts), num_symbols, fmt.fft_size), np.complex64)
-    first = np.asarray(starts, np.int64) + fmt.prefix_samples
-    _derotate(samples, first, fmt.symbol_samples, np.asarray(cfo, np.float64), fmt.num_active // 2, bodies)
+    begin = np.asarray(starts, np.int64) + fmt.prefix_samples
+    _derotate(samples, begin, fmt.symbol_samples, first, np.asarray(cfo, np.float64), fmt.num_active // 2, bodies)
     return fft.fft(bodies, axis=2, norm="ortho", overwrite_x=True)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _derotate(samples, starts, hop, cfo, half, out):
-    """out[m, t, n] = samples[starts[m] + t·hop + n]·exp(-j·cfo[m]·(t·hop + n) + 2πj·half·n/fft_size)."""
+def _derotate(samples, starts, hop, first_symbol, cfo, half, out):
+    """out[m, t, n] = samples[starts[m] + k + n]·exp(-j·cfo[m]·(k + n) + 2πj·half·n/fft_size), k = (first + t)·hop."""
     table = np.empty(TABLE, np.complex64)  # a table of phasors leaves one turn for every TABLE samples
     centre = 2 * np.pi * half / out.shape[2]
     for m in range(out.shape[0]):
@@ -79,8 +81,10 @@ def _derotate(samples, starts, hop, cfo, half, out):
         for t in range(out.shape[1]):
             row = out[m, t]
             for first in range(0, row.size, TABLE):
-                turn = np.complex64(np.exp(1j * (centre * first - cfo[m] * (t * hop + first))))
-                base = starts[m] + t * hop + first
+                place = (first_symbol + t) * hop + first
+                cos, sin = phasor_double((centre * first - cfo[m] * place) / (2 * np.pi))
+                turn = complex(np.float32(cos), np.float32(sin))
+                base = starts[m] + place
                 count = min(TABLE, row.size - first)
                 if base >= 0 and base + count <= samples.size:
                     for i in range(count):

@@ -36,8 +36,9 @@ def _butterflies(rows):
         half = 1
         while half < row.size:
             for start in range(0, row.size, 2 * half):
-                for i in range(start, start + half):
-                    row[i] ^= row[i + half]
+                upper, lower = row[start : start + half], row[start + half : start + 2 * half]
+                for i in range(half):
+                    upper[i] ^= lower[i]
             half *= 2
 
 
@@ -56,10 +57,16 @@ def decode(llr: np.ndarray, num_info: int, list_size: int = 8) -> np.ndarray:
 
 
 def decode_rows(llr: np.ndarray, num_info: int) -> np.ndarray:
-    """LLRs (rows, 2^n) float32 to information bits (rows, num_info) uint8, by successive cancellation alone."""
-    words = np.empty(llr.shape, np.uint8)
-    _decode_rows(llr, _schedule(llr.shape[1], num_info), words)
-    return transform(words)[:, info_positions(llr.shape[1], num_info)]
+    """LLRs (rows, 2^n) float32 to information bits (rows, num_info) uint8, by successive cancellation alone.
+
+    A row whose signs are a code word, as strong signals are, is decoded as that: there is none likelier.
+    """
+    positions = info_positions(llr.shape[1], num_info)
+    u = transform(llr < 0)
+    noisy = np.count_nonzero(u, axis=1) > np.count_nonzero(u[:, positions], axis=1)  # frozen bits that are not 0
+    if noisy.any():
+        u[noisy] = transform(_decode_rows(llr[noisy], _schedule(llr.shape[1], num_info)))
+    return u[:, positions]
 
 
 @functools.lru_cache(maxsize=64)
@@ -172,6 +179,8 @@ def _decode_list(channel_llr, schedule, list_size):
 
 
 @njit(cache=True, nogil=True)
-def _decode_rows(llr, schedule, words):
+def _decode_rows(llr, schedule):
+    words = np.empty(llr.shape, np.uint8)
     for row in range(llr.shape[0]):
         words[row] = _decode_list(llr[row], schedule, 1)[0][0]
+    return words

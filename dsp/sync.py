@@ -34,11 +34,18 @@ MAX_CFO = 0.377  # rad/sample: ±150 kHz at 2.5 MS/s
 
 @dataclasses.dataclass(frozen=True)
 class Acquisition:
-    """A confirmed preamble: index of its first sample, cfo in rad/sample, coherence |corr|²/energies in 0…1."""
+    """A confirmed preamble, or some with a leading axis.
 
-    start: int
-    cfo: float
-    coherence: float
+    start : (...) index of the first sample; cfo (...) in rad/sample; coherence (...) |corr|²/energies in 0…1
+    """
+
+    start: np.ndarray
+    cfo: np.ndarray
+    coherence: np.ndarray
+
+    def __getitem__(self, frames) -> "Acquisition":
+        """Of one preamble, or of a slice of them."""
+        return Acquisition(self.start[frames], self.cfo[frames], self.coherence[frames])
 
 
 class PreambleDetector:
@@ -104,15 +111,15 @@ class PreambleDetector:
         shift = int(_alignment(samples, start, self.reference, self._tone(samples, start)))
         # a part of a sample off, the tone was not the preamble's alone
         found = self.acquire_near(samples, np.array([start + shift]), self._tone(samples, start + shift), reach=0)
-        return found[0] if found else None
+        return found[0] if found.start.size else None
 
-    def acquire_near(self, samples, starts, cfo: float, reach: int = TIMING_REACH) -> list[Acquisition]:
+    def acquire_near(self, samples, starts, cfo: float, reach: int = TIMING_REACH) -> Acquisition:
         """Preambles near the expected starts (m,), of carrier offsets near ``cfo``, up to the first that is none."""
         places, cfos = np.array(starts, np.int64), np.full(len(starts), cfo, np.float64)
         coherence = np.zeros(len(starts))
         _acquire(samples, self.reference, self._energy, reach, places, cfos, coherence)
-        count = int(np.argmin(np.append(coherence > self._tone_threshold, False)))
-        return [Acquisition(int(places[m]), float(cfos[m]), float(coherence[m])) for m in range(count)]
+        count = np.argmin(np.append(coherence > self._tone_threshold, False))
+        return Acquisition(places, cfos, coherence)[:count]
 
     def _tone(self, samples, start):
         return self._tones(samples, np.array([start]))[0][0] if self._holds(samples, start) else 0.0

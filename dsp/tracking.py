@@ -9,13 +9,13 @@ gain, 1 at the preamble (phase noise, fading, gain control).
 
 import dataclasses
 import functools
-import math
 
 import numpy as np
 from numba import njit
 
 from dsp.estimate import NOISE_FLOOR, ChannelEstimate
 from dsp.frame import DEFAULT_FORMAT, FrameFormat
+from dsp.phasor import phasor_double
 
 SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else
@@ -25,6 +25,8 @@ MISSING = 0.4  # a symbol whose pilots are weaker than this part of the others' 
 MISSING_HIT = 0.5  # ...nor one weaker than this whose pilots do not fit
 # variances of the gain's random walk, in units of its observation noise; the last follow a jump
 GAIN_STEPS = np.array([0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0])
+LOG_EVERY = 8  # symbols: a product of as many variances, 1e-20 to 1e7 each, stays in range
+VECTORS = {"reassoc", "contract", "nsz", "arcp"}  # what lets sums become vector instructions; infinities stay
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,55 +67,59 @@ def track(
     before : the symbols end where the preamble begins instead: they are the predecessor's, and sco is known
     """
     num_frames, num_symbols, _ = spectra.shape
-    time = (np.arange(num_symbols) + (-float(num_symbols) if before else 1.0)) * fmt.symbol_samples
-    columns, slopes, crossings, phasors = _pilot_tables(fmt)
+    columns, slopes, time, lever, step, cosines, sines = _pilot_tables(fmt, num_symbols, before)
     shape = (num_frames, num_symbols)
     found = Tracking(
         np.empty(num_frames), np.empty(num_frames), np.empty(shape, np.complex128), np.empty(shape), np.empty(shape)
     )
     _track(
         spectra, channel.h_hat, channel.noise_var, channel.power * fmt.num_active, columns, fmt.pilot_index, fmt.pilots,
-        slopes, crossings, phasors, SCO_GRID, GAIN_STEPS, time, np.nan if sco is None else float(sco), before,
+        slopes, time, lever, step / fmt.symbol_samples, cosines, sines, SCO_GRID, GAIN_STEPS,
+        np.nan if sco is None else float(sco), before,
         found.sco, found.residual_cfo, found.rotation, found.delay, found.noise_var,
     )  # fmt: skip
     return found
 
 
-@functools.lru_cache(maxsize=8)
-def _pilot_tables(fmt: FrameFormat):
-    """Tables of the pilots by (OFDM symbol, pilot).
+@functools.lru_cache(maxsize=64)
+def _pilot_tables(fmt: FrameFormat, num_symbols: int, before: bool):
+    """Tables of the pilots, (symbols, pilots) each, and of the carrier offsets that a frame is searched for.
 
-    Their columns; the phase of a delay of one sample at each, in rad; how many of a symbol's lie below DC; and what
-    each clock offset of SCO_GRID does to them, undone: (offsets, symbols, pilots) complex128.
+    Columns; the phase of a delay of one sample in rad; time in samples; the turns that a clock offset of 1 makes; the
+    step between the carrier offsets, in rad a symbol, and cosines and sines (offsets, symbols) of what they turn each
+    symbol by, from 0 to 1 rad a symbol.
     """
-    slopes = 2 * np.pi * fmt.subcarriers[fmt.pilot_index] / fmt.fft_size
-    time = (np.arange(len(slopes)) + 1.0) * fmt.symbol_samples
-    phasors = np.exp(-1j * SCO_GRID[:, None, None] * time[:, None] * slopes)
-    return fmt.columns[fmt.pilot_index], slopes, (slopes < 0).sum(axis=1), phasors
+    index, step = fmt.pilot_index[:num_symbols], np.pi / (2 * max(num_symbols, 8))
+    time = (np.arange(num_symbols) + (-float(num_symbols) if before else 1.0)) * fmt.symbol_samples
+    time = np.repeat(time[:, None], index.shape[1], axis=1)
+    turns = fmt.subcarriers[index] / fmt.fft_size
+    angle = np.arange(np.ceil(1 / step) + 1)[:, None] * step * np.arange(num_symbols)
+    return fmt.columns[index], 2 * np.pi * turns, time, time * turns, step, np.cos(angle), np.sin(angle)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
 def _track(
-    spectra, h, preamble_noise, start_weight, columns, index, pilots, slopes, crossings, phasors, sco_grid, steps,
-    time, known_sco, before, sco_out, cfo_out, rotation, delay, noise_out,
+    spectra, h, preamble_noise, start_weight, columns, index, pilots, slopes, time, lever, carrier_step,
+    cosines, sines, sco_grid, steps, known_sco, before, sco_out, cfo_out, rotation, delay, noise_out,
 ):  # fmt: skip
-    num_symbols, num_pilots = spectra.shape[1], columns.shape[1]
+    num_symbols, num_pilots = columns.shape
+    product = np.empty((2, num_symbols, num_pilots))  # real and imaginary parts
+    aligned = np.empty_like(product)
+    weight, energy = np.empty((num_symbols, num_pilots)), np.empty(num_symbols)
+    moments = np.empty((3, num_symbols))
     for m in range(spectra.shape[0]):
         noise_var, power = preamble_noise[m], start_weight[m] / h.shape[1]
-        product, weight, energy = _pilot_products(spectra[m], h[m], columns, index, pilots)
-        total = np.empty(num_symbols)
-        for t in range(num_symbols):
-            total[t] = weight[t].sum()
+        _pilot_products(spectra[m], h[m], columns, index, pilots, product, weight, energy)
+        _moments(weight, slopes, moments)
+        total = moments[0]
         cfo, sco = 0.0, known_sco
         if not before:
             # a symbol under strong interference must not outvote the others
             share = np.minimum(1.0, (total + num_pilots * noise_var) / np.maximum(energy, 1e-30))
-            if np.isnan(known_sco):
-                cfo, sco = _coarse_fit(product, share, time[0], sco_grid, phasors)
-            else:
-                cfo = _coarse_carrier(_turned_sums(product, time, slopes, crossings, 0.0, sco) * share, time[0])[0]
+            steps_off, sco = _coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco)
+            cfo = steps_off * carrier_step
         cfo, sco, raw, usable = _fine_fit(
-            product, weight, total, energy, time, slopes, crossings, cfo, sco, start_weight[m], noise_var
+            product, aligned, moments, energy, slopes, time, lever, cfo, sco, start_weight[m], noise_var
         )
         missing = _missing(np.abs(raw), np.sqrt(noise_var / total))
         usable &= ~missing
@@ -134,144 +140,139 @@ def _track(
         for t in range(num_symbols):
             if before and abs(raw[t]) < 0.5:
                 noise[t] = np.inf  # nothing says that there is a signal before a preamble
-            rotation[m, t] = gain[t] * complex(math.cos(cfo * time[t]), math.sin(cfo * time[t]))
-            delay[m, t] = sco * time[t]
+            cos, sin = phasor_double(cfo * time[t, 0] / (2 * np.pi))
+            rotation[m, t] = gain[t] * complex(cos, sin)
+            delay[m, t] = sco * time[t, 0]
             noise_out[m, t] = noise[t]
         sco_out[m], cfo_out[m] = sco, cfo
 
 
 @njit(cache=True, nogil=True)
-def _pilot_products(spectrum, h, columns, index, pilots):
+def _pilot_products(spectrum, h, columns, index, pilots, product, weight, energy):
     """Y·(H·X)*, which is |H|²·exp(jθ) plus noise, |H|² of each pilot, and Σ|Y|² of each symbol."""
-    num_symbols, num_pilots = spectrum.shape[0], columns.shape[1]
-    product = np.empty((num_symbols, num_pilots), np.complex128)
-    weight = np.empty((num_symbols, num_pilots))
-    energy = np.zeros(num_symbols)
-    for t in range(num_symbols):
-        for i in range(num_pilots):
-            y, known = spectrum[t, columns[t, i]], h[index[t, i]] * pilots[t, i]
-            product[t, i] = np.complex128(y) * np.complex128(known).conjugate()
+    for t in range(weight.shape[0]):
+        energy[t] = 0
+        for i in range(weight.shape[1]):
+            y, known = np.complex128(spectrum[t, columns[t, i]]), np.complex128(h[index[t, i]] * pilots[t, i])
+            product[0, t, i] = y.real * known.real + y.imag * known.imag
+            product[1, t, i] = y.imag * known.real - y.real * known.imag
             weight[t, i] = known.real**2 + known.imag**2
             energy[t] += y.real**2 + y.imag**2
-    return product, weight, energy
+
+
+@njit(cache=True, nogil=True, fastmath=VECTORS)
+def _moments(weight, slopes, moments):
+    """Σ weight·slope^n over the pilots of each symbol, n = 0, 1, 2."""
+    for t in range(weight.shape[0]):
+        zeroth = first = second = 0.0
+        for i in range(weight.shape[1]):
+            zeroth += weight[t, i]
+            first += weight[t, i] * slopes[t, i]
+            second += weight[t, i] * slopes[t, i] ** 2
+        moments[0, t], moments[1, t], moments[2, t] = zeroth, first, second
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _coarse_fit(product, share, symbol_time, sco_grid, phasors):
-    """(cfo, sco) of the largest |Σ product·exp(-jθ)|: clock offsets of the grid, carrier within ±1 rad a symbol."""
-    best, best_cfo, best_sco = -1.0, 0.0, 0.0
-    sums = np.empty(product.shape[0], np.complex128)
-    for g in range(sco_grid.size):
-        for t in range(sums.size):
-            total = 0j
-            for i in range(product.shape[1]):
-                total += product[t, i] * phasors[g, t, i]
-            sums[t] = total * share[t]
-        cfo, power = _coarse_carrier(sums, symbol_time)
+def _coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco):
+    """Carrier offset, in steps of the tables, and clock offset of the largest |Σ product·exp(-jθ)|.
+
+    Clock offsets of the grid are tried, unless it is known.
+    """
+    best, best_cfo, best_sco = -1.0, 0, known_sco
+    known = np.array([known_sco])
+    for sco in sco_grid if np.isnan(known_sco) else known:
+        _turn(product, 0.0, sco, time, lever, aligned)
+        sums = aligned.sum(axis=2) * share
+        cfo, power = _coarse_carrier(sums[0], sums[1], cosines, sines)
         if power > best:
-            best, best_cfo, best_sco = power, cfo, sco_grid[g]
+            best, best_cfo, best_sco = power, cfo, sco
     return best_cfo, best_sco
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _coarse_carrier(sums, symbol_time):
-    """Carrier offset within ±1 rad a symbol of the largest |Σ sums·exp(-jθ)|², and that power."""
-    step = np.pi / (2 * max(sums.size, 8))
-    reach = int(np.ceil(1 / step))
-    best, best_cfo = -1.0, 0.0
-    for k in range(-reach, reach + 1):
-        turn = complex(math.cos(k * step), -math.sin(k * step))
-        phasor, total = turn, 0j
-        for t in range(sums.size):
-            total += sums[t] * phasor
-            phasor *= turn
-        power = total.real**2 + total.imag**2
-        if power > best:
-            best, best_cfo = power, k * step / symbol_time
-    return best_cfo, best
+@njit(cache=True, nogil=True, fastmath=VECTORS)
+def _coarse_carrier(real, imag, cosines, sines):
+    """Carrier offset, in steps of the tables of either sign, of the largest |Σ sums·exp(-jθ)|², and that power."""
+    best, best_offset = -1.0, 0
+    for k in range(cosines.shape[0]):
+        a = b = c = d = 0.0
+        for t in range(real.size):
+            a += real[t] * cosines[k, t]
+            b += imag[t] * sines[k, t]
+            c += imag[t] * cosines[k, t]
+            d += real[t] * sines[k, t]
+        for sign in (-1, 1):
+            power = (a + sign * b) ** 2 + (c - sign * d) ** 2
+            if power > best:
+                best, best_offset = power, sign * k
+    return best_offset, best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _turned(product, time, slopes, crossings, cfo, sco, aligned):
-    """aligned[t, i] = product[t, i]·exp(-j·time[t]·(cfo + sco·slopes[t, i])): pilots are evenly spaced, but for DC."""
-    num_pilots = product.shape[1]
-    spacing = slopes[0, 1] - slopes[0, 0] if crossings[0] != 1 else slopes[0, 2] - slopes[0, 1]
-    for t in range(product.shape[0]):
-        before = crossings[t]
-        angle = -time[t] * sco * spacing
-        turn = complex(math.cos(angle), math.sin(angle))
-        for first, last in ((0, before), (before, num_pilots)):
-            if first == last:
-                continue
-            angle = -time[t] * (cfo + sco * slopes[t, first])
-            phasor = complex(math.cos(angle), math.sin(angle))
-            for i in range(first, last):
-                aligned[t, i] = product[t, i] * phasor
-                phasor *= turn
+@njit(cache=True, nogil=True, fastmath=VECTORS)
+def _turn(product, cfo, sco, time, lever, aligned):
+    """aligned = product·exp(-j·time·(cfo + sco·slope)); both (2, symbols, pilots), real and imaginary parts."""
+    cycles = cfo / (2 * np.pi)
+    shape = product[0].size
+    real, imag = product[0].reshape(shape), product[1].reshape(shape)
+    out_real, out_imag = aligned[0].reshape(shape), aligned[1].reshape(shape)
+    time, lever = time.reshape(shape), lever.reshape(shape)
+    for i in range(shape):
+        cos, sin = phasor_double(time[i] * cycles + lever[i] * sco)
+        out_real[i] = real[i] * cos + imag[i] * sin
+        out_imag[i] = imag[i] * cos - real[i] * sin
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _turned_sums(product, time, slopes, crossings, cfo, sco):
-    aligned = np.empty_like(product)
-    _turned(product, time, slopes, crossings, cfo, sco, aligned)
-    return aligned.sum(axis=1)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fine_fit(product, weight, total, energy, time, slopes, crossings, cfo, sco, start_weight, noise_var):
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
+def _fine_fit(product, aligned, moments, energy, slopes, time, lever, cfo, sco, start_weight, noise_var):
     """Gauss–Newton on phase, cfo and sco, leaving out symbols that do not fit the model: (cfo, sco, raw gains, usable).
 
     Weighted least squares of the phases that remain after each alignment; the preamble, where the phase is 0 by
     definition, counts as an observation of weight start_weight.
     """
-    num_symbols, num_pilots = product.shape
+    num_symbols, num_pilots = slopes.shape
     gain = np.empty(num_symbols, np.complex128)
     usable = np.ones(num_symbols, np.bool_)
-    aligned = np.empty_like(product)
-    last = np.max(np.abs(time))
+    normal, right = np.empty((3, 3)), np.empty(3)
+    last = max(abs(time[0, 0]), abs(time[-1, 0]))
     for turn in range(4):
-        _turned(product, time, slopes, crossings, cfo, sco, aligned)
+        _turn(product, cfo, sco, time, lever, aligned)
+        mean, count = 0j, 0
         for t in range(num_symbols):
-            gain[t] = 0
+            real = imag = 0.0
             for i in range(num_pilots):
-                gain[t] += aligned[t, i]
-            gain[t] /= total[t]
-            residual = (energy[t] - abs(gain[t]) ** 2 * total[t]) / num_pilots
-            usable[t] = residual < OUTLIER * (noise_var + SLACK * total[t] / num_pilots)
+                real += aligned[0, t, i]
+                imag += aligned[1, t, i]
+            total = moments[0, t]
+            gain[t] = complex(real / total, imag / total)
+            residual = (energy[t] - (real**2 + imag**2) / total) / num_pilots
+            usable[t] = residual < OUTLIER * (noise_var + SLACK * total / num_pilots)
         if usable.sum() < min(3, num_symbols):
             usable[:] = True
         if turn == 3:
             break
-        mean = 0j
         for t in range(num_symbols):
             if usable[t]:
                 mean += gain[t]
-        strength = max(abs(mean) / usable.sum(), 1e-6)
-        normal = np.zeros((3, 3))
-        right = np.zeros(3)
+                count += 1
+        strength = max(abs(mean) / count, 1e-6)
+        normal[:], right[:] = 0, 0
         normal[0, 0] = start_weight
         for t in range(num_symbols):
             if not usable[t]:
                 continue
-            moment0 = moment1 = moment2 = phase0 = phase1 = 0.0  # Σ weight·slope^n and Σ phase·slope^n over the pilots
+            turned = 0.0  # Σ |H|²·θ·slope plus noise
             for i in range(num_pilots):
-                slope = slopes[t, i]
-                phase = aligned[t, i].imag / strength  # |H|²·θ plus noise
-                moment0 += weight[t, i]
-                moment1 += weight[t, i] * slope
-                moment2 += weight[t, i] * slope * slope
-                phase0 += phase
-                phase1 += phase * slope
-            age = time[t] / last
-            normal[0, 0] += moment0
-            normal[0, 1] += moment0 * age
-            normal[0, 2] += moment1 * age
-            normal[1, 1] += moment0 * age * age
-            normal[1, 2] += moment1 * age * age
-            normal[2, 2] += moment2 * age * age
-            right[0] += phase0
-            right[1] += phase0 * age
-            right[2] += phase1 * age
+                turned += aligned[1, t, i] * slopes[t, i]
+            age = time[t, 0] / last
+            normal[0, 0] += moments[0, t]
+            normal[0, 1] += moments[0, t] * age
+            normal[0, 2] += moments[1, t] * age
+            normal[1, 1] += moments[0, t] * age * age
+            normal[1, 2] += moments[1, t] * age * age
+            normal[2, 2] += moments[2, t] * age * age
+            phase = gain[t].imag * moments[0, t] / strength
+            right[0] += phase
+            right[1] += phase * age
+            right[2] += turned / strength * age
         for i in range(3):
             normal[i, i] += 1e-9 * start_weight + 1e-30
             for j in range(i):
@@ -284,26 +285,48 @@ def _fine_fit(product, weight, total, energy, time, slopes, crossings, cfo, sco,
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _kalman(raw, noise, step_var, start_var):
-    """Rauch–Tung–Striebel smoother (1965) of a complex random walk: mean, variance and log-likelihood."""
+    """Rauch–Tung–Striebel smoother (1965) of a complex random walk: mean and variance."""
     n = raw.size
     mean, var = np.empty(n, np.complex128), np.empty(n)
     prior_var = np.empty(n)
     m, p = 1.0 + 0j, start_var
-    log_likelihood = 0.0
     for t in range(n):
         p += step_var
         prior_var[t] = p
-        innovation = raw[t] - m
-        s = p + noise[t]
-        log_likelihood -= np.log(s) + abs(innovation) ** 2 / s
-        m += p / s * innovation
-        p *= noise[t] / s
+        weight = p / (p + noise[t])
+        m += weight * (raw[t] - m)
+        p = weight * noise[t]
         mean[t], var[t] = m, p
     for t in range(n - 2, -1, -1):
         back = var[t] / prior_var[t + 1]
         mean[t] += back * (mean[t + 1] - mean[t])
         var[t] += back**2 * (var[t + 1] - prior_var[t + 1])
-    return mean, var, log_likelihood
+    return mean, var
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
+def _evidence(raw, noise, step_vars, start_var):
+    """Log-likelihood of each step variance: the innovations of a Kalman filter, all step variances side by side."""
+    num = step_vars.size
+    real, imag, var = np.ones(num), np.zeros(num), np.full(num, start_var)
+    likelihood, spread = np.zeros(num), np.ones(num)
+    for t in range(raw.size):
+        for g in range(num):
+            prior = var[g] + step_vars[g]
+            s = prior + noise[t]
+            inverse = 1 / s
+            to_real, to_imag = raw[t].real - real[g], raw[t].imag - imag[g]
+            likelihood[g] -= (to_real * to_real + to_imag * to_imag) * inverse
+            spread[g] *= s
+            weight = prior * inverse
+            real[g] += weight * to_real
+            imag[g] += weight * to_imag
+            var[g] = weight * noise[t]
+        if t % LOG_EVERY == LOG_EVERY - 1 or t == raw.size - 1:
+            for g in range(num):
+                likelihood[g] -= np.log(spread[g])
+                spread[g] = 1
+    return likelihood
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -313,13 +336,9 @@ def _smooth_gain(raw, observation_var, usable, start_var, steps):
     The step variance is the likeliest of ``steps``; a moving gain must be STEP_EVIDENCE likelier than a fixed one.
     """
     noise = np.where(usable, observation_var, 1e6)
-    unit = np.median(observation_var)
-    best, best_step = -np.inf, 0.0
-    for step in steps:
-        evidence = _kalman(raw, noise, step * unit, start_var)[2] - (STEP_EVIDENCE if step > 0 else 0.0)
-        if evidence > best:
-            best, best_step = evidence, step
-    gain, var, _ = _kalman(raw, noise, best_step * unit, start_var)
+    step_vars = steps * np.median(observation_var)
+    evidence = _evidence(raw, noise, step_vars, start_var) - np.where(steps > 0, STEP_EVIDENCE, 0.0)
+    gain, var = _kalman(raw, noise, step_vars[np.argmax(evidence)], start_var)
     return gain, var / noise
 
 

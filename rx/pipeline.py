@@ -6,10 +6,11 @@ from collections.abc import Callable
 import numpy as np
 
 from dsp import control, symbols
-from dsp.burst import FrameReceiver, ReceivedFrame
+from dsp.burst import FrameReceiver
 from dsp.errors import LinkError, NothingReceivedError
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, payload_slots
 from dsp.interleave import accumulate, collect
+from dsp.reception import ReceivedFrame
 from dsp.sync import MAX_CFO
 from dsp.units import linear
 from models.digital import channel_code
@@ -46,9 +47,9 @@ class BurstCombiner:
     def add(self, frame: ReceivedFrame) -> None:
         """Add a frame; heard before, it is combined with what was heard."""
         number = frame.header.frame
-        self._llr += control.combine_llr(frame.chunk, number * frame.chunk.size, self._llr.size, self.fmt)
-        accumulate(frame.statistic, frame.header, self._statistic, self.fmt)
-        accumulate(frame.information, frame.header, self._information, self.fmt)
+        control.add_llr(frame.chunk, number * frame.chunk.size, self._llr, self.fmt)
+        accumulate(frame.statistic, frame.header, self._statistic)
+        accumulate(frame.information, frame.header, self._information)
         if frame.supplement:
             self._sums[3] -= np.sum(~frame.erased)
             return
@@ -171,6 +172,7 @@ class Listener:
     def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO, num_threads: int = 1):
         self.receiver = FrameReceiver(fmt, max_cfo, num_threads)
         self.bursts: dict[Header, BurstCombiner] = {}
+        self.current: BurstCombiner | None = None  # the burst that the last frame belongs to
         self.last: ReceivedFrame | None = None
         self.heard: Callable[[ReceivedFrame], None] = lambda frame: None  # told of every frame
 
@@ -184,20 +186,20 @@ class Listener:
 
     def _collect(self, frames: list[ReceivedFrame]) -> int:
         for frame in frames:
-            key = BurstCombiner.key(frame.header)
-            if key not in self.bursts:
-                if len(self.bursts) == MAX_BURSTS:
-                    del self.bursts[min(self.bursts, key=lambda k: self.bursts[k].num_received)]
-                self.bursts[key] = BurstCombiner(key, self.receiver.fmt)
-            self.bursts[key].add(frame)
+            if self.current is None or not self.current.header.same_burst(frame.header):
+                self.current = self._burst(BurstCombiner.key(frame.header))
+            self.current.add(frame)
             self.heard(frame)
             self.last = frame
         return len(frames)
 
-    @property
-    def current(self) -> BurstCombiner | None:
-        """The burst that the last frame belongs to."""
-        return None if self.last is None else self.bursts[BurstCombiner.key(self.last.header)]
+    def _burst(self, key: Header) -> BurstCombiner:
+        """The burst of that key, new or known."""
+        if key not in self.bursts:
+            if len(self.bursts) == MAX_BURSTS:
+                del self.bursts[min(self.bursts, key=lambda k: self.bursts[k].num_received)]
+            self.bursts[key] = BurstCombiner(key, self.receiver.fmt)
+        return self.bursts[key]
 
     @property
     def best(self) -> BurstCombiner | None:

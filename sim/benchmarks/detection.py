@@ -114,7 +114,8 @@ def decode_control(name: str, trials: np.ndarray) -> list[bool]:
         else:
             sent = rng.bytes(manifest_capacity(layout, FMT))
             soft = _heard(control.encode_manifest(sent, layout).reshape(-1), noise_var, rng)[: manifest_uses(layout)]
-            llr = control.combine_llr(soft, 0, control.manifest_block_bits(layout))
+            llr = np.zeros(control.manifest_block_bits(layout), np.float32)
+            control.add_llr(soft, 0, llr)
             received = control.decode_manifest(llr, layout)
         errors.append(received != sent)
     return errors

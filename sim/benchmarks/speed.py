@@ -12,8 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from dsp import burst as dsp_burst
-from dsp import control, estimate, ofdm, symbols
+from dsp import control, estimate, ofdm, reception, symbols
 from dsp.burst import FrameReceiver
 from dsp.sync import PreambleDetector
 from dsp.uep import uniform
@@ -33,10 +32,10 @@ RECEIVER_STAGES = {
     "derotate": [(ofdm, "_derotate")],
     "FFT": [(ofdm, "demodulate")],
     "channel": [(estimate, "estimate_channels"), (estimate, "first_paths")],
-    "track": [(dsp_burst, "track")],
-    "matched filter": [(dsp_burst, "soft_slots")],
+    "track": [(reception, "track")],
+    "matched filter": [(reception, "soft_slots")],
     "header": [(control, "decode_headers")],
-    "manifest": [(control, "combine_llr"), (control, "decode_manifest")],
+    "manifest": [(control, "add_llr"), (control, "decode_manifest")],
     "deinterleave": [(rx, "accumulate"), (rx, "collect")],
     "combine": [(symbols, "combine")],
     "MMSE": [(symbols, "linear_mmse"), (symbols, "to_weights")],

@@ -31,10 +31,9 @@ def header_errors(trials, snr_db):
 
 def collect(statistic, header, frames=None):
     """LLRs of the manifest's code word from the chunks (num_frames, chunk) of some frames."""
-    block_bits = control.manifest_block_bits(header)
-    total = np.zeros(block_bits, np.float32)
+    total = np.zeros(control.manifest_block_bits(header), np.float32)
     for frame in range(header.num_frames) if frames is None else frames:
-        total += control.combine_llr(statistic[frame], frame * statistic.shape[1], block_bits)
+        control.add_llr(statistic[frame], frame * statistic.shape[1], total)
     return total
 
 
@@ -139,9 +138,11 @@ def test_llrs_have_the_scale_of_log_likelihood_ratios():
     snr = 2.0
     header = Header(1, 2, 9, 4, 5)
     sent = control.encode_header(header)
-    runs = [control.combine_llr(soft(sent, 10 * np.log10(snr), i), 0, 1024) for i in range(200)]
-    clean = control.combine_llr(sent, 0, 1024)
-    signed = np.array(runs) * np.sign(clean)
+    runs, clean = np.zeros((200, 1024), np.float32), np.zeros(1024, np.float32)
+    for i, llr in enumerate(runs):
+        control.add_llr(soft(sent, 10 * np.log10(snr), i), 0, llr)
+    control.add_llr(sent, 0, clean)
+    signed = runs * np.sign(clean)
     assert signed.mean() == pytest.approx(2 * snr, rel=0.02)
     assert signed.var() == pytest.approx(4 * snr, rel=0.03)
     assert power(clean) == pytest.approx(4, rel=1e-5)

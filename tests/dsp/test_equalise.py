@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dsp import control, estimate
-from dsp.burst import look
 from dsp.equalise import soft_slots
 from dsp.frame import DEFAULT_FORMAT as FMT
 from dsp.frame import Header, payload_slots
 from dsp.ofdm import amplitude, demodulate
+from dsp.reception import look
 from dsp.sync import Acquisition
 from dsp.tracking import Tracking, track
 from dsp.units import db, linear, nmse
@@ -46,20 +46,22 @@ def on_air(snr_db, seed, taps=(1.0,), cfo=0.0, sco=0.0, num_symbols=SYMBOLS):
 
 def preamble_of(samples, num_symbols=0):
     """Spectra and channel estimate of the frame's first symbols, with exact timing and no carrier correction."""
-    return look(samples, [Acquisition(LEAD, 0.0, 1.0)], [-estimate.FIRST_PATH_TAP], num_symbols, FMT)
+    acquisition = Acquisition(np.array([LEAD]), np.array([0.0]), np.array([1.0]))
+    opened = look(samples, acquisition, np.array([-estimate.FIRST_PATH_TAP]), num_symbols, FMT)
+    return opened.spectra, opened.channel
 
 
 def estimates(samples, num_symbols=SYMBOLS):
     """Spectra, channel and tracking of the frame."""
     spectra, channel = preamble_of(samples, num_symbols)
-    return spectra, channel, track(spectra[:, 1:], channel, FMT)[0]
+    return spectra, channel, track(spectra, channel, FMT)[0]
 
 
 def symbol_nmse(spectra, channel, tracking):
     """NMSE of the LMMSE estimates of the data slots by OFDM symbol (symbols,)."""
-    (statistic,), (information,) = soft_slots(spectra[:, 1:], channel, tracking[None], FMT)
+    (statistic,), (information,) = soft_slots(spectra, channel, tracking[None], FMT)
     error = np.abs(statistic / (information + 1) - SLOTS[: statistic.size]) ** 2
-    return error.reshape(spectra.shape[1] - 1, -1).mean(axis=1)
+    return error.reshape(spectra.shape[1], -1).mean(axis=1)
 
 
 def random_taps(num_taps, rng):

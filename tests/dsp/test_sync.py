@@ -145,7 +145,7 @@ def test_an_acquisition_moves_to_the_preamble_within_reach_and_no_further(offset
     samples = white(LENGTH + 400, 1e-3, 7)
     samples[200:-200] += preamble_samples()
     found = DETECTOR.acquire_near(samples, [200 + offset], 0.0)
-    assert (200 in [preamble.start for preamble in found]) == (abs(offset) <= 2)
+    assert (200 in found.start) == (abs(offset) <= 2)
 
 
 @pytest.mark.parametrize("start", [-1, 1, 10_000])

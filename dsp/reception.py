@@ -1,0 +1,177 @@
+"""From acquired preambles to the soft slots of their frames: the receiver's block diagram, some frames at a time."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from dsp import control, estimate, ofdm
+from dsp.equalise import soft_slots
+from dsp.estimate import FIRST_PATH_TAP, ChannelEstimate, mean_snr
+from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
+from dsp.sync import Acquisition
+from dsp.tracking import Tracking, track
+
+MIN_TAIL = 4  # OFDM symbols of a frame without preamble that are worth believing
+LEAKAGE = 0.02  # of the noise: intercarrier interference above it is worth another look
+
+
+@dataclasses.dataclass(frozen=True)
+class ReceivedFrame:
+    """A frame whose header passed its CRC, with the soft values of its slots (see `equalise.soft_slots`).
+
+    start : index of its first sample in the stream, by its strongest path; cfo in rad/sample; sco a ratio; snr per
+        payload symbol, linear; channel at the preamble
+    window : stream index from which the FFT windows are counted
+    erased : (num_symbols,) bool, OFDM symbols of which nothing is usable
+    chunk, chunk_information : of the slots of the manifest chunk; statistic, information : of the payload slots
+    supplement : these are symbols of a frame without its preamble: of one that was torn, or cut at its beginning
+    """
+
+    header: Header
+    start: int
+    window: int
+    cfo: float
+    sco: float
+    snr: float
+    noise_var: float
+    channel: ChannelEstimate
+    erased: np.ndarray
+    chunk: np.ndarray
+    chunk_information: np.ndarray
+    statistic: np.ndarray
+    information: np.ndarray
+    supplement: bool = False
+
+    @property
+    def erased_symbols(self) -> int:
+        """OFDM symbols of which nothing is usable."""
+        return int(self.erased.sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedFrames:
+    """Frames by their preambles alone.
+
+    shift : (frames,) from the preambles' starts, of the FFT windows that have the first path on FIRST_PATH_TAP
+    spectra : (frames, symbols, fft_size) complex64 of the OFDM symbols after the preambles
+    """
+
+    acquisition: Acquisition
+    shift: np.ndarray
+    spectra: np.ndarray
+    channel: ChannelEstimate
+
+    def __getitem__(self, frames) -> "OpenedFrames":
+        """A slice of them."""
+        return OpenedFrames(*(getattr(self, field.name)[frames] for field in dataclasses.fields(self)))
+
+
+def open_frames(samples: np.ndarray, acquisition: Acquisition, num_symbols: int, fmt: FrameFormat) -> OpenedFrames:
+    """The frames at some preambles, with num_symbols OFDM symbols each."""
+    preambles = ofdm.demodulate(samples, acquisition.start - FIRST_PATH_TAP, acquisition.cfo, 1, fmt)[:, 0]
+    shift = estimate.first_paths(preambles, fmt) - 2 * FIRST_PATH_TAP
+    return look(samples, acquisition, shift, num_symbols, fmt)
+
+
+def look(samples, acquisition: Acquisition, shift, num_symbols: int, fmt: FrameFormat = DEFAULT_FORMAT) -> OpenedFrames:
+    """The same through FFT windows at given shifts (frames,)."""
+    starts = acquisition.start + shift
+    channel = estimate.estimate_channels(ofdm.demodulate(samples, starts, acquisition.cfo, 1, fmt)[:, 0], fmt)
+    spectra = ofdm.demodulate(samples, starts, acquisition.cfo, num_symbols, fmt, first=1)
+    return OpenedFrames(acquisition, shift, spectra, channel)
+
+
+def header_symbols(fmt: FrameFormat) -> int:
+    """OFDM symbols that hold the header."""
+    return math.ceil(fmt.header_symbols / fmt.slots_per_symbol)
+
+
+def read_headers(opened: OpenedFrames, fmt: FrameFormat) -> list[Header | None]:
+    """Headers from the first OFDM symbols, with the preambles' channel and carrier offset alone."""
+    first = np.ascontiguousarray(opened.spectra[:, : header_symbols(fmt)])
+    statistic, _ = soft_slots(first, opened.channel, fmt=fmt)
+    return control.decode_headers(np.ascontiguousarray(statistic[:, : fmt.header_symbols]), fmt)
+
+
+def read_frames(
+    samples, origin: int, opened: OpenedFrames, headers: list[Header], fmt: FrameFormat, sco: float | None = None
+) -> list[ReceivedFrame]:
+    """Frames of equal length, their headers known, and their clock offset sco where it is nearly known.
+
+    ``origin`` is the stream index of the first of the samples.
+    """
+    tracking = track(opened.spectra, opened.channel, fmt, sco)
+    leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * opened.channel.power
+    turned = leakage > LEAKAGE * opened.channel.noise_var  # Moose 1994: correct and look again
+    if turned.any():
+        cfo = opened.acquisition.cfo + np.where(turned, tracking.residual_cfo, 0)
+        acquisition = dataclasses.replace(opened.acquisition, cfo=cfo)
+        opened = look(samples, acquisition, opened.shift, opened.spectra.shape[1], fmt)
+        tracking = track(opened.spectra, opened.channel, fmt, sco)
+    soft = soft_slots(opened.spectra, opened.channel, tracking, fmt)
+    start, cfo = origin + opened.acquisition.start, opened.acquisition.cfo
+    return _frames(headers, start, start + opened.shift, cfo, opened.channel, tracking, *soft, fmt)
+
+
+def read_backwards(
+    samples, origin: int, frame: ReceivedFrame, last: ReceivedFrame | None, fmt: FrameFormat
+) -> list[ReceivedFrame]:
+    """What can be read backwards from a frame: the end of its predecessor, which was torn by lost or repeated samples,
+    or whose preamble was cut off or hit. A list of one supplement, or of none.
+
+    ``last`` is the frame received before, ``origin`` the stream index of the first of the samples.
+    """
+    if frame.header.frame == 0:
+        return []
+    header = dataclasses.replace(frame.header, frame=frame.header.frame - 1)
+    length = frame_samples(header, fmt)
+    torn = last is not None and last.header == header and abs(frame.start - last.start - length) < length
+    if torn and not last.erased.any():
+        return []
+    if not torn and last is not None and last.start > frame.start - 2 * length + fmt.symbol_samples:
+        return []
+    back = header.num_symbols * fmt.symbol_samples
+    spectra = ofdm.demodulate(samples, [frame.window - back - origin], [frame.cfo], header.num_symbols, fmt)
+    spectra *= np.complex64(np.exp(1j * frame.cfo * back))
+    channel = ChannelEstimate(
+        frame.channel.h_hat[None], np.array([frame.channel.noise_var]), np.array([frame.channel.window])
+    )
+    tracking = track(spectra, channel, fmt, frame.sco, before=True)
+    present = np.isfinite(tracking.noise_var[0])
+    if torn:
+        present &= last.erased
+    else:  # what is there reaches up to this preamble; noise may look like a symbol or two
+        first = np.max(np.nonzero(~present)[0], initial=-1) + 1
+        present[: first if header.num_symbols - first >= MIN_TAIL else None] = False
+    if not present.any():
+        return []
+    tracking.noise_var[0, ~present] = np.inf
+    soft = soft_slots(spectra, channel, tracking, fmt)
+    starts, windows = np.array([frame.start - length]), np.array([frame.window - length])
+    return _frames([header], starts, windows, np.array([frame.cfo]), channel, tracking, *soft, fmt, supplement=True)
+
+
+def _frames(
+    headers, start, window, cfo, channel, tracking: Tracking, statistic, information, fmt, supplement=False
+) -> list[ReceivedFrame]:
+    """Frames of their estimates and the soft slots of the symbols there are; the rest counts as erased."""
+    num_symbols = headers[0].num_symbols
+    missing = num_symbols - tracking.noise_var.shape[1]
+    erased = np.pad(np.isinf(tracking.noise_var), ((0, 0), (0, missing)), constant_values=True)
+    if missing:
+        slots = ((0, 0), (0, missing * fmt.slots_per_symbol))
+        statistic, information = np.pad(statistic, slots), np.pad(information, slots)
+    noise_var = tracking.noise_var.min(axis=1)  # the frame's: symbols that were hit have more
+    noise_var = np.where(np.isinf(noise_var), channel.noise_var, noise_var)
+    estimates = np.stack([cfo + tracking.residual_cfo, tracking.sco, mean_snr(channel, noise_var), noise_var], axis=1)
+    body = fmt.header_symbols + headers[0].num_chunk_steps * fmt.chunk_step
+    parts = slice(fmt.header_symbols, body), slice(body, None)
+    places = zip(start.tolist(), window.tolist(), estimates.tolist(), strict=True)
+    return [
+        ReceivedFrame(
+            header, first, early, *of_frame, channel[i], erased[i],
+            *(soft[i, part] for part in parts for soft in (statistic, information)), supplement,
+        )
+        for i, (header, (first, early, of_frame)) in enumerate(zip(headers, places, strict=True))
+    ]  # fmt: skip
