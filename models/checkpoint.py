@@ -7,35 +7,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise
 from torch import nn
 
 from dsp.errors import InputError
-from models.nets import ARCHITECTURES, build
-from models.packing import load_vectors, tensor_specs, to_vectors
+from models.batch_norm import statistics_of
+from models.nets import ARCHITECTURES, DATASETS, build
+from models.packing import load_vectors, to_vectors
 
 ZOO = Path(__file__).parent / "zoo"
 
 
 @dataclass
 class Checkpoint:
-    """A trained network: `tensors` are float32 in state-dict order, `accuracy` is its top-1 (0 to 1) on `dataset`.
+    """A trained network: `tensors`, those that are sent, are float32 in state-dict order.
 
-    `widths` are those that `models.nets.build` takes, () for the architecture's own.
+    `accuracy` is its top-1 (0 to 1) on `dataset`, None where it was not measured. `widths` are those that
+    `models.nets.build` takes, () for the architecture's own. `statistics` are batch norm's, by name, where they are
+    known; they are not sent.
     """
 
     arch: str
     dataset: str
-    accuracy: float
+    accuracy: float | None
     tensors: dict[str, np.ndarray]
     metadata: dict[str, str] = field(default_factory=dict)
     widths: tuple[int, ...] = ()
+    statistics: dict[str, np.ndarray] = field(default_factory=dict)
 
     def module(self) -> nn.Module:
         """The network with these weights."""
-        return load_vectors(build(self.arch, self.widths), to_vectors(self.tensors))
+        module = load_vectors(build(self.arch, self.widths), to_vectors(self.tensors))
+        module.load_state_dict({name: torch.from_numpy(each) for name, each in self.statistics.items()}, strict=False)
+        return module
 
 
 def shipped() -> dict[str, Path]:
@@ -55,10 +62,12 @@ def locate(name_or_path) -> Path:
     return Path(name)
 
 
-def load(name_or_path) -> Checkpoint:
-    """Read and check a checkpoint: its architecture known, names and shapes the architecture's, all finite.
+def load(name_or_path, architecture: str | None = None) -> Checkpoint:
+    """Read and check a checkpoint: its architecture known, names and shapes the architecture's, all numbers finite.
 
-    Raises InputError naming the first thing that is wrong.
+    Tensors may be float32 or float16 on disk. A file whose metadata names no architecture, as others write them, is
+    taken to be of `architecture`, of unmeasured accuracy, on that architecture's own data set. Raises InputError naming
+    the first thing that is wrong.
     """
     path = locate(name_or_path)
     try:
@@ -69,38 +78,52 @@ def load(name_or_path) -> Checkpoint:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a whole safetensors file ({error}); only safetensors is read") from error
-    arch = metadata.get("arch", "none")
+    foreign = architecture is not None and "arch" not in metadata
+    arch = architecture if foreign else metadata.get("arch", "none")
     if arch not in ARCHITECTURES:
         raise InputError(
-            f"{path} names the architecture {arch!r}; its metadata must have `arch`, one of: {', '.join(ARCHITECTURES)}"
+            f"{path} names the architecture {arch!r}; its metadata must have `arch`, one of: "
+            f"{', '.join(ARCHITECTURES)}, or one given with --architecture"
         )
     try:
         widths = tuple(int(width) for width in metadata.get("widths", "").split(",") if width)
-        specs = tensor_specs(build(arch, widths))
+        module = build(arch, widths)
     except ValueError as error:
         raise InputError(f"{path}: widths must be numbers with commas; got {metadata['widths']!r}") from error
-    if set(tensors) != {spec.name for spec in specs}:
-        odd = sorted(set(tensors) ^ {spec.name for spec in specs})
+    sent, statistics = _check(path, arch, module, tensors)
+    if foreign:
+        return Checkpoint(arch, DATASETS.get(arch, "none"), None, sent, metadata, widths, statistics)
+    try:
+        accuracy = float(metadata["accuracy"]) if metadata.get("accuracy") != "none" else None
+    except (KeyError, ValueError):
+        accuracy = math.nan
+    if "dataset" not in metadata or not (accuracy is None or 0 <= accuracy <= 1):
+        raise InputError(f"{path}: the metadata must have `dataset` and `accuracy` from 0 to 1; got {metadata}")
+    return Checkpoint(arch, metadata["dataset"], accuracy, sent, metadata, widths, statistics)
+
+
+def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarray]):
+    """The tensors of a file that are sent, in order, and batch norm's statistics, both float32."""
+    state = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
+    counters = set(module.state_dict()) - set(state)
+    home = set(statistics_of(module))
+    odd = sorted(((set(state) - home) - set(tensors)) | (set(tensors) - set(state) - counters))
+    if odd:
         raise InputError(f"{path} has not the tensors of {arch}: missing or unknown {', '.join(odd)}")
-    for spec in specs:
-        tensor = tensors[spec.name]
-        if tensor.shape != spec.shape or tensor.dtype not in (np.float32, np.float16):
-            raise InputError(
-                f"{path}: {spec.name} is {tensor.dtype} {tensor.shape}; {arch} has float32 or float16 {spec.shape}"
-            )
+    for name in [name for name in state if name in tensors]:
+        tensor, shape = tensors[name], tuple(state[name].shape)
+        if tensor.shape != shape or tensor.dtype not in (np.float32, np.float16):
+            raise InputError(f"{path}: {name} is {tensor.dtype} {tensor.shape}; {arch} has float32 or float16 {shape}")
         if not np.isfinite(tensor).all():
             raise InputError(
-                f"{path}: {spec.name} has {np.count_nonzero(~np.isfinite(tensor))} weights that are not "
+                f"{path}: {name} has {np.count_nonzero(~np.isfinite(tensor))} weights that are not "
                 "finite numbers; train it again"
             )
-    try:
-        accuracy = float(metadata.get("accuracy", "nan"))
-    except ValueError:
-        accuracy = math.nan
-    if "dataset" not in metadata or not 0 <= accuracy <= 1:
-        raise InputError(f"{path}: the metadata must have `dataset` and `accuracy` from 0 to 1; got {metadata}")
-    ordered = {spec.name: tensors[spec.name].astype(np.float32) for spec in specs}
-    return Checkpoint(arch, metadata["dataset"], accuracy, ordered, metadata, widths)
+    found = {name: tensors[name].astype(np.float32) for name in state if name in tensors}
+    return (
+        {name: tensor for name, tensor in found.items() if name not in home},
+        {name: tensor for name, tensor in found.items() if name in home},
+    )
 
 
 def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
@@ -110,12 +133,13 @@ def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
         **checkpoint.metadata,
         "arch": checkpoint.arch,
         "dataset": checkpoint.dataset,
-        "accuracy": f"{checkpoint.accuracy:.4f}",
+        "accuracy": "none" if checkpoint.accuracy is None else f"{checkpoint.accuracy:.4f}",
     }
     if checkpoint.widths:
         metadata["widths"] = ",".join(map(str, checkpoint.widths))
     dtype = np.float16 if half else np.float32
-    tensors = {name: np.ascontiguousarray(tensor, dtype) for name, tensor in checkpoint.tensors.items()}
+    tensors = {**checkpoint.tensors, **checkpoint.statistics}
+    tensors = {name: np.ascontiguousarray(tensor, dtype) for name, tensor in tensors.items()}
     write_whole(path, serialise(tensors, {key: str(value) for key, value in metadata.items()}))
 
 

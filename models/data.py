@@ -1,7 +1,8 @@
 """Data sets as uint8 tensors: found on disk, or downloaded with their checksums held.
 
-Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT) is looked for in `data_dir`, `$AIRNET_DATA`, the shipped test
-images, Debian's package dataset-fashion-mnist, ./data, and last at its public address, from which it goes to ./data.
+Every one is looked for in `data_dir`, `$AIRNET_DATA`, the shipped files, Debian's /usr/share/datasets and ./data.
+Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT), whose test images are shipped, is last looked for at its public
+address, from which it goes to ./data. For CIFAR-10 see `models.cifar`.
 """
 
 import gzip
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 
 from dsp.errors import InputError
+from models import cifar
 from models.checkpoint import write_whole
 
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -52,14 +54,22 @@ def load_fashion_mnist(split: str, data_dir=None) -> tuple[torch.Tensor, torch.T
     return torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64))
 
 
-LOADERS = {"fashion-mnist": load_fashion_mnist}
+LOADERS = {
+    "fashion-mnist": load_fashion_mnist,
+    "cifar10": lambda split, data_dir: cifar.load_binary(split, places(data_dir)),
+    "cifar10-jpeg": lambda split, data_dir: cifar.load_jpeg(split, places(data_dir)),
+}
+
+
+def places(data_dir=None) -> list[Path]:
+    """Where data sets are looked for, in this order."""
+    named = [Path(root) for root in (data_dir, os.environ.get("AIRNET_DATA")) if root]
+    return [*named, SHIPPED, Path("/usr/share/datasets"), Path("data")]
 
 
 def find_fashion_mnist(name: str, data_dir=None) -> Path:
     """The first place that has the file, downloading it when none has."""
-    roots = [Path(root) for root in (data_dir, os.environ.get("AIRNET_DATA")) if root]
-    roots += [SHIPPED, Path("/usr/share/datasets"), Path("data")]
-    for root in roots:
+    for root in places(data_dir):
         for path in (root / "fashion-mnist" / name, root / name):
             if path.is_file():
                 return path

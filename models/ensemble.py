@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from dsp.errors import InputError
 from dsp.units import db, linear
+from models.batch_norm import recompute
 from models.checkpoint import Checkpoint
 from models.evaluate import logits, top1
 from models.nets import build, num_weights
@@ -70,8 +71,12 @@ def measure(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, nu
     for snr_db in SNR_GRID_DB:
         rng = torch.Generator().manual_seed(seed)
         snr = {name: float(linear(snr_db)) * share for name, share in shares.items()}
-        scores = [top1(logits(noisy(module, snr, rng), images), labels) for _ in range(num_draws)]
-        curve.append(sum(scores) / num_draws)
+        total = 0.0
+        for _ in range(num_draws):
+            arrived = noisy(module, snr, rng)
+            recompute(arrived, images)
+            total += top1(logits(arrived, images), labels)
+        curve.append(total / num_draws)
     return tuple(curve)
 
 

@@ -96,6 +96,12 @@ class Manifest:
         return cls(model, dataset, None if accuracy == 65535 else accuracy / 65534, tensors, widths, coded)
 
 
+def check_name(name: str) -> None:
+    """Raise InputError for a name that cannot travel."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"manifest: a name is 1 to 63 letters, digits, '_', '.' or '-'; got {name!r}")
+
+
 def centre_and_scale(weights: np.ndarray, run=map) -> tuple[float, float]:
     """Mean and RMS about it of finite weights (n,), as the manifest carries them: receiver and sender agree exactly.
 
@@ -142,8 +148,7 @@ def _scale_value(code: int) -> float:
 
 
 def _name_bytes(name: str) -> bytes:
-    if not _NAME.fullmatch(name):
-        raise InputError(f"manifest: a name is 1 to 63 letters, digits, '_', '.' or '-'; got {name!r}")
+    check_name(name)
     return bytes([len(name)]) + name.encode()
 
 

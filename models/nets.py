@@ -9,41 +9,11 @@ weights.
 from collections import OrderedDict
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from dsp.errors import InputError
-
-
-class Scale(nn.Module):
-    """uint8 images (N, C, H, W) to float32, about zero mean and unit variance: the only home of the normalisation."""
-
-    def __init__(self, mean: float, std: float):
-        super().__init__()
-        self.mean, self.std = mean, std
-
-    def forward(self, images: Tensor) -> Tensor:
-        images = images.to(torch.float32, memory_format=torch.channels_last)
-        return (images / 255 - self.mean) / self.std
-
-
-class Norm(nn.Module):
-    """Zero mean and unit variance over (C, H, W) of each image, then ReLU. Has no weights."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(F.group_norm(x, num_groups=1))
-
-
-class Gain(nn.Module):
-    """A fixed factor: small ahead of the last layer, it lets that learn at the other layers' rate."""
-
-    def __init__(self, gain: float):
-        super().__init__()
-        self.gain = gain
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.gain * x
-
+from models.cifar_nets import CIFAR_WIDTHS, VGG16_WIDTHS, cifar, resnet20, vgg16
+from models.layers import Gain, Norm, Scale
 
 FASHION_WIDTHS = (16, 32, 64, 128, 176)
 
@@ -93,8 +63,25 @@ def fashion_teacher() -> nn.Module:
     )
 
 
-ARCHITECTURES = {"fashion": fashion, "fashion-teacher": fashion_teacher}
-FULL_WIDTHS = {"fashion": FASHION_WIDTHS}  # of the architectures that come narrower, too
+ARCHITECTURES = {
+    "fashion": fashion,
+    "fashion-teacher": fashion_teacher,
+    "cifar": cifar,
+    "cifar-vgg16": vgg16,
+    "cifar-resnet20": resnet20,
+}
+FULL_WIDTHS = {  # of the architectures that come narrower, too
+    "fashion": FASHION_WIDTHS,
+    "cifar": CIFAR_WIDTHS,
+    "cifar-vgg16": VGG16_WIDTHS,
+}
+DATASETS = {  # what they are trained on
+    "fashion": "fashion-mnist",
+    "fashion-teacher": "fashion-mnist",
+    "cifar": "cifar10-jpeg",
+    "cifar-vgg16": "cifar10-jpeg",
+    "cifar-resnet20": "cifar10-jpeg",
+}
 
 
 def build(name: str, widths: tuple[int, ...] = ()) -> nn.Module:
@@ -103,7 +90,10 @@ def build(name: str, widths: tuple[int, ...] = ()) -> nn.Module:
     Raises InputError for a name there is no architecture of, and for widths that it cannot have.
     """
     if name not in ARCHITECTURES:
-        raise InputError(f"no architecture called {name!r}; there is {', '.join(sorted(ARCHITECTURES))}")
+        raise InputError(
+            f"no architecture called {name!r}; there is {', '.join(sorted(ARCHITECTURES))}, or one of your own with "
+            "--architecture"
+        )
     if not widths:
         return ARCHITECTURES[name]()
     full = FULL_WIDTHS.get(name, ())

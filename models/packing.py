@@ -1,8 +1,9 @@
 """A network's weights as the list of vectors that is sent, and back.
 
-Policy: what travels is every floating-point entry of the state dict, in its order: weights, biases, and buffers such
-as the running statistics of batch norm. Integer buffers (batch norm's num_batches_tracked) do not affect the output
-and stay at home. Names and shapes follow from the architecture's code, so they are not sent.
+Policy: what travels is every floating-point entry of the state dict, in its order: weights, biases, gains, buffers.
+The running statistics of batch norm stay at home, because they do not fit the weights as they arrive: the receiver
+measures its own (`models.batch_norm`). Integer buffers (batch norm's num_batches_tracked) do not affect the output and
+stay, too. Names and shapes follow from the architecture's code, so they are not sent.
 """
 
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from dsp.errors import InputError
+from models.batch_norm import statistics_of
 
 
 @dataclass(frozen=True)
@@ -24,20 +26,12 @@ class TensorSpec:
 
 def tensor_specs(module: nn.Module) -> list[TensorSpec]:
     """Name, shape and number of weights of each tensor that is sent, in the order sent."""
-    return [
-        TensorSpec(name, tuple(value.shape), value.numel())
-        for name, value in module.state_dict().items()
-        if value.is_floating_point()
-    ]
+    return [TensorSpec(name, tuple(value.shape), value.numel()) for name, value in _sent(module)]
 
 
 def tensors_of(module: nn.Module) -> dict[str, np.ndarray]:
     """Copies of the tensors that are sent, float32, by name in the order sent."""
-    return {
-        name: value.detach().cpu().float().numpy().copy(order="C")
-        for name, value in module.state_dict().items()
-        if value.is_floating_point()
-    }
+    return {name: value.detach().cpu().float().numpy().copy(order="C") for name, value in _sent(module)}
 
 
 def to_vectors(tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -57,3 +51,8 @@ def load_vectors(module: nn.Module, vectors: Iterable[np.ndarray]) -> nn.Module:
     }
     module.load_state_dict(state, strict=False)
     return module
+
+
+def _sent(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    home = set(statistics_of(module))
+    return [(n, value) for n, value in module.state_dict().items() if value.is_floating_point() and n not in home]

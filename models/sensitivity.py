@@ -32,6 +32,7 @@ from torch.nn import functional as F
 from dsp.errors import InputError
 from dsp.radio.command import CommandParser, run_command
 from dsp.units import linear
+from models.batch_norm import live
 from models.checkpoint import Checkpoint, load, locate, write_whole
 from models.data import load as load_data
 from models.noise import receive
@@ -166,13 +167,13 @@ def measure_checkpoint(
     """The sensitivity of a checkpoint on the first `num_images` training images of its data set."""
     images, labels = (array[:num_images] for array in load_data(checkpoint.dataset, "train", data_dir))
     module = checkpoint.module()
+    with live(module):  # as a receiver measures batch norm's statistics of the weights that arrived
+        damages, hessian = (
+            measure(module, images, labels, seed, num_draws, progress),
+            hessian_damage(module, images, labels, seed),
+        )
     return Sensitivity(
-        tuple(checkpoint.tensors),
-        np.array(SNR_GRID_DB),
-        np.array(BACKGROUND_DB),
-        measure(module, images, labels, seed, num_draws, progress),
-        hessian_damage(module, images, labels, seed),
-        made,
+        tuple(checkpoint.tensors), np.array(SNR_GRID_DB), np.array(BACKGROUND_DB), damages, hessian, made
     )
 
 

@@ -20,24 +20,32 @@ if __package__ in (None, ""):
 import torch
 from rich.progress import Progress
 
+from dsp.errors import InputError
 from dsp.radio.command import CommandParser, run_command
 from dsp.units import linear
+from models.batch_norm import measured_statistics, recompute
 from models.checkpoint import Checkpoint, save
 from models.data import load
 from models.distill import answers
 from models.ensemble import Member, measure, narrow, to_metadata
 from models.evaluate import logits, top1
-from models.nets import ARCHITECTURES, FULL_WIDTHS, build
+from models.nets import DATASETS, FULL_WIDTHS, build
 from models.noise import noisy
 from models.packing import tensors_of
+from models.register import add_architecture_argument, from_file
 from models.trainer import TrainConfig, Trainer
 
-DATASETS = {"fashion": "fashion-mnist", "fashion-teacher": "fashion-mnist"}
 
+def train(
+    config: TrainConfig, out: Path, command: str, resume: bool = False, data_dir=None, dataset: str | None = None
+) -> Checkpoint:
+    """Train as `config` says, on the architecture's own data set or `dataset`; everything goes to the folder `out`.
 
-def train(config: TrainConfig, out: Path, command: str, resume: bool = False, data_dir=None) -> Checkpoint:
-    """Train as `config` says; everything goes to the folder `out`. Returns the averaged weights."""
-    dataset = DATASETS[config.model]
+    Returns the averaged weights. Raises InputError where there is no such architecture, or no data for it.
+    """
+    dataset = dataset or DATASETS.get(config.model)
+    if dataset is None:
+        raise InputError(f"no data to train {config.model!r} on; there is {', '.join(sorted(DATASETS))}")
     images, labels = load(dataset, "train", data_dir)
     kept = len(images) - min(config.hold_out, len(images) // 10)
     held_out = images[kept:], labels[kept:]
@@ -68,37 +76,46 @@ def train(config: TrainConfig, out: Path, command: str, resume: bool = False, da
             trainer.save_state(state)
             # The last average is kept whatever it scores; recipes are chosen on these images, never on the test set.
             module = trainer.averaged()
+            recompute(module, images.cpu())
             scores = f"{top1(logits(module, held_out[0]), held_out[1]):.4f}"
             if config.max_snr_db < math.inf:
                 rng = torch.Generator().manual_seed(trainer.epoch)
                 arrived = noisy(module, float(linear(config.min_snr_db)), rng)
+                recompute(arrived, images.cpu())
                 scores += f", at {config.min_snr_db:g} dB {top1(logits(arrived, held_out[0]), held_out[1]):.4f}"
             size = f"  {sum(weight.numel() for weight in module.parameters())} weights" if config.prune_to else ""
             note(
                 f"epoch {trainer.epoch:3d}  loss {loss:.4f}  validation accuracy {scores}{size}  "
                 f"{time.monotonic() - start:.0f} s"
             )
-        checkpoint = finished(trainer, dataset, held_out, test_set, {"seed": str(config.seed), "command": command})
+        checkpoint = finished(
+            trainer, dataset, images.cpu(), held_out, test_set, {"seed": str(config.seed), "command": command}
+        )
         save(out / f"{config.model}.safetensors", checkpoint, config.half)
         note(f"test accuracy {checkpoint.accuracy:.4f}; wrote {config.model}.safetensors")
     return checkpoint
 
 
-def finished(trainer: Trainer, dataset: str, held_out, test_set, metadata: dict[str, str]) -> Checkpoint:
-    """What is kept of a training: the averaged weights, their accuracy, and that of each network within."""
+def finished(trainer: Trainer, dataset: str, images, held_out, test_set, metadata: dict[str, str]) -> Checkpoint:
+    """What is kept of a training: the averaged weights, their accuracy, and that of each network within.
+
+    `images` are those batch norm's statistics are measured on.
+    """
     arch, widths, module = trainer.config.model, trainer.widths, trainer.averaged()
     if trainer.config.half:
         module = module.half().float()  # all that follows is measured as it is kept
+    recompute(module, images)
     members = []
     for each in (widths, *trainer.config.nested) if trainer.config.nested else ():
         member = build(arch, each)
-        member.load_state_dict(narrow(module.state_dict(), arch, each))
+        member.load_state_dict(narrow(module.state_dict(), arch, each), strict=False)
+        recompute(member, images)
         members.append(Member(each, top1(logits(member, test_set[0]), test_set[1]), measure(member, *held_out)))
     if members:
         metadata = {**metadata, **to_metadata(members)}
     score = top1(logits(module, test_set[0]), test_set[1])
     own = () if widths == FULL_WIDTHS.get(arch, ()) else widths
-    return Checkpoint(arch, dataset, score, tensors_of(module), metadata, own)
+    return Checkpoint(arch, dataset, score, tensors_of(module), metadata, own, measured_statistics(module))
 
 
 def widths_from(text: str) -> tuple[int, ...]:
@@ -109,12 +126,15 @@ def widths_from(text: str) -> tuple[int, ...]:
 def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="train", description=__doc__)
-    parser.add_argument("--model", default="fashion", choices=sorted(ARCHITECTURES))
+    parser.add_argument("--model", default="fashion", help="the architecture")
+    add_architecture_argument(parser)
+    parser.add_argument("--dataset", help="to train on (default: the architecture's own)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the result")
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
     parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
     parser.add_argument("--learning-rate", type=float, default=TrainConfig.learning_rate)
     parser.add_argument("--weight-decay", type=float, default=TrainConfig.weight_decay)
+    parser.add_argument("--max-shift", type=int, default=TrainConfig.max_shift, help="pixels that images are moved by")
     parser.add_argument("--min-snr-db", type=float, default=TrainConfig.min_snr_db)
     parser.add_argument("--max-snr-db", type=float, default=TrainConfig.max_snr_db)
     parser.add_argument("--uep", type=float, default=TrainConfig.uep, help="tensors protected by up to (size)^-UEP")
@@ -141,11 +161,14 @@ def main(argv=None) -> int:
     parser.add_argument("--data", help="folder of the data set")
     args = vars(parser.parse_args(argv))
     out, resume, data_dir = args.pop("out"), args.pop("resume"), args.pop("data")
+    architecture, dataset = args.pop("architecture"), args.pop("dataset")
     args["nested"] = tuple(args["nested"])
     command = " ".join(["python models/train.py", *argv])
 
     def work():
-        train(TrainConfig(**args), out, command, resume, data_dir)
+        if architecture is not None:
+            args["model"] = from_file(architecture)
+        train(TrainConfig(**args), out, command, resume, data_dir, dataset)
 
     return run_command("train", work)
 

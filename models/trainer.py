@@ -26,7 +26,6 @@ from models.nets import FULL_WIDTHS, build
 from models.noise import energies, receive_all, straight_through
 
 PRUNE_STEPS = 40  # between one pruning and the next
-EXAMPLE = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class Trainer:
                 )
             self._take(checkpoint.module(), checkpoint.widths)
         self.num_at_start = sum(weight.numel() for weight in self.weights.values())
-        self.gradients = None
+        self.gradients = self.example = None
 
     def _take(self, module: nn.Module, widths: tuple[int, ...], average=None, momentum=None) -> None:
         """Go on with this network, from now on of `widths`."""
@@ -138,6 +137,7 @@ class Trainer:
         """One pass over the training set in random order; returns the mean loss. `answers` are the teacher's logits."""
         config = self.config
         rng = torch.Generator(self.device).manual_seed(config.seed * 1_000_003 + self.epoch)
+        self.example, pictures = images[:1], images.ndim == 4 and images.dtype == torch.uint8
         batches = torch.randperm(len(images), generator=rng, device=self.device).split(config.batch_size)
         total_loss = 0.0
         for step, batch in enumerate(batches):
@@ -145,7 +145,8 @@ class Trainer:
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(config, progress)
             taught = None if answers is None else answers[batch]
-            total_loss += self.step(augment(images[batch], config.max_shift, rng), labels[batch], rng, taught)
+            inputs = augment(images[batch], config.max_shift, rng) if pictures else images[batch]
+            total_loss += self.step(inputs, labels[batch], rng, taught)
             if config.prune_to and (step + 1) % PRUNE_STEPS == 0:
                 self.prune(progress + 1 / (len(batches) * config.epochs))
             advance()
@@ -196,12 +197,13 @@ class Trainer:
     def order(self, images: Tensor, labels: Tensor, answers: Tensor | None = None, num_batches: int = 40) -> None:
         """Sort the channels by saliency, so that the networks within begin with the best of them."""
         rng = torch.Generator(self.device).manual_seed(self.config.seed)
+        self.example = images[:1]
         batches = torch.randperm(len(images), generator=rng, device=self.device).split(self.config.batch_size)
         self.optimiser.zero_grad()
         for batch in batches[:num_batches]:
             self.backward(images[batch], labels[batch], rng, None if answers is None else answers[batch])
         self._gather()
-        reorder(self.module, prune.saliency(self.module, self.gradients, EXAMPLE.to(self.device)))
+        reorder(self.module, prune.saliency(self.module, self.gradients, self.example))
         self._take(self.module, self.widths)
 
     def _arrived(self, weights: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
@@ -223,10 +225,9 @@ class Trainer:
         done = min(progress / config.prune_share, 1.0)
         budget = round(self.num_at_start * (config.prune_to / self.num_at_start) ** done)
         if sum(weight.numel() for weight in self.weights.values()) > budget:
-            example = EXAMPLE.to(self.device)
-            channels = prune.choose(config.model, self.module, self.gradients, budget, example)
+            channels = prune.choose(config.model, self.module, self.gradients, budget, self.example)
             pruned = [
-                prune.remove(self._holding(tensors), channels, example)
+                prune.remove(self._holding(tensors), channels, self.example)
                 for tensors in (self.weights, self.average, self._momentum())
             ]
             widths = tuple(layer.out_channels for layer in prune.convolutions(pruned[0]).values())

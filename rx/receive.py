@@ -21,10 +21,12 @@ from dsp.radio.options import add_radio_arguments, print_check, radio_config
 from dsp.radio.record import RecordedSource, recording
 from dsp.sync import MAX_CFO
 from models import checkpoint as checkpoints
+from models.batch_norm import measured_statistics, statistics_of
 from models.data import LOADERS
-from models.evaluate import accuracy
+from models.evaluate import accuracy, settle
 from models.nets import build
 from models.packing import load_vectors, tensor_specs, tensors_of, to_vectors
+from models.register import add_architecture_argument, use_architecture
 from rx.pipeline import BurstCombiner, Listener, rebuild
 from rx.report import draw, make_report, write_json
 
@@ -46,6 +48,7 @@ def add_receiver_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_receiver_arguments(args) -> None:
     """Refuse early what would fail only after the reception."""
+    use_architecture(args)
     if args.evaluate not in (None, "none", *LOADERS):
         raise InputError(f"no data set {args.evaluate!r}; --evaluate takes none or one of: {', '.join(LOADERS)}")
 
@@ -61,7 +64,7 @@ def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict,
     weights = rebuild(burst, manifest, [spec.numel for spec in specs])
     truth = None
     if args.truth is not None:
-        checkpoint = checkpoints.load(args.truth)
+        checkpoint = checkpoints.load(args.truth, use_architecture(args))
         sent, named = (manifest.model, manifest.widths), (checkpoint.arch, checkpoint.widths)
         if sent != named:
             raise InputError(
@@ -70,11 +73,12 @@ def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict,
         truth = to_vectors(checkpoint.tensors)
     seconds["dsp"] += time.perf_counter() - started
     dataset = args.evaluate or manifest.dataset
-    score = None
+    score, num_unlabelled = None, 0
     load_vectors(module, weights.vectors)
     if dataset != "none":
         if dataset not in LOADERS:
             raise InputError(f"the manifest names the data set {dataset!r}, unknown here; try --evaluate none")
+        num_unlabelled = settle(module, dataset, args.data)
         score = accuracy(module, dataset, args.data)
     samples = listener.receiver.num_samples
     timing = {
@@ -84,14 +88,22 @@ def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict,
         "samples_per_second": samples / seconds["dsp"] if seconds["dsp"] > 0 else None,
     }
     warnings = [*radio.pop("warnings", []), *_warnings(listener)]
+    if statistics_of(module) and not num_unlabelled:
+        warnings.append("batch norm's statistics are not measured: without evaluation data there are no inputs for it")
     report = make_report(burst, manifest, specs, weights, score, truth, radio, timing, warnings)
+    report["batch_norm_inputs"] = num_unlabelled or None
     if args.save is not None:
         metadata = {"received_over": radio["address"]}
-        tensors = tensors_of(module)
         checkpoints.save(
             args.save,
             checkpoints.Checkpoint(
-                manifest.model, manifest.dataset, _saved_accuracy(score, manifest), tensors, metadata, manifest.widths
+                manifest.model,
+                manifest.dataset,
+                manifest.accuracy if score is None else score,
+                tensors_of(module),
+                metadata,
+                manifest.widths,
+                measured_statistics(module) if num_unlabelled else {},
             ),
         )
     if args.report is not None:
@@ -166,7 +178,7 @@ def receive(args) -> None:
         raise InputError("--radio is missing; give one of the addresses above")
     check_receiver_arguments(args)
     if args.truth is not None:
-        checkpoints.load(args.truth)
+        checkpoints.load(args.truth, use_architecture(args))
     with open_source(args.radio, radio_config(args)) as source, recording(args.record, source) as record:
         max_cfo = MAX_CFO if args.max_cfo_hz is None else 2 * np.pi * args.max_cfo_hz / source.rate_hz
         if not 0 < max_cfo < 0.9 * np.pi:
@@ -190,6 +202,7 @@ def annotation(frame: ReceivedFrame, fmt: FrameFormat) -> tuple[int, int, str]:
 def main(argv=None) -> int:
     parser = CommandParser(prog="receive", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_receiver_arguments(parser)
+    add_architecture_argument(parser)
     radio = add_radio_arguments(parser, sending=False)
     radio.add_argument(
         "--max-cfo-hz", type=float, metavar="F", help="carrier offsets searched (default: 0.06 of the rate)"
@@ -211,10 +224,6 @@ def _complete(burst: BurstCombiner | None) -> bool:
 
 def _describe(name: str, widths: tuple[int, ...]) -> str:
     return name + (f" of widths {', '.join(map(str, widths))}" if widths else "")
-
-
-def _saved_accuracy(score, manifest):
-    return score if score is not None else manifest.accuracy if manifest.accuracy is not None else 0.0
 
 
 def _why_nothing(burst, listener) -> str:

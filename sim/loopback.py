@@ -15,6 +15,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: mo
 
 from dsp.radio.command import CommandParser, run_command
 from dsp.radio.scale import NOMINAL_POWER, to_full_scale
+from models.register import add_architecture_argument
 from rx.pipeline import Listener
 from rx.receive import add_receiver_arguments, check_receiver_arguments, conclude, summary
 from sim.channel import Channel, add_channel_arguments, channel_config_from_args
@@ -68,6 +69,7 @@ def main(argv=None) -> int:
     parser.add_argument("--plan-snr-db", type=float, metavar="D", help="SNR the plan is for (default: the channel's)")
     add_channel_arguments(parser)
     add_receiver_arguments(parser)
+    add_architecture_argument(parser)
     parser.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F")
     parser.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R")
     args = parser.parse_args(argv)

@@ -137,6 +137,16 @@ RUNS = [
         ],
         [],
     ),
+    (
+        one_by_one,
+        [
+            "python tx/send.py --architecture models/examples/modulation.py:modulation "
+            "--model models/examples/modulation.safetensors --radio file:out/modulation.sigmf-meta",
+            "python rx/receive.py --architecture models/examples/modulation.py:modulation "
+            "--radio file:out/modulation.sigmf-meta",
+        ],
+        ["out/modulation.sigmf-meta"],
+    ),
     (one_epoch, ["python models/train.py --model fashion --out out/fashion --seed 1"], ["out/fashion/train.log"]),
     (
         few_draws,

@@ -18,6 +18,7 @@ from dsp.units import db, power
 from models import checkpoint as checkpoints
 from models.digital.channel_code import MODULATIONS
 from models.packing import to_vectors
+from models.register import add_architecture_argument, use_architecture
 from models.sensitivity import find_sensitivity
 from tx.pipeline import Burst, modulate, prepare, prepare_coded, transmission
 from tx.plan import PlanConfig, code, pick, protect
@@ -53,7 +54,7 @@ def make_burst(args, plan_snr_db: float) -> Burst:
         raise InputError(f"--model is missing; try one of: {', '.join(checkpoints.shipped())}, or PATH.safetensors")
     if args.cycles < 0:
         raise InputError(f"--cycles must be 0 (until stopped) or more; got {args.cycles}")
-    checkpoint = checkpoints.load(args.model)
+    checkpoint = checkpoints.load(args.model, use_architecture(args))
     sensitivity = None if args.uep == "none" else find_sensitivity(args.model)
     uep = args.uep or ("size" if "members" in checkpoint.metadata else "none" if sensitivity is None else "auto")
     config = PlanConfig(uep, args.copies, plan_snr_db, args.payload_uses, args.channel_uses)
@@ -87,6 +88,7 @@ def describe(burst: Burst) -> str:
 def main(argv=None) -> int:
     parser = CommandParser(prog="send", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_sender_arguments(parser)
+    add_architecture_argument(parser)
     parser.add_argument("--list", action="store_true", help="list the shipped models")
     parser.add_argument(
         "--snr-db", type=float, default=10.0, metavar="D", help="SNR per payload symbol the plan is for"

@@ -6,6 +6,7 @@ import torch
 from safetensors.numpy import save_file
 
 from dsp.errors import InputError
+from models.batch_norm import measured_statistics, recompute
 from models.checkpoint import Checkpoint, load, save, shipped
 from models.evaluate import accuracy
 from models.nets import build
@@ -46,6 +47,26 @@ def test_half_the_size_is_half_the_precision(tmp_path, tensors):
     assert all(np.array_equal(found[name], tensors[name].astype(np.float16)) for name in tensors)
     sizes = [(tmp_path / f"{half}.safetensors").stat().st_size for half in (False, True)]
     assert sizes[1] < 0.51 * sizes[0]
+
+
+def test_half_precision_on_disk_is_single_precision_here(tmp_path, tensors):
+    save_file({name: tensor.astype(np.float16) for name, tensor in tensors.items()}, tmp_path / "a", METADATA)
+    found = load(tmp_path / "a").tensors
+    assert all(found[name].dtype == np.float32 for name in tensors)
+    assert all(np.array_equal(found[name], tensor.astype(np.float16)) for name, tensor in tensors.items())
+
+
+def test_statistics_of_batch_norm_are_kept_but_are_no_tensors_to_send(tmp_path):
+    torch.manual_seed(1)
+    module = build("cifar", (4,) * 7)
+    recompute(module, torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8))
+    tensors, statistics = tensors_of(module), measured_statistics(module)
+    assert len(tensors) == 8 and len(statistics) == 14
+    save(tmp_path / "a", Checkpoint("cifar", "cifar10", None, tensors, {}, (4,) * 7, statistics))
+    found = load(tmp_path / "a")
+    assert found.accuracy is None and list(found.tensors) == list(tensors)
+    for name, value in module.state_dict().items():
+        assert name.endswith("num_batches_tracked") or torch.equal(found.module().state_dict()[name], value)
 
 
 def broken(tensors, metadata=METADATA, **changes):

@@ -22,9 +22,12 @@ def test_round_trip_is_exact():
         assert torch.equal(value, other.state_dict()[name])
 
 
-def test_statistics_are_sent_and_counters_are_not():
-    names = [spec.name for spec in tensor_specs(nn.BatchNorm2d(4))]
-    assert names == ["weight", "bias", "running_mean", "running_var"]
+def test_statistics_and_counters_stay_at_home_and_other_buffers_travel():
+    names = [spec.name for spec in tensor_specs(nn.Sequential(nn.BatchNorm2d(4), nn.Linear(4, 2, bias=False)))]
+    assert names == ["0.weight", "0.bias", "1.weight"]
+    module = nn.Linear(2, 2, bias=False)
+    module.register_buffer("running_mean", torch.zeros(2))  # the name alone does not make it batch norm's
+    assert list(tensors_of(module)) == ["weight", "running_mean"]
 
 
 def test_weights_do_not_share_memory():

@@ -1,0 +1,72 @@
+"""Batch norm over the link: its running statistics are not sent, but measured again where the network arrives.
+
+Noise on the weights moves the mean and variance of every layer's outputs, and statistics of the network as it was sent
+no longer fit. So a receiver passes unlabelled images through the network as it arrived, and each layer's statistics
+become the mean over batches of what training would use: a layer sees inputs normalised by those before it. Any images
+like the evaluation's will do; no label is looked at. The receiver takes the evaluation images themselves, which it has.
+"""
+
+import contextlib
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+NUM_IMAGES = 5000
+BATCH_SIZE = 250  # large batches, whose own variance is close to that of all
+
+
+def statistics_of(module: nn.Module) -> list[str]:
+    """Names in the state dict of the running statistics of batch norm."""
+    return [
+        f"{prefix}{'.' if prefix else ''}{name}"
+        for prefix, layer in module.named_modules()
+        if isinstance(layer, _BatchNorm) and layer.track_running_stats
+        for name in ("running_mean", "running_var")
+    ]
+
+
+def measured_statistics(module: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of the running statistics, float32, by name."""
+    state = module.state_dict()
+    return {name: state[name].detach().cpu().float().numpy().copy() for name in statistics_of(module)}
+
+
+@contextlib.contextmanager
+def live(module: nn.Module):
+    """While this lasts every batch is normalised by its own statistics, and none are kept."""
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    before = [(layer.training, layer.momentum) for layer in layers]
+    for layer in layers:
+        layer.training, layer.momentum = True, 0.0
+    try:
+        yield
+    finally:
+        for layer, (training, momentum) in zip(layers, before, strict=True):
+            layer.training, layer.momentum = training, momentum
+
+
+@torch.no_grad()
+def recompute(module: nn.Module, images: Tensor, num_images: int = NUM_IMAGES) -> int:
+    """Measure the running statistics of `module`, in place, on the first `num_images` of unlabelled `images` (N, ...).
+
+    Returns the number of images used: 0, and nothing is done, where there is no batch norm.
+    """
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    if not layers:
+        return 0
+    images, was_training = images[:num_images], module.training
+    momenta = [layer.momentum for layer in layers]
+    module.eval()  # dropout and the like stay off
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain mean over batches
+        layer.train()
+    batches = images.split(BATCH_SIZE)
+    for batch in batches[: max(1, len(images) // BATCH_SIZE)]:  # a last batch of a few has no variance of its own
+        module(batch)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+    module.train(was_training)
+    return min(len(images), BATCH_SIZE * max(1, len(images) // BATCH_SIZE))

@@ -1,0 +1,90 @@
+"""Networks of your own: any `torch.nn.Module` can be sent, once both ends have its code.
+
+    register("modulation", modulation, load_data)
+
+makes `modulation()` an architecture of that name beside the shipped ones; `--architecture FILE.py:modulation` does the
+same on a command line. The name is what travels: a receiver builds only what it was started with, and a name off the
+air never imports or runs anything. The file is run because the operator of this machine named it.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from dsp.errors import InputError
+from models.data import LOADERS
+from models.manifest import check_name
+from models.nets import ARCHITECTURES, DATASETS
+
+SHIPPED = frozenset(ARCHITECTURES) | frozenset(LOADERS)
+HELP = "a network of your own: run FILE.py, whose function makes it and whose load_data, if any, has its data"
+
+
+def register(
+    name: str,
+    build: Callable[[], nn.Module],
+    load_data: Callable[[str, str | None], tuple[Tensor, Tensor]] | None = None,
+) -> str:
+    """Make `build()` the architecture `name`, evaluated on the data set of the same name.
+
+    `load_data(split, data_dir)` returns the inputs (N, ...) and labels, int64 (N,), of the split "train" or "test";
+    without it the network is rebuilt and saved, and nothing is evaluated. Returns the name. Raises InputError for a
+    name that is taken or cannot travel.
+    """
+    check_name(name)
+    if name in SHIPPED:
+        raise InputError(f"the name {name!r} is taken by what is shipped; choose another")
+
+    def checked(split, data_dir=None):
+        inputs, labels = load_data(split, data_dir)
+        if not len(inputs) == len(labels) > 0 or labels.ndim != 1:
+            raise InputError(
+                f"the {split} data of {name} must be N inputs and N labels; got {tuple(inputs.shape)} and "
+                f"{tuple(labels.shape)}"
+            )
+        return inputs, labels
+
+    ARCHITECTURES[name] = build
+    DATASETS.pop(name, None)
+    LOADERS.pop(name, None)
+    if load_data is not None:
+        DATASETS[name], LOADERS[name] = name, checked
+    return name
+
+
+@functools.cache
+def from_file(address: str) -> str:
+    """Run FILE.py and register the function of `address` FILE.py:function under its own name, which is returned.
+
+    Raises InputError when the file cannot be run, or the function does not make a module.
+    """
+    path, colon, function = address.rpartition(":")
+    if not colon or not path.endswith(".py") or not Path(path).is_file():
+        raise InputError(f"--architecture takes FILE.py:function, a file that is there; got {address!r}")
+    spec = importlib.util.spec_from_file_location(f"airnet_architecture_{Path(path).stem}", path)
+    namespace = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(namespace)
+        build = getattr(namespace, function)
+        made = build()
+    except Exception as error:  # whatever the user's code does
+        raise InputError(f"--architecture {address}: {type(error).__name__}: {_one_line(error)}") from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"--architecture {address}: {function}() must make a torch.nn.Module; got {type(made)}")
+    return register(function, build, getattr(namespace, "load_data", None))
+
+
+def use_architecture(args) -> str | None:
+    """Register what the option of `add_architecture_argument` names, and return the name."""
+    return None if args.architecture is None else from_file(args.architecture)
+
+
+def add_architecture_argument(parser) -> None:
+    parser.add_argument("--architecture", metavar="FILE.py:function", help=HELP)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

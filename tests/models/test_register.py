@@ -1,0 +1,164 @@
+"""Networks of the user's own: registered, sent, rebuilt; nothing off the air runs anything."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from dsp.errors import InputError
+from models import checkpoint as checkpoints
+from models.data import LOADERS
+from models.evaluate import accuracy
+from models.nets import ARCHITECTURES, DATASETS, build
+from models.register import from_file, register
+from rx import receive
+from sim import loopback
+from tests.command import ROOT, assert_refused, run
+from tx import send
+
+EXAMPLE = ROOT / "models" / "examples"
+MODULATION = f"{EXAMPLE / 'modulation.py'}:modulation"
+CODE = """
+import torch
+from torch import nn
+
+open("{mark}", "a").write("run ")
+
+def tiny():
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+
+def load_data(split, data_dir):
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+    return x, (x[:, 0] > 0).long()
+
+def number():
+    return 5
+
+def failing():
+    raise RuntimeError("line one\\nline two")
+"""
+
+
+@pytest.fixture(autouse=True)
+def tables():
+    """What a test registers is gone after it."""
+    from_file.cache_clear()
+    yield
+    for table in (ARCHITECTURES, DATASETS, LOADERS):
+        for name in ("modulation", "tiny", "linear"):
+            table.pop(name, None)
+    from_file.cache_clear()
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A file of the user's and a plain state dict, as torch and safetensors write it, without metadata."""
+    file, weights = tmp_path / "mine.py", tmp_path / "weights.safetensors"
+    file.write_text(CODE.format(mark=tmp_path / "mark"))
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    save_file(module.state_dict(), weights)
+    return f"{file}:tiny", weights, module
+
+
+def test_any_module_can_be_registered():
+    register("linear", lambda: nn.Linear(3, 2), lambda split, data_dir: (torch.zeros(5, 3), torch.zeros(5, dtype=int)))
+    module = build("linear")
+    with torch.no_grad():
+        module.weight.zero_()
+        module.bias.copy_(torch.tensor([1.0, 0.0]))
+    assert accuracy(module, "linear") == 1.0
+    register("linear", lambda: nn.Linear(3, 2))  # without data now
+    assert "linear" not in LOADERS and "linear" not in DATASETS
+
+
+@pytest.mark.parametrize("name", ["fashion", "cifar10", "fashion-mnist", "", "../x", "a b"])
+def test_names_that_are_taken_or_cannot_travel_are_refused(name):
+    with pytest.raises(InputError, match="name"):
+        register(name, lambda: nn.Linear(3, 2))
+
+
+def test_data_that_do_not_fit_are_refused():
+    register("linear", lambda: nn.Linear(3, 2), lambda split, data_dir: (torch.zeros(5, 3), torch.zeros(4, dtype=int)))
+    with pytest.raises(InputError, match="N inputs and N labels"):
+        accuracy(build("linear"), "linear")
+
+
+def test_a_plain_state_dict_is_sent_and_rebuilt(tmp_path, tiny):
+    address, weights, module = tiny
+    capture, report = f"file:{tmp_path}/c.sigmf-meta", tmp_path / "r.json"
+    sent = run(send.main, "--architecture", address, "--model", weights, "--radio", capture)
+    assert (sent.status, sent.err) == (0, "")
+    got = run(
+        receive.main,
+        *("--architecture", address, "--radio", capture, "--truth", weights),
+        *("--report", report, "--save", tmp_path / "got.safetensors"),
+    )
+    assert (got.status, got.err) == (0, "")
+    facts = json.loads(report.read_text())
+    assert (facts["model"], facts["accuracy_sent"], facts["batch_norm_inputs"]) == ("tiny", None, 40)
+    assert facts["weights"]["nmse_db"] < -40
+    saved = checkpoints.load(tmp_path / "got.safetensors")
+    assert (
+        saved.accuracy
+        == pytest.approx(facts["accuracy"], abs=1e-4)
+        == pytest.approx(accuracy(saved.module(), "tiny"), abs=1e-4)
+    )
+    np.testing.assert_allclose(saved.tensors["0.weight"], module[0].weight.detach(), atol=0.01)
+
+
+def test_a_receiver_runs_nothing_it_was_not_started_with(tmp_path, tiny):
+    address, weights, _ = tiny
+    capture = f"file:{tmp_path}/c.sigmf-meta"
+    assert run(send.main, "--architecture", address, "--model", weights, "--radio", capture).status == 0
+    (tmp_path / "mark").unlink()
+    for table in (ARCHITECTURES, DATASETS, LOADERS):
+        table.pop("tiny")
+    result = run(receive.main, "--radio", capture)
+    assert_refused(result, 1, "tiny", "--architecture")
+    assert not (tmp_path / "mark").exists()
+
+
+def test_without_evaluation_batch_norm_is_said_to_be_unmeasured(tmp_path, tiny):
+    address, weights, _ = tiny
+    result = run(
+        loopback.main,
+        *("--architecture", address, "--model", weights, "--evaluate", "none", "--snr-db", 20),
+        *("--save", tmp_path / "got.safetensors"),
+    )
+    assert result.status == 0 and "batch norm" in result.out
+    assert not checkpoints.load(tmp_path / "got.safetensors").statistics
+
+
+@pytest.mark.parametrize(
+    "address, word",
+    [
+        ("nowhere.py:tiny", "FILE.py:function"),
+        ("tiny", "FILE.py:function"),
+        ("{file}:missing", "missing"),
+        ("{file}:number", "torch.nn.Module"),
+        ("{file}:failing", "line one line two"),
+    ],
+)
+def test_what_is_wrong_is_one_line(tmp_path, tiny, address, word):
+    own, weights, _ = tiny
+    address = address.replace("{file}", own.partition(":")[0])
+    assert_refused(
+        run(send.main, "--architecture", address, "--model", weights, "--radio", "file:x.sigmf-meta"), 1, word
+    )
+    assert_refused(run(receive.main, "--architecture", address, "--radio", "file:x.sigmf-meta"), 1, word)
+
+
+def test_the_shipped_example_is_as_good_as_it_says_and_arrives():
+    name = from_file(MODULATION)
+    checkpoint = checkpoints.load(EXAMPLE / "modulation.safetensors")
+    assert (
+        accuracy(checkpoint.module(), name) == pytest.approx(checkpoint.accuracy, abs=2e-3)
+        and checkpoint.accuracy > 0.98
+    )
+    inputs, labels = LOADERS[name]("test", None)
+    assert inputs.shape == (3000, 2, 256) and inputs.square().sum(1).mean().item() == pytest.approx(1, abs=1e-3)
+    assert len(labels.unique()) == 6
