@@ -179,6 +179,7 @@ def receive(args) -> None:
     check_receiver_arguments(args)
     if args.truth is not None:
         checkpoints.load(args.truth, use_architecture(args))
+    Listener()  # loads what it needs before anybody can tell that it listens: loading may not be interrupted
     with open_source(args.radio, radio_config(args)) as source, recording(args.record, source) as record:
         max_cfo = MAX_CFO if args.max_cfo_hz is None else 2 * np.pi * args.max_cfo_hz / source.rate_hz
         if not 0 < max_cfo < 0.9 * np.pi:

@@ -19,6 +19,7 @@ import numpy as np
 from dsp.radio import ADDRESS_HELP, open_sink, open_source
 from dsp.radio.command import CommandParser, run_command
 from dsp.radio.options import add_radio_arguments, check_pluto, radio_config
+from models.register import add_architecture_argument
 from rx.pipeline import Listener
 from rx.receive import add_receiver_arguments, check_receiver_arguments, conclude, listen, summary
 from tx.pipeline import modulate
@@ -52,6 +53,7 @@ def main(argv=None) -> int:
     parser.add_argument("--path", choices=list(LOOPBACK), default="digital", help="through the words, or the radio")
     parser.add_argument("--tx-gain-db", type=float, default=-10.0, metavar="G", help="transmit gain (default -10)")
     add_receiver_arguments(parser)
+    add_architecture_argument(parser)
     radio = add_radio_arguments(parser, sending=False)
     radio.add_argument(
         "--timeout-s", type=float, default=30.0, metavar="T", help="give up after so long without a frame"
