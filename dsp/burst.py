@@ -15,9 +15,9 @@ from dsp.sync import MAX_CFO, PreambleDetector
 
 SCAN_SAMPLES = 1 << 18
 MIN_WORK = 1 << 13  # samples worth searching
-FIRST_BATCH, LARGEST_BATCH = 4, 64  # frames expected from a lock...
-BATCH_SAMPLES = 1 << 19  # ...as long as no more samples than these
-GROUP_SAMPLES = 1 << 17  # received by one thread at a time: spectra of 1 MB
+FIRST_BATCH, LARGEST_BATCH = 4, 256  # frames expected from a lock...
+BATCH_SAMPLES = 1 << 21  # ...as long as no more samples than these
+GROUP_SAMPLES = 1 << 18  # received by one thread at a time: more leave the cache, fewer wait for the interpreter
 SAME_CARRIER = 0.5  # rad an OFDM symbol: what is left is well within what tracking searches
 MARGIN = 64  # samples that the window of a frame may move
 WAIT = "wait"
@@ -42,7 +42,7 @@ class FrameReceiver:
         self.num_samples = 0
         self.num_not_finite = 0
         self.other_versions: set[int] = set()
-        self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
+        self.run = ThreadPoolExecutor(num_threads).map if num_threads > 1 else map
         self._blocks: list[np.ndarray] = []
         self._waiting = 0  # samples in the blocks
         self._buffer = np.empty(0, np.complex64)
@@ -105,10 +105,13 @@ class FrameReceiver:
             return None
         steps = range(done + 1, done + count + 1)
         expected = [lock.frame.start - self._origin + round(step * length) for step in steps]
-        size = min(-(-count // self._num_threads), max(1, int(GROUP_SAMPLES // length)))
+        num_groups = -(-count // max(1, int(GROUP_SAMPLES // length)))
+        num_groups = -(-num_groups // self._num_threads) * self._num_threads  # each thread has as much to do
+        size = -(-count // num_groups)
         groups = [expected[i : i + size] for i in range(0, count, size)]
         frames = []
-        for group, found in zip(groups, self._map(lambda g: self._receive_group(g, final, lock), groups), strict=True):
+        received = list(self.run(lambda group: self._receive_group(group, final, lock), groups))
+        for group, found in zip(groups, received, strict=True):
             frames += found
             if len(found) < len(group):
                 break
@@ -122,16 +125,13 @@ class FrameReceiver:
             self._followed = []
         return frames
 
-    def _map(self, function, items):
-        return list((self._pool.map if self._pool else map)(function, items))
-
     def _search(self, final: bool) -> list[ReceivedFrame] | None:
         """The next frame found by scanning, in a list; [] when a candidate was none, None to wait for samples."""
         while not self._candidates:
             block = self._buffer[self._cursor - self._origin :][:SCAN_SAMPLES]
             if block.size < (self.detector.length if final else MIN_WORK):
                 return None
-            starts = self.detector.scan(block, self._map)
+            starts = self.detector.scan(block, self.run)
             self._candidates = [self._cursor + int(start) for start in starts]
             self._cursor += block.size - self.detector.length + 1
         outcome = self._receive_found(self._candidates[0] - self._origin, final)

@@ -27,7 +27,7 @@ import numpy as np
 from dsp.errors import InputError
 from dsp.sequences import gold, qpsk
 
-VERSION = 0
+VERSION = 1
 HEADER_BITS = 72
 MANIFEST_CRC_BITS = 32
 MANIFEST_USES_PER_BIT = 6

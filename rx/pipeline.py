@@ -1,6 +1,7 @@
 """The receiver's signal path: samples -> frames -> combined symbols -> weights."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -18,15 +19,17 @@ from models.digital.channel_code import CodedPayload
 from models.digital.scheme import weights_of
 from models.manifest import Manifest, TensorPlan
 
-CHUNK = 1 << 15  # symbols
+CHUNK = 1 << 16  # symbols
+ADD_PARTS = 8  # of some frames, by their numbers: no two threads add to the same row
 MAX_BURSTS = 16  # remembered at a time; beyond, the one with the fewest frames is forgotten
 
 
 class BurstCombiner:
     """Collects the frames of one burst, over as many cycles as are heard, and combines them by their measured noise."""
 
-    def __init__(self, header: Header, fmt: FrameFormat = DEFAULT_FORMAT):
+    def __init__(self, header: Header, fmt: FrameFormat = DEFAULT_FORMAT, run=map):
         self.header, self.fmt = header, fmt
+        self.run = run  # maps a function over parts of the work: `map`, or an executor's
         self.heard: dict[int, int] = {}
         self.latest: ReceivedFrame | None = None
         self._sums = np.zeros(4)  # of snr, cfo, sco and erased OFDM symbols
@@ -44,18 +47,26 @@ class BurstCombiner:
         """What frames of the same burst have in common."""
         return dataclasses.replace(header, frame=0)
 
-    def add(self, frame: ReceivedFrame) -> None:
-        """Add a frame; heard before, it is combined with what was heard."""
-        number = frame.header.frame
-        control.add_llr(frame.chunk, number * frame.chunk.size, self._llr, self.fmt)
-        accumulate(frame.statistic, frame.header, self._statistic)
-        accumulate(frame.information, frame.header, self._information)
-        if frame.supplement:
-            self._sums[3] -= np.sum(~frame.erased)
-            return
-        self.heard[number] = self.heard.get(number, 0) + 1
-        self.latest = frame
-        self._sums += frame.snr, frame.cfo, frame.sco, frame.erased_symbols
+    def add(self, *frames: ReceivedFrame) -> None:
+        """Add frames; heard before, they are combined with what was heard."""
+
+        def sum_up(part):
+            for frame in frames:
+                if frame.header.frame % ADD_PARTS == part:
+                    accumulate(frame.statistic, frame.header, self._statistic)
+                    accumulate(frame.information, frame.header, self._information)
+
+        for _ in self.run(sum_up, sorted({frame.header.frame % ADD_PARTS for frame in frames})):
+            pass
+        for frame in frames:
+            number = frame.header.frame
+            control.add_llr(frame.chunk, number * frame.chunk.size, self._llr, self.fmt)
+            if frame.supplement:
+                self._sums[3] -= np.sum(~frame.erased)
+                continue
+            self.heard[number] = self.heard.get(number, 0) + 1
+            self.latest = frame
+            self._sums += frame.snr, frame.cfo, frame.sco, frame.erased_symbols
 
     @property
     def num_received(self) -> int:
@@ -154,16 +165,17 @@ def _decode(combiner: BurstCombiner, coded: CodedPayload, numels: list[int]) -> 
 
 def _estimate(combiner: BurstCombiner, plan: TensorPlan, start: int, numel: int) -> tuple[np.ndarray, float]:
     """The weights (numel,) float32 of one tensor, whose symbols begin at ``start``, and their expected NMSE."""
-    vector, total = np.empty(numel, np.float32), 0.0
-    num_symbols = (numel + 1) // 2
-    for first in range(0, num_symbols, CHUNK):  # so much at a time stays in a core's cache
+    vector, num_symbols = np.empty(numel, np.float32), (numel + 1) // 2
+
+    def part(first):  # so much at a time stays in a core's cache
         num = min(CHUNK, num_symbols - first)
         soft = combiner.soft(start + first * plan.copies, num * plan.copies)
         symbol, nmse = symbols.linear_mmse(*symbols.combine(*soft, plan.copies, linear(plan.power_db)))
-        part = vector[2 * first : 2 * (first + num)]
-        part[:] = symbols.to_weights(symbol, part.size, plan.mean, plan.scale)
-        total += nmse * num
-    return vector, total / max(num_symbols, 1)
+        out = vector[2 * first : 2 * (first + num)]
+        out[:] = symbols.to_weights(symbol, out.size, plan.mean, plan.scale)
+        return nmse * num
+
+    return vector, sum(combiner.run(part, range(0, num_symbols, CHUNK))) / max(num_symbols, 1)
 
 
 class Listener:
@@ -185,12 +197,13 @@ class Listener:
         return self._collect(self.receiver.finish())
 
     def _collect(self, frames: list[ReceivedFrame]) -> int:
-        for frame in frames:
-            if self.current is None or not self.current.header.same_burst(frame.header):
-                self.current = self._burst(BurstCombiner.key(frame.header))
-            self.current.add(frame)
-            self.heard(frame)
-            self.last = frame
+        for key, of_burst in itertools.groupby(frames, lambda frame: BurstCombiner.key(frame.header)):
+            of_burst = list(of_burst)
+            self.current = self._burst(key)
+            self.current.add(*of_burst)
+            for frame in of_burst:
+                self.heard(frame)
+            self.last = of_burst[-1]
         return len(frames)
 
     def _burst(self, key: Header) -> BurstCombiner:
@@ -198,7 +211,7 @@ class Listener:
         if key not in self.bursts:
             if len(self.bursts) == MAX_BURSTS:
                 del self.bursts[min(self.bursts, key=lambda k: self.bursts[k].num_received)]
-            self.bursts[key] = BurstCombiner(key, self.receiver.fmt)
+            self.bursts[key] = BurstCombiner(key, self.receiver.fmt, self.receiver.run)
         return self.bursts[key]
 
     @property

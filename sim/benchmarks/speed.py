@@ -14,6 +14,7 @@ import numpy as np
 
 from dsp import control, estimate, ofdm, reception, symbols
 from dsp.burst import FrameReceiver
+from dsp.radio.sigmf_file import BLOCK_SAMPLES
 from dsp.sync import PreambleDetector
 from dsp.uep import uniform
 from rx import pipeline as rx
@@ -25,7 +26,7 @@ from sim.channel import Channel, ChannelConfig
 from tx import pipeline as tx
 
 FULL_RATE = 61.44
-PUSH = 1 << 18
+PUSH = BLOCK_SAMPLES
 RECEIVER_STAGES = {
     "scan": [(PreambleDetector, "scan")],
     "acquire": [(PreambleDetector, "acquire"), (PreambleDetector, "acquire_near")],

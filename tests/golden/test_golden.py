@@ -1,8 +1,8 @@
-"""The frozen golden frame: what format version 0 puts on the air, sample by sample.
+"""The frozen golden frame: what this format version puts on the air, sample by sample.
 
-`frame_v0.npy` (samples complex64) and `control_v0.npy` (header and manifest symbols complex64) were made by
-``python -m tests.golden.test_golden`` from the repository root. A frame that differs is another format: give
-`dsp.frame.VERSION` a new number and make new files; never overwrite the old ones.
+`frame_vN.npy` (samples complex64) and `control_vN.npy` (header and manifest symbols complex64), N the version, were
+made by ``python -m tests.golden.test_golden`` from the repository root. A frame that differs is another format: give
+`dsp.frame.VERSION` a new number and make new files, which take the old ones' place.
 """
 
 from pathlib import Path
