@@ -123,6 +123,11 @@ def widths_from(text: str) -> tuple[int, ...]:
     return tuple(int(width) for width in text.split(","))
 
 
+def range_from(text: str) -> tuple[float, ...]:
+    """A range as a command line has it: two numbers with a comma."""
+    return tuple(float(number) for number in text.split(","))
+
+
 def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="train", description=__doc__)
@@ -152,6 +157,14 @@ def main(argv=None) -> int:
         metavar="W,W...",
         help="also train this network within",
     )
+    parser.add_argument(
+        "--nested-snr-db",
+        type=range_from,
+        action="append",
+        default=[],
+        metavar="LEAST,MOST",
+        help="the noise for that network, in the order of --nested (default: as for the largest)",
+    )
     parser.add_argument("--init", metavar="NAME|PATH", help="a checkpoint to go on from, with this recipe")
     parser.add_argument("--half", action="store_true", help="round the result to float16, in which it is kept")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (weights stay float32)")
@@ -162,7 +175,7 @@ def main(argv=None) -> int:
     args = vars(parser.parse_args(argv))
     out, resume, data_dir = args.pop("out"), args.pop("resume"), args.pop("data")
     architecture, dataset = args.pop("architecture"), args.pop("dataset")
-    args["nested"] = tuple(args["nested"])
+    args["nested"], args["nested_snr_db"] = tuple(args["nested"]), tuple(args["nested_snr_db"])
     command = " ".join(["python models/train.py", *argv])
 
     def work():

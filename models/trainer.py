@@ -55,6 +55,7 @@ class TrainConfig:
     teacher_share: float = 0.8  # of the loss
     temperature: float = 2.0
     nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within
+    nested_snr_db: tuple[tuple[float, float], ...] = ()  # least and most of each of them; none: as the largest's
     half: bool = False  # the result rounded to float16, in which it is kept
     bf16: bool = False  # the network's arithmetic in bfloat16: twice as fast on processors that have it
     hold_out: int = 5000  # the last training images are kept for validation, and for nothing else
@@ -65,6 +66,11 @@ class TrainConfig:
             raise InputError(f"{self.model} has one size; --prune-to and --nested are for {', '.join(FULL_WIDTHS)}")
         if self.prune_to and self.nested:
             raise InputError("--prune-to and --nested exclude each other; prune first, then nest with --init")
+        if len(self.nested_snr_db) not in (0, len(self.nested)) or any(len(each) != 2 for each in self.nested_snr_db):
+            raise InputError(
+                f"--nested-snr-db takes LEAST,MOST, once for each --nested or never; got {len(self.nested_snr_db)} for "
+                f"{len(self.nested)}"
+            )
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
@@ -123,8 +129,10 @@ class Trainer:
         for name, value in (momentum or {}).items():
             self.optimiser.state[self.weights[name]]["momentum_buffer"] = value
         # each network within, without memory of its own: its weights are slices
-        self.members = [(widths, build(self.config.model, widths).to("meta")) for widths in self.config.nested]
-        self.members.insert(0, (None, self.module))
+        config, own = self.config, (self.config.min_snr_db, self.config.max_snr_db)
+        ranges = config.nested_snr_db or (own,) * len(config.nested)
+        within = [build(config.model, widths).to("meta") for widths in config.nested]
+        self.members = [(None, self.module, own), *zip(config.nested, within, ranges, strict=True)]
 
     def _tensors(self) -> dict[str, Tensor]:
         """All that is averaged: weights, and the statistics of batch norm."""
@@ -167,8 +175,8 @@ class Trainer:
     def backward(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
         """Add the gradient to that of the weights; the loss.
 
-        With networks within: the mean loss of the largest, the smallest and one between, each at an SNR of its own, so
-        that each is trained for the channels on which it is the one that is sent.
+        With networks within: the mean loss of the largest, the smallest and one between, each at an SNR from its own
+        range, so that each is trained for the channels on which it is the one that is sent.
         """
         config = self.config
         chosen = list(range(len(self.members)))
@@ -177,10 +185,10 @@ class Trainer:
             chosen = [0, between, len(chosen) - 1]
         total = 0.0
         for index in chosen:
-            widths, module = self.members[index]
+            widths, module, snr_db = self.members[index]
             weights = self.weights if widths is None else narrow(self.weights, config.model, widths)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
-                output = functional_call(module, self._arrived(weights, rng), images).float()
+                output = functional_call(module, self._arrived(weights, snr_db, rng), images).float()
             if taught is None:
                 loss = F.cross_entropy(output, labels, label_smoothing=config.label_smoothing)
             else:
@@ -206,13 +214,13 @@ class Trainer:
         reorder(self.module, prune.saliency(self.module, self.gradients, self.example))
         self._take(self.module, self.widths)
 
-    def _arrived(self, weights: dict[str, Tensor], rng: torch.Generator) -> dict[str, Tensor]:
-        """The weights as received, with the gradient of those sent."""
-        config = self.config
-        if config.max_snr_db == math.inf:
+    def _arrived(self, weights: dict[str, Tensor], snr_db, rng: torch.Generator) -> dict[str, Tensor]:
+        """The weights as received at an SNR between the two given, with the gradient of those sent."""
+        config, (least, most) = self.config, snr_db
+        if most == math.inf:
             return weights
         draw, uneven = torch.rand(2, generator=rng, device=self.device).tolist()
-        snr = 10 ** ((config.min_snr_db + (config.max_snr_db - config.min_snr_db) * draw) / 10)
+        snr = 10 ** ((least + (most - least) * draw) / 10)
         exponent = config.min_uep + (config.uep - config.min_uep) * uneven
         shares = energies({name: weight.numel() for name, weight in weights.items()}, exponent)
         with torch.no_grad():

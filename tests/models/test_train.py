@@ -11,7 +11,7 @@ from dsp.errors import InputError
 from models import train as training
 from models.checkpoint import Checkpoint, load, save
 from models.ensemble import from_metadata
-from models.nets import build
+from models.nets import build, num_weights
 from models.packing import tensors_of
 from models.train import main, train
 from models.trainer import TrainConfig, Trainer, augment, learning_rate
@@ -124,11 +124,35 @@ def test_command(tmp_path, capsys):
 
 
 def test_a_recipe_that_cannot_be_is_refused():
-    for options in ({"model": "fashion-teacher", "prune_to": 9}, {"prune_to": 9, "nested": (WIDTHS,)}):
+    for options in (
+        {"model": "fashion-teacher", "prune_to": 9},
+        {"prune_to": 9, "nested": (WIDTHS,)},
+        {"nested": (WIDTHS,), "nested_snr_db": ((0, 9), (0, 9))},
+        {"nested": (WIDTHS,), "nested_snr_db": ((0, 9, 10),)},
+    ):
         with pytest.raises(InputError):
             TrainConfig(**options)
     with pytest.raises(InputError, match="fashion-teacher"):
         Trainer(TrainConfig(model="fashion-teacher", init="fashion"))
+
+
+def test_each_network_within_meets_its_own_noise(monkeypatch):
+    nested = ((4, 5, 6, 7, 8), (4, 4, 5, 6, 7))
+    config = dataclasses.replace(
+        SMALL, widths=WIDTHS, nested=nested, min_snr_db=5, max_snr_db=20, nested_snr_db=((2, 9), (1, 4))
+    )
+    trainer, met = Trainer(config), []
+    arrived = Trainer._arrived
+
+    def record(self, weights, snr_db, rng):
+        met.append((sum(weight.numel() for weight in weights.values()), snr_db))
+        return arrived(self, weights, snr_db, rng)
+
+    monkeypatch.setattr(Trainer, "_arrived", record)
+    images = torch.randint(0, 255, (8, 1, 28, 28), dtype=torch.uint8)
+    trainer.step(images, torch.arange(8), torch.Generator().manual_seed(1))
+    sizes = [num_weights("fashion", widths) for widths in (WIDTHS, *nested)]
+    assert met == list(zip(sizes, ((5, 20), (2, 9), (1, 4)), strict=True))
 
 
 def test_learning_rate_rises_and_falls_to_nothing():
