@@ -1,11 +1,10 @@
 """What the tests of the link share: random weights as a burst, noise of a stated SNR, a receiver run over an array."""
 
-import types
-
 import numpy as np
 
 from dsp.burst import FrameReceiver
 from dsp.ofdm import amplitude
+from dsp.uep import Protection
 from dsp.units import linear, nmse
 from rx.pipeline import BurstCombiner, rebuild
 from tx import pipeline as tx
@@ -17,7 +16,7 @@ def make_burst(numels=NUMELS, copies=1, power=1.0, seed=1):
     """Gaussian weight vectors and their burst; copies and power are one for all tensors or one each."""
     rng = np.random.default_rng(seed)
     vectors = [(0.1 * rng.standard_normal(n) + 0.02).astype(np.float32) for n in numels]
-    protection = types.SimpleNamespace(copies=np.resize(copies, len(numels)), power=np.resize(power, len(numels)))
+    protection = Protection(copies=np.resize(copies, len(numels)), power=np.resize(power, len(numels)))
     return vectors, tx.prepare("net", "data", 0.5, vectors, protection)
 
 
