@@ -130,8 +130,9 @@ def rebuild(
     estimator "bayes", by their posterior mean given the density that the manifest names.
 
     What came along a curve is decoded by its posterior mean either way: a curve folds, and a weight far out in a heavy
-    tail, which no Gaussian would be, must not be taken for one on the turn below. Digital weights are decoded instead. Raises NothingReceivedError where a code block was not, and LinkError where
-    manifest and architecture do not fit each other.
+    tail, which no Gaussian would be, must not be taken for one on the turn below. Digital weights are decoded instead.
+    Raises NothingReceivedError where a code block was not, and LinkError where manifest and architecture do not fit
+    each other.
     """
     if manifest.coded is not None:
         return _decode(combiner, manifest.coded, numels)
