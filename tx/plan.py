@@ -7,7 +7,7 @@ import numpy as np
 from dsp.errors import InputError
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
 from dsp.theory import lmmse_nmse
-from dsp.uep import Protection, best_curve, plan_protection, uniform
+from dsp.uep import HANDICAP, Protection, best_curve, plan_protection, uniform
 from dsp.units import linear
 from models.checkpoint import Checkpoint
 from models.curves import curves
@@ -85,7 +85,7 @@ def protect(
         )
     usable = curves() if config.expansion == "auto" else ()
     if config.uep == "none":
-        return uniform(num_symbols, *best_curve(config.copies, float(linear(config.snr_db)), usable))
+        return uniform(num_symbols, *best_curve(config.copies, float(linear(config.snr_db)), usable, HANDICAP))
     budget = int(num_symbols.sum()) * config.copies if budget is None else budget
     if config.uep == "size":
         snr_grid_db = SIZE_GRID_DB
