@@ -1,4 +1,4 @@
-"""Layer-wise unequal error protection: importance and a budget of symbols to copies and power.
+"""Layer-wise unequal error protection: importance and a budget of symbols to copies, curves and power.
 
 Layer l has n_l payload symbols. Sent c_l times at power p_l and combined, its symbols arrive at the SNR c_l p_l S =
 e_l S, where S is the channel's SNR per payload symbol at unit power. What the layer costs there is its measured
@@ -18,6 +18,16 @@ so the problem splits in two:
    to fill what is then left of the budget: powers stay near 1 and hardly a symbol is wasted. The energies are then
    filled again for these copies, every power within +-9 dB.
 
+With curves (`dsp.expansion`) u_l symbols a pair of weights do more than u_l copies: the layer costs D_l(S_l(u_l, e_l)),
+S_l the SNR of equal NMSE after the best curve that fits, or copies of it, or copies alone. Uses then matter by
+themselves, not by their energy alone, so besides the copies above a second division of the uses is tried: at unit
+power, again by gain a symbol along the convex minorant of D_l over u_l = 1, 2, … The rest of the budget goes to
+whichever single layer gains most from it, as long as any does. Energies are then filled in as in step 1, with what the
+layers now cost, and of the two divisions the one of least expected damage is kept. Errors along a curve are few and
+large, where noise reaches the next turn, and networks bear them less well than as much Gaussian noise: they count
+HANDICAP times. (At -5 dB `fashion` networks of an eighth of the weights lose 1 to 2 points to curves that are chosen
+for 0.5 dB less of error, and at 0 dB gain half a point by those for 2 dB.)
+
 Powers are last rounded to steps of 0.25 dB, up or down so that the mean is as near 1 as the steps allow and at most
 0.05 dB above. Not modelled: that damages of layers hurt together are not quite the sum of damages taken one at a
 time.
@@ -28,39 +38,70 @@ from dataclasses import dataclass
 import numpy as np
 
 from dsp.errors import InputError
+from dsp.expansion import Curve
 from dsp.units import db, linear
 
 MAX_POWER_DB = 9.0
 POWER_STEP_DB = 0.25
 TOLERANCE_DB = 0.05
 NUM_PIECES = 200
+MAX_SNR = 1e6  # of weights after decoding
+HANDICAP = 1.4  # an error of a curve counts so many times one of copies
 
 
 @dataclass(frozen=True)
 class Protection:
-    """`copies` (L,) int64, at least 1, and `power` (L,) float64, linear, of each layer's symbols."""
+    """`copies` (L,) int64, at least 1, and `power` (L,) float64, linear, of each layer's symbols, and their curves.
+
+    `curves` (L,) are None for layers sent linearly; empty, all are.
+    """
 
     copies: np.ndarray
     power: np.ndarray
+    curves: tuple[Curve | None, ...] = ()
+
+    def __post_init__(self):
+        object.__setattr__(self, "curves", self.curves or (None,) * len(self.copies))
+
+    @property
+    def uses(self) -> np.ndarray:
+        """Symbols that each layer spends on a pair of weights (L,)."""
+        return self.copies * np.array([1 if curve is None else curve.dims for curve in self.curves], np.int64)
 
     def num_sent(self, num_symbols) -> int:
         """Payload symbols on the air in one cycle."""
-        return int(np.dot(self.copies, num_symbols))
+        return int(np.dot(self.uses, num_symbols))
+
+    def snr(self, snr: float) -> np.ndarray:
+        """SNR of each layer's weights (L,), 1/NMSE - 1 after decoding, payload symbols arriving at linear ``snr``."""
+        arrived = self.copies * self.power * snr
+        nmse = [1 / (1 + s) if curve is None else curve.nmse(s) for s, curve in zip(arrived, self.curves, strict=True)]
+        return 1 / np.array(nmse) - 1
 
 
-def uniform(num_symbols, copies: int = 1) -> Protection:
-    """Every symbol `copies` times at unit power."""
+def uniform(num_symbols, copies: int = 1, curve: Curve | None = None) -> Protection:
+    """Every symbol, or every coordinate of the curve, `copies` times at unit power."""
     num_layers = len(num_symbols)
-    return Protection(np.full(num_layers, copies, dtype=np.int64), np.ones(num_layers))
+    return Protection(np.full(num_layers, copies, dtype=np.int64), np.ones(num_layers), (curve,) * num_layers)
+
+
+def best_curve(uses: int, snr: float, curves: tuple[Curve, ...], handicap: float = 1.0) -> tuple[int, Curve | None]:
+    """How to spend ``uses`` symbols a pair, each at linear ``snr``: copies, and the curve that is copied, if any.
+
+    Some uses may be left over. A curve is chosen where its NMSE, ``handicap`` times, is below that of copies.
+    """
+    fitting = [(handicap * float(c.nmse(uses // c.dims * snr)), uses // c.dims, c) for c in curves if c.dims <= uses]
+    nmse, copies, curve = min(fitting, key=lambda each: each[0], default=(1.0, uses, None))
+    return (copies, curve) if nmse < 1 / (1 + uses * snr) else (uses, None)
 
 
 def plan_protection(
-    num_symbols, damage, snr_grid_db, snr_db: float, budget_symbols: int, max_copies: int = 8
+    num_symbols, damage, snr_grid_db, snr_db: float, budget_symbols: int, max_copies: int = 8, curves=()
 ) -> Protection:
     """The plan of least expected damage at `snr_db` per symbol; layers cost `damage` (L, G) over `snr_grid_db` (G,).
 
-    `num_symbols` (L,) are the payload symbols of one copy. Raises InputError when the budget does not hold one copy
-    of each.
+    `num_symbols` (L,) are the payload symbols of one copy; `curves` those that may be used, none for copies alone.
+    Raises InputError when the budget does not hold one copy of each.
     """
     num_symbols = np.asarray(num_symbols, dtype=np.int64)
     damage = np.asarray(damage, dtype=np.float64)
@@ -78,9 +119,79 @@ def plan_protection(
     top, bottom = linear(MAX_POWER_DB), linear(-MAX_POWER_DB)
     one = np.ones(len(num_symbols))
     energy = fill(num_symbols, damage, energy_grid, float(budget_symbols), bottom * one, top * max_copies * one)
-    copies = share_copies(num_symbols, energy, budget_symbols, max_copies)
-    energy = fill(num_symbols, damage, energy_grid, float(copies @ num_symbols), bottom * copies, top * copies)
-    return Protection(copies, quantise_power(energy / copies, copies * num_symbols))
+    divisions = [share_copies(num_symbols, energy, budget_symbols, max_copies)]
+    channel = Expansion(float(linear(snr_db)), curves)
+    if curves:
+        divisions.append(share_uses(num_symbols, damage, snr_grid_db, channel, budget_symbols, max_copies))
+    plans = []
+    for uses in divisions:
+        lowest, highest = bottom * uses, top * uses
+        grid = np.geomspace(lowest.min(), highest.max(), NUM_PIECES + 1)
+        expanded = np.array(
+            [channel.damage(layer, u, grid, snr_grid_db) for layer, u in zip(damage, uses, strict=True)]
+        )
+        energy = fill(num_symbols, expanded, grid, float(uses @ num_symbols), lowest, highest)
+        at = [np.interp(np.log(e), np.log(grid), layer) for e, layer in zip(energy, expanded, strict=True)]
+        plans.append((sum(at), uses, energy / uses))
+    _, uses, power = min(plans, key=lambda plan: plan[0])
+    copies, chosen = zip(
+        *(best_curve(u, p * channel.snr, curves, HANDICAP) for u, p in zip(uses.tolist(), power, strict=True)),
+        strict=True,
+    )
+    return Protection(np.array(copies, np.int64), quantise_power(power, uses * num_symbols), chosen)
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """What uses and energy make of a layer's damage on a channel of linear `snr` per symbol, with these curves."""
+
+    snr: float
+    curves: tuple[Curve, ...] = ()
+
+    def arrived(self, uses: int, energy) -> np.ndarray:
+        """SNR of the weights, 1/NMSE - 1, after the best of the curves for that many uses, at these energies (G,)."""
+        total = np.asarray(energy, np.float64) * self.snr
+        nmse = 1 / (1 + total)
+        for curve in self.curves:
+            if curve.dims <= uses:
+                nmse = np.minimum(nmse, HANDICAP * curve.nmse(total / uses * (uses // curve.dims)))
+        return np.minimum(1 / nmse - 1, MAX_SNR)
+
+    def damage(self, damage, uses: int, energy, snr_grid_db) -> np.ndarray:
+        """A layer's damage at these energies (G,), interpolated over dB and flat beyond the grid it is known on."""
+        return np.interp(db(np.maximum(self.arrived(uses, energy), 1e-12)), snr_grid_db, damage)
+
+
+def share_uses(num_symbols, damage, snr_grid_db, channel: Expansion, budget_symbols: int, max_uses: int) -> np.ndarray:
+    """Uses (L,) of each layer at unit power: along the convex minorants by gain a symbol, then whatever still fits."""
+    possible = np.arange(1, max_uses + 1)
+    costs, pieces = [], []
+    for layer, curve in enumerate(damage):
+        cost = [float(channel.damage(curve, u, np.array([u]), snr_grid_db)[0]) for u in possible.tolist()]
+        cost = np.minimum.accumulate(cost)
+        corner = convex_corners(possible, cost)
+        gains = -np.diff(cost[corner]) / np.diff(possible[corner]) / num_symbols[layer]
+        pieces += [(gain, layer, possible[end]) for gain, end in zip(gains, corner[1:], strict=True) if gain > 0]
+        costs.append(cost)
+    uses, left = np.ones(len(num_symbols), np.int64), int(budget_symbols - num_symbols.sum())
+
+    def spend(layer, target):
+        nonlocal left
+        left -= int((target - uses[layer]) * num_symbols[layer])
+        uses[layer] = target
+
+    for _, layer, target in sorted(pieces, reverse=True, key=lambda piece: piece[0]):
+        if (target - uses[layer]) * num_symbols[layer] <= left:
+            spend(layer, target)
+    while True:
+        best = (0.0, 0, 0)
+        for layer, num in enumerate(num_symbols):
+            for target in range(uses[layer] + 1, min(max_uses, uses[layer] + left // num) + 1):
+                gain = costs[layer][uses[layer] - 1] - costs[layer][target - 1]
+                best = max(best, (gain / ((target - uses[layer]) * num), layer, target))
+        if best[0] <= 0:
+            return uses
+        spend(*best[1:])
 
 
 def fill(num_symbols, damage, energy_grid, total: float, lowest, highest) -> np.ndarray:

@@ -4,7 +4,8 @@ Tensor names and shapes follow from the architecture's code; the manifest names 
 tensor, how the weights were centred, scaled and protected. Layout, big endian: length-prefixed model and data set
 names; number of widths (8 bits, 0 where they are the architecture's own) and each width (16 bits); accuracy (16 bits,
 65535 unknown); number of tensors (16 bits); for each tensor the mean (upper 16 bits of a float32), the scale (16-bit
-code of log2, 0 for a constant tensor), copies (8 bits) and power (8 bits, quarter dB). A digital payload has 65535 for
+code of log2, 0 for a constant tensor), copies (8 bits), power (8 bits, quarter dB), shape of the weights' density (8
+bits, place in `dsp.expansion.SHAPES`) and curve (8 bits, `models.curves`, 0 for none). A digital payload has 65535 for
 the number of tensors, and then its bytes and symbols (32 bits each) and the coded bits a symbol (8 bits).
 """
 
@@ -16,26 +17,40 @@ from dataclasses import astuple
 import numpy as np
 
 from dsp.errors import InputError, LinkError
+from dsp.expansion import GAUSSIAN, LINE, SHAPES, Curve, Density, absolute_scale, fit_shape
 from dsp.symbols import sums
 from dsp.uep import POWER_STEP_DB
+from models.curves import code_of, curve_of
 from models.digital.channel_code import CodedPayload
 
 PART = 1 << 18  # weights summed in a call
 _SCALE_STEPS_PER_OCTAVE = 256
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_TENSOR = struct.Struct(">HHBb")
+SHAPE_WEIGHTS = 1 << 16  # that a shape is fitted to at most
+_TENSOR = struct.Struct(">HHBbBB")
 _CODED = 65535  # tensors
 _PAYLOAD = struct.Struct(">IIB")
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorPlan:
-    """How one tensor travels: value = mean + √2·scale·symbol part; each symbol ``copies`` times at ``power_db``."""
+    """How one tensor travels: value = mean + √2·scale·symbol part; each symbol ``copies`` times at ``power_db``.
+
+    `curve` is what the symbols are expanded by, None for nothing; `density` that of (value - mean)/scale, which a
+    Bayesian receiver makes use of.
+    """
 
     mean: float
     scale: float
     copies: int
     power_db: float
+    density: Density = GAUSSIAN
+    curve: Curve | None = None
+
+    @property
+    def uses(self) -> int:
+        """Payload symbols of a pair of weights."""
+        return self.copies * (1 if self.curve is None else self.curve.dims)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +101,10 @@ class Manifest:
         except (struct.error, IndexError, UnicodeDecodeError, InputError) as error:
             raise LinkError("manifest: CRC right but content wrong; the sender is another version") from error
         tensors = tuple(
-            TensorPlan(_mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB)
-            for mean, scale, copies, power in rows
+            TensorPlan(
+                _mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB, _density(shape), curve_of(curve)
+            )
+            for mean, scale, copies, power, shape, curve in rows
         )
         if not all(t.copies >= 1 and np.isfinite(t.mean) for t in tensors):
             raise LinkError("manifest: a tensor has no copies or no finite mean; the sender is another version")
@@ -118,6 +135,26 @@ def centre_and_scale(weights: np.ndarray, run=map) -> tuple[float, float]:
     return mean, _scale_value(_scale_code(rms))
 
 
+def normalisation(weights: np.ndarray, curve: Curve | None = None, run=map) -> tuple[float, float, Density]:
+    """Mean, scale and density of finite weights (n,), as the manifest carries them.
+
+    The scale is the RMS about the mean, or, along a curve whose power another moment decides, that moment's.
+    """
+    mean, scale = centre_and_scale(weights, run)
+    if scale == 0:
+        return mean, scale, GAUSSIAN
+    if curve is not None and curve.order != LINE.order:
+        scale = _scale_value(_scale_code(absolute_scale(weights, mean, curve.order)))
+    part = weights[:: -(-weights.size // SHAPE_WEIGHTS)]
+    return mean, scale, Density(fit_shape((part - np.float32(mean)) / np.float32(scale)))
+
+
+def _density(code: int) -> Density:
+    if code >= len(SHAPES):
+        raise LinkError(f"manifest: density {code}, there are {len(SHAPES)}; the sender is another version")
+    return Density(SHAPES[code])
+
+
 def _tensor_bytes(plan: TensorPlan) -> bytes:
     power = plan.power_db / POWER_STEP_DB
     if not (1 <= plan.copies <= 255 and -128 <= power <= 127):
@@ -126,7 +163,14 @@ def _tensor_bytes(plan: TensorPlan) -> bytes:
         )
     if not (np.isfinite(plan.mean) and 0 <= plan.scale < np.inf):
         raise InputError(f"manifest: mean and scale must be finite; got {plan.mean}, {plan.scale}; check the weights")
-    return _TENSOR.pack(_mean_code(plan.mean), _scale_code(plan.scale), plan.copies, round(power))
+    return _TENSOR.pack(
+        _mean_code(plan.mean),
+        _scale_code(plan.scale),
+        plan.copies,
+        round(power),
+        SHAPES.index(plan.density.shape),
+        code_of(plan.curve),
+    )
 
 
 def _mean_code(mean: float) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from dsp import control, symbols
 from dsp.burst import FrameReceiver
 from dsp.errors import LinkError, NothingReceivedError
+from dsp.expansion import LINE, posterior_mean
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, payload_slots
 from dsp.interleave import accumulate, collect
 from dsp.reception import ReceivedFrame
@@ -122,11 +123,16 @@ class ReceivedWeights:
     expected_nmse: list[float | None]
 
 
-def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> ReceivedWeights:
-    """Combine copies and estimate the weights by linear MMSE: NMSE 1/(1 + SNR after combining) each.
+def rebuild(
+    combiner: BurstCombiner, manifest: Manifest, numels: list[int], estimator: str = "linear"
+) -> ReceivedWeights:
+    """Combine copies and estimate the weights: by linear MMSE, NMSE 1/(1 + SNR after combining) each, or, with the
+    estimator "bayes", by their posterior mean given the density that the manifest names.
 
-    Digital weights are decoded instead. Raises NothingReceivedError where a code block was not, and LinkError where
-    manifest and architecture do not fit each other.
+    What came along a curve is decoded by its posterior mean either way: a curve folds, and a weight far out in a heavy
+    tail, which no Gaussian would be, must not be taken for one on the turn below. Digital weights are decoded instead.
+    Raises NothingReceivedError where a code block was not, and LinkError where manifest and architecture do not fit
+    each other.
     """
     if manifest.coded is not None:
         return _decode(combiner, manifest.coded, numels)
@@ -135,7 +141,7 @@ def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> R
             f"the manifest describes {len(manifest.tensors)} tensors, {manifest.model!r} has {len(numels)} here; "
             "use the sender's version of the architecture"
         )
-    lengths = [(numel + 1) // 2 * plan.copies for numel, plan in zip(numels, manifest.tensors, strict=True)]
+    lengths = [(numel + 1) // 2 * plan.uses for numel, plan in zip(numels, manifest.tensors, strict=True)]
     if sum(lengths) > combiner.capacity:
         raise LinkError(
             f"the manifest wants {sum(lengths)} payload symbols, the frames hold {combiner.capacity}; "
@@ -143,7 +149,7 @@ def rebuild(combiner: BurstCombiner, manifest: Manifest, numels: list[int]) -> R
         )
     vectors, expected, start = [], [], 0
     for numel, plan, length in zip(numels, manifest.tensors, lengths, strict=True):
-        vector, nmse = _estimate(combiner, plan, start, numel)
+        vector, nmse = _estimate(combiner, plan, start, numel, estimator)
         vectors.append(vector)
         expected.append(nmse)
         start += length
@@ -163,14 +169,20 @@ def _decode(combiner: BurstCombiner, coded: CodedPayload, numels: list[int]) -> 
     return ReceivedWeights(weights_of(data, numels), [None] * len(numels))
 
 
-def _estimate(combiner: BurstCombiner, plan: TensorPlan, start: int, numel: int) -> tuple[np.ndarray, float]:
+def _estimate(
+    combiner: BurstCombiner, plan: TensorPlan, start: int, numel: int, estimator: str
+) -> tuple[np.ndarray, float]:
     """The weights (numel,) float32 of one tensor, whose symbols begin at ``start``, and their expected NMSE."""
     vector, num_symbols = np.empty(numel, np.float32), (numel + 1) // 2
 
     def part(first):  # so much at a time stays in a core's cache
         num = min(CHUNK, num_symbols - first)
-        soft = combiner.soft(start + first * plan.copies, num * plan.copies)
-        symbol, nmse = symbols.linear_mmse(*symbols.combine(*soft, plan.copies, linear(plan.power_db)))
+        soft = combiner.soft(start + first * plan.uses, num * plan.uses)
+        soft = symbols.combine(*soft, plan.copies, linear(plan.power_db))
+        if plan.curve is None and estimator == "linear":
+            symbol, nmse = symbols.linear_mmse(*soft)
+        else:
+            symbol, nmse = posterior_mean(*soft, plan.curve or LINE, plan.density)
         out = vector[2 * first : 2 * (first + num)]
         out[:] = symbols.to_weights(symbol, out.size, plan.mean, plan.scale)
         return nmse * num

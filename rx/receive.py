@@ -42,7 +42,12 @@ def add_receiver_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--save", metavar="W.safetensors", help="write the rebuilt weights here")
     group.add_argument("--truth", metavar="NAME|PATH", help="the model as sent: adds the true errors to the report")
     group.add_argument("--evaluate", metavar="DATASET|none", help="evaluation data (default: what the manifest names)")
-    group.add_argument("--estimator", choices=["linear"], default="linear", help="how weights are estimated")
+    group.add_argument(
+        "--estimator",
+        choices=["linear", "bayes"],
+        default="linear",
+        help="linear MMSE, or the posterior mean given the weights' density (default: linear)",
+    )
     group.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
 
 
@@ -61,7 +66,7 @@ def conclude(burst: BurstCombiner | None, listener: Listener, args, radio: dict,
     started = time.perf_counter()
     module = build(manifest.model, manifest.widths)
     specs = tensor_specs(module)
-    weights = rebuild(burst, manifest, [spec.numel for spec in specs])
+    weights = rebuild(burst, manifest, [spec.numel for spec in specs], args.estimator)
     truth = None
     if args.truth is not None:
         checkpoint = checkpoints.load(args.truth, use_architecture(args))

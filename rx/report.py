@@ -69,6 +69,7 @@ def make_report(
                 "numel": spec.numel,
                 "copies": 1 if plan is None else plan.copies,
                 "power_db": 0.0 if plan is None else plan.power_db,
+                "dimensions": 1 if plan is None or plan.curve is None else plan.curve.dims,
                 "nmse_db": None if errors is None else _nmse_db(errors[i]),
             }
             for i, (spec, plan) in enumerate(zip(specs, manifest.tensors or [None] * len(specs), strict=True))
@@ -86,7 +87,7 @@ def channel_uses(
     """What one cycle costs, in samples (total) and in subcarriers of OFDM symbols (the rest)."""
     frames = header.num_frames
     if manifest.coded is None:
-        payload = sum((s.numel + 1) // 2 * plan.copies for s, plan in zip(specs, manifest.tensors, strict=True))
+        payload = sum((s.numel + 1) // 2 * plan.uses for s, plan in zip(specs, manifest.tensors, strict=True))
     else:
         payload = manifest.coded.num_symbols
     return {

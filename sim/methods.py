@@ -3,8 +3,8 @@
     python sim/methods.py --out out/methods
 
 writes methods.json (every run), methods.png and a table of means and deviations over training and link seeds. A run
-is one network sent once: `tx.plan` divides the budget of payload symbols, and each tensor arrives with the noise that
-the link leaves after combining its copies, `models.noise`. --link sends the same bursts through the whole link of
+is one network sent once: `tx.plan` divides the budget of payload symbols, and each symbol arrives in white noise, from
+which `rx.pipeline` estimates the weights (`sim.white_noise`). --link sends the same bursts through the whole link of
 `sim.loopback` on an AWGN channel as well, and reports how far the two are apart; their equality is what allows the
 fast way. Where a method has several networks, the one for a channel is chosen on training images that no network was
 trained on, never on the test images.
@@ -21,7 +21,6 @@ if __package__ in (None, ""):
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -31,16 +30,18 @@ from dsp.radio.command import CommandParser, run_command
 from dsp.radio.scale import NOMINAL_POWER
 from dsp.uep import Protection
 from dsp.units import linear
+from models.batch_norm import recompute
 from models.checkpoint import ZOO, Checkpoint, load, write_whole
 from models.data import load as load_data
 from models.evaluate import logits, top1
-from models.noise import noisy
+from models.nets import build
 from models.packing import load_vectors, tensor_specs, to_vectors
 from rx.pipeline import Listener, rebuild
 from sim.channel import Channel
 from sim.channel_config import ChannelConfig
 from sim.loopback import through_air
-from tx.pipeline import prepare
+from sim.white_noise import WhiteNoise
+from tx.pipeline import Burst, prepare
 from tx.plan import PlanConfig, pick, protect
 
 PAYLOAD_USES = 157_752  # half the weights of `fashion` as it was before pruning: one copy of each
@@ -50,19 +51,21 @@ SMALL = ["pruned4", "pruned8"]
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A row of the table: its name, the networks it chooses from (folders, less the training seed), and its UEP."""
+    """A row of the table: its name, the networks it chooses from (folders, less the training seed), UEP and curves."""
 
     name: str
     networks: tuple[str, ...]
     uep: str = "none"
+    expansion: str = "none"
 
 
 METHODS = (
     Method("plain analog", ("clean",)),
     Method("+ weight noise", ("clean", "noise")),
     Method("+ pruning and distillation", ("clean", "noise", *SMALL)),
-    Method("+ unequal protection", ("clean", "noise", *SMALL), "size"),
-    Method("nested networks", ("nested",), "size"),
+    Method("+ expansion", ("clean", "noise", *SMALL), "none", "auto"),
+    Method("+ unequal protection", ("clean", "noise", *SMALL), "size", "auto"),
+    Method("nested networks", ("nested",), "size", "auto"),
 )
 
 
@@ -74,10 +77,11 @@ class Sent:
     checkpoint: Checkpoint
     protection: Protection
 
-    def snr(self, snr_db: float) -> dict[str, float]:
-        """Linear SNR of each tensor's weights after combining, payload symbols arriving at `snr_db`."""
-        energy = self.protection.copies * self.protection.power
-        return dict(zip(self.checkpoint.tensors, (energy * linear(snr_db)).tolist(), strict=True))
+    def burst(self, seed: int) -> Burst:
+        """What goes on the air."""
+        sent, vectors = self.checkpoint, to_vectors(self.checkpoint.tensors)
+        what = sent.arch, sent.dataset, sent.accuracy
+        return prepare(*what, vectors, self.protection, seed, widths=sent.widths)
 
 
 class Shelf:
@@ -90,16 +94,17 @@ class Shelf:
         """Where the network is; it need not be there."""
         return self.folder / f"{network}-{self.seed}" / "fashion.safetensors"
 
-    def plan(self, network: str, uep: str, snr_db: float, payload_uses: int) -> Sent:
+    def plan(self, network: str, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """The network, protected for this channel."""
-        checkpoint, config = pick(load(self.path(network)), PlanConfig(uep, 1, snr_db, payload_uses))
+        config = PlanConfig(method.uep, 1, snr_db, payload_uses, expansion=method.expansion)
+        checkpoint, config = pick(load(self.path(network)), config)
         num_symbols = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
         config = dataclasses.replace(config, copies=payload_uses // num_symbols)
         return Sent(f"{network}-{self.seed}", checkpoint, protect(checkpoint, config, None))
 
     def send(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """Of the networks that `method` has, the one that does best on the images to choose by."""
-        plans = [self.plan(network, method.uep, snr_db, payload_uses) for network in method.networks]
+        plans = [self.plan(network, method, snr_db, payload_uses) for network in method.networks]
         if len(plans) == 1:
             return plans[0]
         return max(
@@ -107,32 +112,30 @@ class Shelf:
         )
 
 
-def equivalent(sent: Sent, snr_db: float, seed: int, images, labels) -> float:
+def equivalent(sent: Sent, snr_db: float, seed: int, images, labels, estimator: str = "linear") -> float:
     """Accuracy with the noise that the link would leave on the weights."""
-    rng = torch.Generator().manual_seed(seed)
-    return top1(logits(noisy(sent.checkpoint.module(), sent.snr(snr_db), rng), images), labels)
+    burst = sent.burst(seed)
+    return accuracy_of(burst, WhiteNoise(burst, float(linear(snr_db)), seed), images, labels, estimator)
 
 
-def over_the_link(sent: Sent, snr_db: float, seed: int, images, labels) -> float | None:
+def over_the_link(sent: Sent, snr_db: float, seed: int, images, labels, estimator: str = "linear") -> float | None:
     """Accuracy over the whole link on an AWGN channel; None when the frames were not received."""
-    checkpoint = sent.checkpoint
-    burst = prepare(
-        checkpoint.arch,
-        checkpoint.dataset,
-        checkpoint.accuracy,
-        to_vectors(checkpoint.tensors),
-        sent.protection,
-        seed,
-        widths=checkpoint.widths,
-    )
-    listener = Listener()
+    burst, listener = sent.burst(seed), Listener()
     channel = Channel(ChannelConfig(snr_db=snr_db), 2.5e6, 2.4e9, seed, signal_power=NOMINAL_POWER)
     through_air(burst, 1, channel, listener)
-    if listener.best is None or (manifest := listener.best.manifest()) is None:
+    if listener.best is None or listener.best.manifest() is None:
         return None
-    module = checkpoint.module()
-    received = rebuild(listener.best, manifest, [spec.numel for spec in tensor_specs(module)])
-    return top1(logits(load_vectors(module, received.vectors), images), labels)
+    return accuracy_of(burst, listener.best, images, labels, estimator)
+
+
+def accuracy_of(burst: Burst, received, images, labels, estimator: str = "linear") -> float:
+    """Accuracy of the network rebuilt from what was received, its batch norm measured on these images."""
+    manifest = burst.manifest
+    module = build(manifest.model, manifest.widths)
+    weights = rebuild(received, manifest, [spec.numel for spec in tensor_specs(module)], estimator)
+    load_vectors(module, weights.vectors)
+    recompute(module, images)
+    return top1(logits(module, images), labels)
 
 
 def run_all(args) -> list[dict]:

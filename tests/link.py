@@ -1,11 +1,12 @@
 """What the tests of the link share: random weights as a burst, noise of a stated SNR, a receiver run over an array."""
 
-import types
+import dataclasses
 
 import numpy as np
 
 from dsp.burst import FrameReceiver
 from dsp.ofdm import amplitude
+from dsp.uep import Protection
 from dsp.units import linear, nmse
 from rx.pipeline import BurstCombiner, rebuild
 from tx import pipeline as tx
@@ -13,11 +14,12 @@ from tx import pipeline as tx
 NUMELS = (300, 16, 8001, 64, 11000, 10)  # about 20,000 weights, one tensor of odd length
 
 
-def make_burst(numels=NUMELS, copies=1, power=1.0, seed=1):
+def make_burst(numels=NUMELS, copies=1, power=1.0, seed=1, curve=None):
     """Gaussian weight vectors and their burst; copies and power are one for all tensors or one each."""
     rng = np.random.default_rng(seed)
     vectors = [(0.1 * rng.standard_normal(n) + 0.02).astype(np.float32) for n in numels]
-    protection = types.SimpleNamespace(copies=np.resize(copies, len(numels)), power=np.resize(power, len(numels)))
+    protection = Protection(copies=np.resize(copies, len(numels)), power=np.resize(power, len(numels)))
+    protection = dataclasses.replace(protection, curves=(curve,) * len(numels))
     return vectors, tx.prepare("net", "data", 0.5, vectors, protection)
 
 
@@ -47,12 +49,12 @@ def receive(samples):
     return receiver.push(samples) + receiver.finish()
 
 
-def weights_nmse(frames, vectors):
+def weights_nmse(frames, vectors, estimator="linear"):
     """NMSE (linear) of the weights rebuilt from frames, each tensor centred and normalised first; and the combiner."""
     combiner = BurstCombiner(BurstCombiner.key(frames[0].header))
     for frame in frames:
         combiner.add(frame)
-    received = rebuild(combiner, combiner.manifest(), [v.size for v in vectors])
+    received = rebuild(combiner, combiner.manifest(), [v.size for v in vectors], estimator)
     sent = np.concatenate([(v - v.mean()) / v.std() for v in vectors])
     heard = np.concatenate([(r - v.mean()) / v.std() for r, v in zip(received.vectors, vectors, strict=True)])
     return nmse(heard, sent), combiner

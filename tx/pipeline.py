@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dsp import control, ofdm, symbols
+from dsp import control, expansion, ofdm, symbols
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout_burst
 from dsp.interleave import deal, interleave
 from dsp.uep import POWER_STEP_DB
 from dsp.units import db, linear
 from models.digital import channel_code
 from models.digital.channel_code import CodedPayload
-from models.manifest import Manifest, TensorPlan, centre_and_scale
+from models.manifest import Manifest, TensorPlan, normalisation
 
 LEAD_SAMPLES = 4096
 TAIL_SAMPLES = 16384
@@ -44,33 +44,37 @@ def prepare(
     """Map weight vectors to the payload stream and lay out the burst.
 
     vectors : list of (numel,) float32, one a tensor, in the architecture's order
-    protection : copies (tensors,) int and power (tensors,) linear, see `dsp.uep`
+    protection : copies (tensors,) int, power (tensors,) linear and curves (tensors,), see `dsp.uep`
     widths : of the network, () for its architecture's own
     seed : part of the burst id, so that the same model sent twice can be two bursts
     run : maps a function over parts of the work, `map` or an executor's
     """
     plans = []
-    for weights, copies, power in zip(vectors, protection.copies, protection.power, strict=True):
-        mean, scale = centre_and_scale(weights, run)
+    for weights, copies, power, curve in zip(
+        vectors, protection.copies, protection.power, protection.curves, strict=True
+    ):
+        mean, scale, density = normalisation(weights, curve, run)
         power_db = POWER_STEP_DB * round(float(db(power)) / POWER_STEP_DB)  # as the receiver will know it
-        plans.append(TensorPlan(mean, scale, int(copies), power_db))
+        plans.append(TensorPlan(mean, scale, int(copies), power_db, density, curve))
     stream = _map_weights(vectors, plans, run)
     return _lay_out(Manifest(model, dataset, accuracy, tuple(plans), tuple(widths)), stream, seed, fmt, run)
 
 
 def _map_weights(vectors, plans, run) -> np.ndarray:
     """The payload stream: each tensor's symbols, as often and as strong as planned."""
-    lengths = [(weights.size + 1) // 2 * plan.copies for weights, plan in zip(vectors, plans, strict=True)]
+    lengths = [(weights.size + 1) // 2 * plan.uses for weights, plan in zip(vectors, plans, strict=True)]
     stream = np.empty(sum(lengths), np.complex64)
     parts = []
     for weights, plan, out in zip(vectors, plans, np.split(stream, np.cumsum(lengths)[:-1]), strict=True):
-        step = PART_WEIGHTS // 2 * plan.copies
+        step = PART_WEIGHTS // 2 * plan.uses
         places = range(0, out.size, step)
         parts += [(weights[i * PART_WEIGHTS :][:PART_WEIGHTS], plan, out[p : p + step]) for i, p in enumerate(places)]
 
     def fill(part):
         weights, plan, out = part
         sent = symbols.to_symbols(weights, plan.mean, plan.scale)
+        if plan.curve is not None:
+            sent = expansion.expand(sent, plan.curve)
         out[:] = symbols.repeat(sent, plan.copies, linear(plan.power_db))
 
     for _ in run(fill, parts):

@@ -7,9 +7,10 @@ import numpy as np
 from dsp.errors import InputError
 from dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
 from dsp.theory import lmmse_nmse
-from dsp.uep import Protection, plan_protection, uniform
+from dsp.uep import HANDICAP, Protection, best_curve, plan_protection, uniform
 from dsp.units import linear
 from models.checkpoint import Checkpoint
+from models.curves import curves
 from models.digital import compress
 from models.digital.channel_code import CodedPayload
 from models.digital.rate import best_payload
@@ -24,19 +25,23 @@ SIZE_GRID_DB = np.arange(-30.0, 41.0)
 
 @dataclasses.dataclass(frozen=True)
 class PlanConfig:
-    """uep: "auto", "size" or "none"; snr_db, per payload symbol, of the channel; budgets in channel uses of a cycle."""
+    """uep: "auto", "size" or "none"; snr_db, per payload symbol, of the channel; budgets in channel uses of a cycle;
+    expansion: "auto" for curves where they help, "none" for copies alone; by default "auto" unless uep is "none"."""
 
     uep: str = "auto"
     copies: int = 1
     snr_db: float = 10.0
     payload_uses: int | None = None
     channel_uses: int | None = None
+    expansion: str | None = None
 
     def __post_init__(self):
         if not 1 <= self.copies <= 255:
             raise InputError(f"--copies must be 1 to 255; got {self.copies}")
         if not -30 <= self.snr_db <= 60:
             raise InputError(f"--snr-db must be -30 to 60 dB; got {self.snr_db}")
+        if self.expansion is None:
+            object.__setattr__(self, "expansion", "none" if self.uep == "none" else "auto")
 
 
 def pick(
@@ -64,7 +69,8 @@ def protect(
 ) -> Protection:
     """Copies and power of every tensor.
 
-    Without UEP every symbol is sent ``copies`` times at equal power. With it the same number of payload symbols, or the
+    Without UEP every symbol is sent ``copies`` times at equal power, or along the curve that does more in as many uses.
+    With it the same number of payload symbols, or the
     budget where one is given, is divided so that the expected damage is least (`dsp.uep.plan_protection`): the damage
     measured, or, where ``uep`` is "size", the error's share of each tensor, whichever it is, so that small tensors,
     which cost little, are protected better.
@@ -77,8 +83,9 @@ def protect(
             f"{checkpoint.arch} needs {needed} payload symbols, the budget has room for {budget}; "
             "raise --payload-uses or --channel-uses, or send a smaller model"
         )
+    usable = curves() if config.expansion == "auto" else ()
     if config.uep == "none":
-        return uniform(num_symbols, config.copies)
+        return uniform(num_symbols, *best_curve(config.copies, float(linear(config.snr_db)), usable, HANDICAP))
     budget = int(num_symbols.sum()) * config.copies if budget is None else budget
     if config.uep == "size":
         snr_grid_db = SIZE_GRID_DB
@@ -91,7 +98,7 @@ def protect(
             "python models/sensitivity.py, or send with --uep size or none"
         )
     max_copies = max(8, 2 * -(-budget // int(num_symbols.sum())))  # so that the budget can be spent on a small network
-    return plan_protection(num_symbols, damage, snr_grid_db, config.snr_db, budget, min(max_copies, 255))
+    return plan_protection(num_symbols, damage, snr_grid_db, config.snr_db, budget, min(max_copies, 255), usable)
 
 
 def code(

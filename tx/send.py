@@ -37,6 +37,11 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--uep", choices=["none", "size", "auto"], help="unequal error protection; auto where sensitivities are known"
     )
+    group.add_argument(
+        "--expansion",
+        choices=["none", "auto"],
+        help="curves instead of copies where they do more; by default with unequal error protection only",
+    )
     group.add_argument("--copies", type=int, default=1, metavar="K", help="times every weight is sent (mean, with UEP)")
     group.add_argument("--payload-uses", type=int, metavar="N", help="budget of payload symbols in one cycle")
     group.add_argument(
@@ -57,7 +62,7 @@ def make_burst(args, plan_snr_db: float) -> Burst:
     checkpoint = checkpoints.load(args.model, use_architecture(args))
     sensitivity = None if args.uep == "none" else find_sensitivity(args.model)
     uep = args.uep or ("size" if "members" in checkpoint.metadata else "none" if sensitivity is None else "auto")
-    config = PlanConfig(uep, args.copies, plan_snr_db, args.payload_uses, args.channel_uses)
+    config = PlanConfig(uep, args.copies, plan_snr_db, args.payload_uses, args.channel_uses, args.expansion)
     checkpoint, config = pick(checkpoint, config)
     what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
     if args.scheme == "digital":
@@ -78,10 +83,12 @@ def describe(burst: Burst) -> str:
             + frames
         )
     plans = burst.manifest.tensors
-    copies, powers = [plan.copies for plan in plans], [plan.power_db for plan in plans]
+    uses, powers = [plan.uses for plan in plans], [plan.power_db for plan in plans]
+    curved = sum(plan.curve is not None for plan in plans)
     return (
         f"{burst.manifest.model}: {burst.stream.size} payload symbols of mean power {db(power(burst.stream)):.2f} dB, "
-        f"{min(copies)} to {max(copies)} copies, {min(powers):g} to {max(powers):g} dB a tensor\n" + frames
+        f"{min(uses)} to {max(uses)} a pair of weights, {min(powers):g} to {max(powers):g} dB a tensor, "
+        f"{curved} of {len(plans)} along curves\n" + frames
     )
 
 

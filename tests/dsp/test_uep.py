@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from dsp.errors import InputError
-from dsp.uep import Protection, plan_protection, uniform
+from dsp.uep import Protection, best_curve, plan_protection, uniform
 from dsp.units import db, linear
+from models.curves import curves
 
 NUM_SYMBOLS = np.array([72, 2304, 9216, 36864, 101376, 7920])
 SNR_GRID_DB = np.arange(-10, 30, 5)
@@ -15,7 +16,7 @@ DAMAGE = WEIGHTS[:, None] / (1 + linear(SNR_GRID_DB))
 
 def expected_damage(protection, snr_db, damage=DAMAGE):
     """Sum of the layers' damages where they arrive, interpolated over dB."""
-    arrived_db = snr_db + db(protection.copies * protection.power)
+    arrived_db = db(protection.snr(linear(snr_db)))
     return sum(np.interp(at, SNR_GRID_DB, curve) for at, curve in zip(arrived_db, damage, strict=True))
 
 
@@ -88,3 +89,26 @@ def test_uniform():
     plan = uniform(NUM_SYMBOLS, 3)
     assert plan.copies.tolist() == [3] * 6 and plan.power.tolist() == [1.0] * 6
     assert plan.num_sent(NUM_SYMBOLS) == 3 * NUM_SYMBOLS.sum()
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 5.0, 10.0])
+@pytest.mark.parametrize("ratio", [2.0, 4.3, 9.0])
+def test_with_curves_constraints_hold_and_no_simpler_plan_does_better(snr_db, ratio):
+    budget = int(ratio * NUM_SYMBOLS.sum())
+    grid, damage = np.arange(-10, 75, 5), WEIGHTS[:, None] / (1 + linear(np.arange(-10, 75, 5)))
+
+    def expected(plan):
+        at = db(plan.snr(linear(snr_db)))
+        return sum(np.interp(x, grid, curve) for x, curve in zip(at, damage, strict=True))
+
+    plan = plan_protection(NUM_SYMBOLS, damage, grid, snr_db, budget, 24, curves())
+    assert 0.85 * budget < plan.num_sent(NUM_SYMBOLS) <= budget and plan.uses.max() <= 24
+    assert db(np.average(plan.power, weights=plan.uses * NUM_SYMBOLS)) <= 0.05
+    best = expected(plan)
+    assert best < expected(plan_protection(NUM_SYMBOLS, damage, grid, snr_db, budget, 24))
+    assert best < expected(uniform(NUM_SYMBOLS, *best_curve(int(ratio), linear(snr_db), curves())))
+    for layer, num in enumerate(NUM_SYMBOLS):
+        uses = np.ones(len(NUM_SYMBOLS), np.int64)
+        uses[layer] += (budget - NUM_SYMBOLS.sum()) // num
+        copies, chosen = zip(*(best_curve(int(u), linear(snr_db), curves()) for u in uses), strict=True)
+        assert best < expected(Protection(np.array(copies), np.ones(len(uses)), chosen))

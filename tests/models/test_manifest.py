@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from dsp.errors import InputError, LinkError
+from dsp.expansion import GAUSSIAN, SHAPES, Curve, Density, gaussian_moment
+from models.curves import code_of, curve_of, curves
 from models.digital.channel_code import CodedPayload
-from models.manifest import Manifest, TensorPlan, centre_and_scale
+from models.manifest import Manifest, TensorPlan, centre_and_scale, normalisation
 
 
 def random_manifest(rng, num_tensors=12):
@@ -13,7 +15,9 @@ def random_manifest(rng, num_tensors=12):
     tensors = []
     for _ in range(num_tensors):
         mean, scale = centre_and_scale(rng.standard_normal(50) * 10 ** rng.uniform(-6, 3) + rng.standard_normal())
-        tensors.append(TensorPlan(mean, scale, int(rng.integers(1, 256)), int(rng.integers(-128, 128)) / 4))
+        density, curve = Density(SHAPES[rng.integers(len(SHAPES))]), curve_of(int(rng.integers(len(curves()) + 1)))
+        copies, power_db = int(rng.integers(1, 256)), int(rng.integers(-128, 128)) / 4
+        tensors.append(TensorPlan(mean, scale, copies, power_db, density, curve))
     widths = tuple(rng.integers(1, 65536, int(rng.integers(8))).tolist()) if num_tensors != 12 else ()
     return Manifest("fashion", "fashion-mnist", int(rng.integers(65535)) / 65534, tuple(tensors), widths)
 
@@ -51,7 +55,7 @@ def test_accuracy_is_exact_to_a_hundred_thousandth(accuracy):
 
 
 def test_twelve_tensors_take_less_than_200_bytes():
-    assert len(random_manifest(np.random.default_rng(2)).to_bytes()) == 99
+    assert len(random_manifest(np.random.default_rng(2)).to_bytes()) == 123
 
 
 def plan(**fields):
@@ -126,3 +130,21 @@ def test_the_scale_is_right_far_from_zero_and_over_many_weights():
     mean, scale = centre_and_scale(weights)
     assert mean == pytest.approx(1000, rel=2**-8)
     assert scale == pytest.approx(np.sqrt(1 + (1000 - mean) ** 2), rel=2 ** (1 / 256) - 1)
+
+
+def test_curves_have_codes_and_no_others_are_taken():
+    assert [code_of(curve_of(code)) for code in range(len(curves()) + 1)] == list(range(len(curves()) + 1))
+    with pytest.raises(LinkError, match="curve"):
+        curve_of(len(curves()) + 1)
+    with pytest.raises(LinkError, match="density"):
+        Manifest.from_bytes(plan().to_bytes()[:-2] + bytes([len(SHAPES), 0]))
+
+
+@pytest.mark.parametrize("curve", [None, Curve(2.0, 0.6, 1.0), Curve(None, 1.0, 1.0, (3.0,))])
+def test_normalised_weights_have_the_moment_that_decides_the_power(curve):
+    weights = (0.5 + 0.1 * np.random.default_rng(5).laplace(size=200_000)).astype(np.float32)
+    mean, scale, density = normalisation(weights, curve)
+    order = 2.0 if curve is None else curve.order
+    moment = np.mean(np.abs((weights.astype(np.float64) - mean) / scale) ** order)
+    assert moment == pytest.approx(gaussian_moment(order), rel=0.003) and density.shape == pytest.approx(1, rel=0.1)
+    assert normalisation(np.full(9, 2.0, np.float32), curve) == (2.0, 0.0, GAUSSIAN)

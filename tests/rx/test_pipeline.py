@@ -5,9 +5,12 @@ import pytest
 
 from dsp import theory
 from dsp.errors import LinkError
-from dsp.units import db, linear, nmse
+from dsp.uep import uniform
+from dsp.units import db, linear, nmse, power
+from models.curves import curves
 from rx.pipeline import BurstCombiner, rebuild
 from tests.link import NUMELS, make_burst, on_air, receive, transmit, weights_nmse
+from tx.pipeline import prepare
 
 
 def collected(frames):
@@ -40,6 +43,44 @@ def test_awgn_gives_the_lmmse_bound(snr_db, copies, cycles):
     expected = np.average(rebuild(combiner, burst.manifest, list(NUMELS)).expected_nmse, weights=NUMELS)
     assert db(expected / error) == pytest.approx(0, abs=0.5)
     assert db(np.mean([f.snr for f in frames])) == pytest.approx(snr_db, abs=0.3)
+
+
+@pytest.mark.parametrize("snr_db, dims, copies, cycles", [(10, 2, 1, 1), (7, 3, 1, 2), (4, 4, 2, 1), (6, 8, 1, 1)])
+def test_curves_over_the_link_leave_what_their_table_says(snr_db, dims, copies, cycles):
+    """Within what so few weights tell: the few that are taken for one on another turn make most of the error."""
+    snr = linear(snr_db) * copies * cycles
+    curve = min((curve for curve in curves() if curve.dims == dims), key=lambda curve: curve.nmse(snr))
+    vectors, burst = make_burst(copies=copies, curve=curve)
+    assert burst.stream.size == sum((n + 1) // 2 for n in NUMELS) * dims * copies
+    assert db(power(burst.stream)) == pytest.approx(0, abs=0.05)
+    error, combiner = weights_nmse(receive(on_air(transmit(burst, cycles), snr_db, cfo=0.1, seed=3)), vectors)
+    assert combiner.manifest() == burst.manifest
+    assert db(error / curve.nmse(snr)) == pytest.approx(0, abs=1.5)
+    expected = np.average(rebuild(combiner, burst.manifest, list(NUMELS)).expected_nmse, weights=NUMELS)
+    assert db(expected / error) == pytest.approx(0, abs=1.2)
+
+
+def test_a_lost_frame_costs_curves_a_coordinate_and_repeats_of_it_nothing_more():
+    curve = next(curve for curve in curves() if curve.dims == 4)
+    vectors, burst = make_burst(curve=curve)
+    frames = receive(on_air(transmit(burst), 15))
+    whole, _ = weights_nmse(frames, vectors)
+    torn, _ = weights_nmse([frame for frame in frames if frame.header.frame != 2], vectors)
+    assert whole < torn < 0.35
+
+
+@pytest.mark.parametrize("copies", [1, 3])
+def test_the_bayesian_receiver_makes_use_of_the_weights_density(copies):
+    rng = np.random.default_rng(6)
+    vectors = [(rng.gamma(0.7, size=n) * rng.choice([-1, 1], n)).astype(np.float32) for n in NUMELS]
+    burst = prepare("net", "data", 0.5, vectors, uniform([(n + 1) // 2 for n in NUMELS], copies))
+    frames = receive(on_air(transmit(burst), 3, seed=2))
+    linear_mmse, _ = weights_nmse(frames, vectors)
+    bayes, _ = weights_nmse(frames, vectors, "bayes")
+    assert db(linear_mmse / bayes) > 0.3
+    vectors, burst = make_burst(copies=copies)  # Gaussian weights: nothing to gain, and nothing lost
+    frames = receive(on_air(transmit(burst), 3, seed=2))
+    assert db(weights_nmse(frames, vectors)[0] / weights_nmse(frames, vectors, "bayes")[0]) > -0.02
 
 
 def test_a_lost_frame_erases_every_fth_symbol_only():
@@ -100,9 +141,9 @@ def test_unequal_copies_and_powers_are_undone():
     vectors, burst = make_burst([6000] * 3, copies, powers)
     combiner = collected(receive(on_air(transmit(burst), 5)))
     received = rebuild(combiner, combiner.manifest(), [6000] * 3)
-    for sent, heard, k, power in zip(vectors, received.vectors, copies, powers, strict=True):
+    for sent, heard, k, strength in zip(vectors, received.vectors, copies, powers, strict=True):
         error = nmse(heard - sent.mean(), sent - sent.mean())
-        assert db(error / theory.lmmse_nmse(power * linear(5), k)) == pytest.approx(0, abs=0.5)
+        assert db(error / theory.lmmse_nmse(strength * linear(5), k)) == pytest.approx(0, abs=0.5)
 
 
 def test_one_frame_of_another_burst_has_another_key():

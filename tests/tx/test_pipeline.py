@@ -1,5 +1,4 @@
 import dataclasses
-import types
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +8,7 @@ from dsp import control, ofdm, symbols
 from dsp.errors import InputError
 from dsp.frame import DEFAULT_FORMAT, frame_samples, payload_slots
 from dsp.interleave import accumulate, collect
+from dsp.uep import Protection
 from dsp.units import db, linear, power
 from models.manifest import Manifest
 from tests.link import make_burst, transmit
@@ -61,7 +61,7 @@ def test_threads_and_parts_make_the_same_samples():
     """Tensors longer than a part, of odd length, more frames than a group of tiles; the stream as made in one piece."""
     rng = np.random.default_rng(3)
     vectors = [rng.standard_normal(n).astype(np.float32) for n in (tx.PART_WEIGHTS + 1, 5, 3 * tx.PART_WEIGHTS, 70_001)]
-    protection = types.SimpleNamespace(copies=np.array([2, 1, 3, 1]), power=np.array([0.5, 1, 2, 1]))
+    protection = Protection(copies=np.array([2, 1, 3, 1]), power=np.array([0.5, 1, 2, 1]))
     burst = tx.prepare("net", "data", None, vectors, protection)
     assert burst.header.num_frames > tx.TILES_AHEAD * tx.TILE_FRAMES
     whole = [
@@ -96,7 +96,7 @@ def test_bursts_of_any_size_are_laid_out():
 
 
 def test_weights_that_are_not_finite_are_an_input_error():
-    protection = types.SimpleNamespace(copies=np.ones(1, int), power=np.ones(1))
+    protection = Protection(copies=np.ones(1, int), power=np.ones(1))
     with pytest.raises(InputError, match="finite"):
         tx.prepare("net", "data", None, [np.array([1, np.nan], np.float32)], protection)
 

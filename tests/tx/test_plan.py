@@ -7,7 +7,7 @@ import torch
 from dsp.errors import InputError
 from dsp.units import linear
 from models.checkpoint import Checkpoint
-from models.ensemble import SNR_GRID_DB, Member, narrow, to_metadata
+from models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
 from models.nets import FASHION_WIDTHS, build
 from models.packing import tensors_of
 from tx.plan import PlanConfig, pick, protect
@@ -57,7 +57,7 @@ def test_a_network_alone_is_sent_as_it_is(nested):
 @pytest.mark.parametrize("snr_db", [-5, 0, 10])
 def test_by_size_alone_the_sum_of_relative_errors_is_least(nested, snr_db):
     """Less than without protection, and than with the square-root rule, of which it is the bounded, exact form."""
-    plan = protect(nested, PlanConfig("size", snr_db=snr_db, payload_uses=4 * 157_752), None)
+    plan = protect(nested, PlanConfig("size", snr_db=snr_db, payload_uses=4 * 157_752, expansion="none"), None)
     sizes = num_symbols(nested)
 
     def errors(energy):
@@ -69,6 +69,24 @@ def test_by_size_alone_the_sum_of_relative_errors_is_least(nested, snr_db):
     root = sizes**-0.5 * 4 * 157_752 / np.sqrt(sizes).sum()
     assert errors(energy) < 1.02 * errors(root)
     assert np.all(np.diff(energy[np.argsort(sizes)]) <= 0.06 * energy[np.argsort(sizes)][:-1])  # steps of 0.25 dB
+
+
+@pytest.mark.parametrize("snr_db", [0, 5, 10])
+def test_curves_leave_less_of_the_relative_errors_than_copies(nested, snr_db):
+    sizes, snr, left = num_symbols(nested), float(linear(snr_db)), {}
+    for expansion in ("none", "auto"):
+        config = PlanConfig("size", snr_db=snr_db, payload_uses=4 * 157_752, expansion=expansion)
+        plan = protect(nested, config, None)
+        assert 0.9 * config.payload_uses < plan.num_sent(sizes) <= config.payload_uses
+        left[expansion] = (1 / (1 + plan.snr(snr))).sum()
+    assert left["auto"] < 0.9 * left["none"]
+
+
+def test_without_protection_every_tensor_goes_along_the_same_curve_where_asked(nested):
+    small = extract(nested, from_metadata(nested.metadata, nested.arch)[1])
+    plan = protect(small, PlanConfig("none", 4, 10.0, expansion="auto"), None)
+    assert plan.curves[0].dims == 4 and len(set(plan.curves)) == 1 and set(plan.power) == {1.0}
+    assert protect(small, PlanConfig("none", 4, 10.0), None).curves == (None,) * 6
 
 
 def test_many_copies_of_a_small_network_spend_a_large_budget(nested):

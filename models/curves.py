@@ -1,0 +1,42 @@
+"""The curves that sender and receiver know, by the code that names them on the air: 0 is none, weights sent linearly.
+
+`curves.json` is made by `python sim/expansion.py --design`. Its order is part of the on-air format.
+"""
+
+import functools
+import json
+from pathlib import Path
+
+from dsp.errors import LinkError
+from dsp.expansion import Curve
+
+PATH = Path(__file__).with_name("curves.json")
+
+
+@functools.cache
+def curves() -> tuple[Curve, ...]:
+    """All of them; the code of each is its place, from 1."""
+    table = json.loads(PATH.read_text())
+    return tuple(
+        Curve(
+            row["spiral"],
+            row["exponent"],
+            row["gain"],
+            tuple(row["circles"]),
+            tuple(map(float, table["snr_db"])),
+            tuple(row["nmse_db"]),
+        )
+        for row in table["curves"]
+    )
+
+
+def code_of(curve: Curve | None) -> int:
+    """The code of a curve, 0 for None."""
+    return 0 if curve is None else 1 + curves().index(curve)
+
+
+def curve_of(code: int) -> Curve | None:
+    """The curve of a code, None for 0. Raises LinkError for a code that there is not."""
+    if not 0 <= code <= len(curves()):
+        raise LinkError(f"manifest: curve {code}, there are {len(curves())}; the sender is another version")
+    return None if code == 0 else curves()[code - 1]

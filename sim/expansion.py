@@ -1,0 +1,170 @@
+"""What bandwidth expansion is worth: NMSE of a Gaussian weight sent on k dimensions, by copies and by curves.
+
+    python sim/expansion.py
+
+prints, for each k and SNR per symbol, copies 1/(1 + kS), the curve that `dsp.uep` would choose, and the limit
+(1 + S)^-k, and writes out/expansion/expansion.json. Every figure is measured: random weights through
+`dsp.expansion.expand`, noise, and `posterior_mean`. --design searches for the curves anew, by Nelder and Mead's method
+from the curve for the SNR before, and writes models/curves.json: some ten minutes on one core.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.optimize import minimize
+from scipy.stats import norm
+
+from dsp.expansion import LINE, Curve, expand, posterior_mean
+from dsp.radio.command import CommandParser, run_command
+from dsp.uep import best_curve
+from dsp.units import db, linear
+from models import curves
+from models.checkpoint import write_whole
+
+DIMS = (2, 3, 4, 6, 8)
+DESIGN_SNR_DB = tuple(range(0, 25, 3))
+TABLE_SNR_DB = tuple(range(-8, 33, 2))
+USES = (2, 3, 4, 6, 8, 11, 16)
+
+
+def measure(curve: Curve, snr_db: float, num: int, seed: int = 0) -> float:
+    """NMSE in dB of ``num`` pairs of unit Gaussian weights sent along the curve at this SNR per symbol."""
+    rng = np.random.default_rng(seed)
+    # one weight in each of equally likely intervals, in random order: the noise alone is left to chance
+    x = rng.permutation(norm.ppf((np.arange(2 * num) + 0.5) / (2 * num))).astype(np.float32)
+    pairs = (x / np.float32(np.sqrt(2))).view(np.complex64)
+    noise_var = np.float32(linear(-snr_db))
+    sent = expand(pairs, curve)
+    noise = rng.standard_normal((sent.size, 2), dtype=np.float32).view(np.complex64)[:, 0]
+    statistic = (sent + np.float32(np.sqrt(noise_var / 2)) * noise) / noise_var
+    found, _ = posterior_mean(statistic, np.full(sent.size, 1 / noise_var, np.float32), curve)
+    return float(db(np.mean(np.abs(found - pairs) ** 2, dtype=np.float64)))
+
+
+def from_logs(logs, dims: int) -> Curve:
+    """The curve of these logarithms of its numbers."""
+    numbers = [float(number) for number in np.round(np.exp(np.clip(logs, -6, 5)), 4)]
+    if dims % 2:
+        return Curve(None, 1.0, numbers[0], tuple(numbers[1:]))
+    return Curve(numbers[0], min(numbers[1], 1.0), numbers[2], tuple(numbers[3:]))
+
+
+def first_guess(dims: int, snr_db: float) -> np.ndarray:
+    """Logarithms of a curve that winds the faster the stronger the signal is."""
+    speed = 1.2 * float(linear(snr_db)) ** 0.3
+    num_circles = (dims - 1) // 2
+    rings = [speed * 1.8 * 2.0**i for i in range(num_circles)]
+    return np.log([1.0, *rings] if dims % 2 else [speed if dims == 2 else 0.5 * speed, 0.7, 1.0, *rings])
+
+
+def design(dims: int, snr_db: float, start, num: int = 500) -> np.ndarray:
+    """Logarithms of the curve's numbers that leave least at this SNR, the better of what two starts lead to."""
+    found = []
+    for first in (first_guess(dims, snr_db), start):
+        if first is not None:
+            found.append(
+                minimize(
+                    lambda logs: measure(from_logs(logs, dims), snr_db, num),
+                    first,
+                    method="Nelder-Mead",
+                    options={"maxfev": 40 * len(first), "xatol": 0.02, "fatol": 0.02},
+                )
+            )
+    return min(found, key=lambda result: result.fun).x
+
+
+def design_all() -> list[dict]:
+    """All curves, as models/curves.json has them."""
+    rows = []
+    for dims in DIMS:
+        logs = None
+        for snr_db in track(DESIGN_SNR_DB, f"{dims} dimensions"):
+            logs = design(dims, snr_db, logs)
+            curve = from_logs(logs, dims)
+            row = dataclasses.asdict(curve)
+            row["nmse_db"] = [round(measure(curve, level, 4000, 1), 2) for level in TABLE_SNR_DB]
+            del row["snr_db"]
+            rows.append({"dims": dims, "design_snr_db": snr_db, **row})
+    return rows
+
+
+def compare(levels, num: int, seeds: int) -> list[dict]:
+    """Every number of uses at every SNR: what copies and the curve chosen leave, measured, and the limit."""
+    rows = []
+    for uses in track(USES, "expansion"):
+        for snr_db in levels:
+            snr = float(linear(snr_db))
+            copies, curve = best_curve(uses, snr, curves.curves())
+            curve = LINE if curve is None else curve
+            found = [measure(curve, snr_db + float(db(copies)), num, seed) for seed in range(seeds)]
+            rows.append(
+                {
+                    "uses": uses,
+                    "snr_db": snr_db,
+                    "copies_db": float(-db(1 + uses * snr)),
+                    "chosen_db": float(np.mean(found)),
+                    "deviation_db": float(np.std(found, ddof=1)) if seeds > 1 else 0.0,
+                    "limit_db": float(-uses * db(1 + snr)),
+                    "chosen": f"{curve.dims} dimensions, {copies} times",
+                }
+            )
+    return rows
+
+
+def print_table(rows: list[dict]) -> None:
+    """Copies, chosen and limit, a line for each number of uses and SNR."""
+    table = Table(title="what is left of a Gaussian weight in k uses at S per symbol, dB")
+    for column in ("k", "S", "k copies", "chosen", "limit", "which"):
+        table.add_column(column, justify="left" if column == "which" else "right")
+    for row in rows:
+        table.add_row(
+            str(row["uses"]),
+            f"{row['snr_db']:g}",
+            f"{row['copies_db']:.1f}",
+            f"{row['chosen_db']:.1f} ± {row['deviation_db']:.1f}",
+            f"{row['limit_db']:.1f}",
+            row["chosen"],
+        )
+    Console().print(table)
+
+
+def main(argv=None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    parser = CommandParser(prog="expansion", description=__doc__)
+    parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20, 25], metavar="D")
+    parser.add_argument("--pairs", type=int, default=4000, metavar="N", help="of weights, in each measurement")
+    parser.add_argument("--seeds", type=int, default=5, metavar="K", help="how many")
+    parser.add_argument("--out", type=Path, default=Path("out/expansion"))
+    parser.add_argument("--design", action="store_true", help="search for the curves anew")
+    args = parser.parse_args(argv)
+
+    def work():
+        command = " ".join(["python sim/expansion.py", *argv])
+        if args.design:
+            table = {"command": command, "snr_db": TABLE_SNR_DB, "curves": design_all()}
+            lines = ",\n".join(json.dumps(row) for row in table.pop("curves"))
+            head = json.dumps(table)[:-1]
+            write_whole(curves.PATH, f'{head}, "curves": [\n{lines}\n]}}\n'.encode())
+            return
+        rows = compare(args.snr_db, args.pairs, args.seeds)
+        args.out.mkdir(parents=True, exist_ok=True)
+        content = {"command": command, "pairs": args.pairs, "seeds": args.seeds, "rows": rows}
+        write_whole(args.out / "expansion.json", (json.dumps(content, indent=1) + "\n").encode())
+        print_table(rows)
+
+    return run_command("expansion", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
