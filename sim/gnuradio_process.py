@@ -109,8 +109,8 @@ class Flowgraph:
             ready, _, _ = select.select([self._process.stdout], [], [], max(0, deadline - time.monotonic()))
             if not ready:
                 raise RadioError(
-                    f"GNU Radio ({self._command[0]}, process {self._process.pid}) has not answered for {timeout_s:g} s, "
-                    "stopped or hanging, and is killed; start the air again"
+                    f"GNU Radio ({self._command[0]}, process {self._process.pid}) has not answered for {timeout_s:g} s "
+                    "and is killed; start the air again"
                 )
             read = os.read(self._process.stdout.fileno(), 1 << 16)
             if not read:

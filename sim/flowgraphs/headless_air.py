@@ -3,24 +3,29 @@
     python3 sim/flowgraphs/headless_air.py '{"rx": {"block": "pull_source", …}, "tx": …, "noise_var": 0.01, …}'
 
 Runs under a Python of GNU Radio's (3.10), whose NumPy may be older than this project's and which has none of its other
-packages: imports GNU Radio, NumPy and the standard library only. Every 0.2 s it prints how many samples have come in and
-gone out, by which the starter knows that it lives, and ends as soon as nobody reads that any more.
+packages: imports GNU Radio, NumPy and the standard library only. Every 0.2 s it prints how many samples have come in
+and gone out, by which the starter knows that it lives, and ends as soon as nobody reads that any more.
 
 What GNU Radio does that one would not expect, and what is done about it here:
 
-- A source over ZMQ holds the end of a message back until its timeout if the message did not fit its output buffer.
-  Buffers hold many messages (MIN_BUFFER), and what is held comes out after TIMEOUT_MS at the latest.
+- A source over ZMQ whose output buffer is full in the middle of a message holds the rest back until the next message
+  or its timeout. Its buffer has room for many messages (MIN_BUFFER); what is held comes out after TIMEOUT_MS.
+- Whenever that timeout ends in vain it sleeps for up to 0.25 s, so the first samples after an idle spell may be that
+  late. None is lost: they wait in ZMQ.
 - ZMQ's high-water mark counts messages, a thousand by default, whatever their length: set to HIGH_WATER_MARK.
-- ``channel_model`` swallows the first 3 samples of the stream: its resampler of 8 taps is there even for a clock without
-  offset. A delay of 3 goes before it, so that sample n of the output is sample n of the input. At the end of a stream it
-  and the blocks before it keep some 20 samples: a sender pads.
-- ``channel_model`` makes the clock offset with that resampler, which is made for signals of half the band. Ours fills 0.78
-  of it, where the error is −27 dB of the signal. A polyphase resampler (−40 dB) stands before it instead.
-- Its noise is drawn from 16,384 stored values, which end at 3.6 σ and whose power is off by up to 0.1 dB, depending on the
-  seed. The power is put right (`noise_voltage`); the ends of the distribution cannot be. One subcarrier is the sum of
-  hundreds of them, and Gaussian again.
-- ``impairments`` has one fixed seed for its phase noise, and its corner at 0.0016 of the rate, which is set here.
-- A selective fading model cuts what its sinc has before tap 0: all its delays are FADING_LEAD samples longer.
+- ``channel_model`` swallows the first 3 samples of a stream, as its resampler of 8 taps is there without a clock offset
+  too. A delay of 3 goes before it, so that sample n of the output is sample n of the input. At the end of a stream it
+  keeps some 10 samples, and the resampler below as many: a sender pads, as ours does.
+- ``channel_model`` makes a clock offset with that resampler, which is made for signals of half the band. Ours fills
+  0.78 of it, and the error is −27 dB of the signal. A polyphase resampler (−42 dB) stands before it instead.
+- Its noise is drawn from 16,384 stored values, which end at some 4 σ (3.8 to 5.7), and whose power is off by up to 0.1 dB,
+  depending on the seed. The power is put right (`noise_voltage`); where the distribution ends cannot be. After the
+  receiver's FFT noise is the sum of a thousand of them, and Gaussian again.
+- ``impairments`` has phase noise of one fixed seed; its corner, fixed at 0.0016 of the rate, is set here.
+- A selective fading model cuts off what its sinc has before tap 0: all its delays are FADING_LEAD samples longer.
+- Blocks have buffers of 8,192 samples, whose hand-overs cost more than half the speed: the starter sets
+  GR_CONF_DEFAULT_BUFFER_SIZE.
+- A socket that is closed waits 1 s for its last messages to be taken. So the end of a stream is first let out.
 """
 
 import ctypes
