@@ -78,7 +78,7 @@ class Flowgraph:
     def __exit__(self, exc_type, exc, traceback):
         previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must leave no orphan
         try:
-            if self._process.poll() is None:
+            if self._process.poll() is None and not isinstance(exc, RadioError):
                 self._process.terminate()
                 for _ in self._lines(GRACE_S):
                     pass

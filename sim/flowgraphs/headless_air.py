@@ -21,6 +21,7 @@ What GNU Radio does that one would not expect, and what is done about it here:
 - Its noise is drawn from 16,384 stored values, which end at some 4 σ (3.8 to 5.7) and whose power is off by up to
   0.1 dB, depending on the seed. The power is put right (`noise_voltage`); where the distribution ends cannot be. After the
   receiver's FFT noise is the sum of a thousand of them, and Gaussian again.
+- Its carrier offset comes in steps of 2⁻³² of the rate: after 10⁷ samples the phase is off by up to 0.01 rad.
 - ``impairments`` has phase noise of one fixed seed; its corner, fixed at 0.0016 of the rate, is set here.
 - A selective fading model cuts off what its sinc has before tap 0: all its delays are FADING_LEAD samples longer.
 - Blocks have buffers of 8,192 samples, whose hand-overs cost more than half the speed: the starter sets
