@@ -19,8 +19,8 @@ What GNU Radio does that one would not expect, and what is done about it here:
 - ``channel_model`` makes a clock offset with that resampler, which is made for signals of half the band. Ours fills
   0.78 of it, and the error is −27 dB of the signal. A polyphase resampler (−42 dB) stands before it instead.
 - Its noise is drawn from 16,384 stored values, which end at some 4 σ (3.8 to 5.7) and whose power is off by up to
-  0.1 dB, depending on the seed. The power is put right (`noise_voltage`); where the distribution ends cannot be. After the
-  receiver's FFT noise is the sum of a thousand of them, and Gaussian again.
+  0.1 dB, depending on the seed. The power is put right (`noise_voltage`); where the distribution ends cannot be. After
+  the receiver's FFT noise is the sum of a thousand of them, and Gaussian again.
 - Its carrier offset comes in steps of 2⁻³² of the rate: after 10⁷ samples the phase is off by up to 0.01 rad.
 - ``impairments`` has phase noise of one fixed seed; its corner, fixed at 0.0016 of the rate, is set here.
 - A selective fading model cuts off what its sinc has before tap 0: all its delays are FADING_LEAD samples longer.

@@ -220,9 +220,9 @@ def test_no_sample_is_lost_in_repeated_bursts(tmp_path):
     one, two = zmq_addresses(2)
     ends = ["--rx", one, "--tx", f"{two}?bind=1"]
     process = start("sim/gnuradio_air.py", *ends, "--snr-db", 100, "--cfo-hz", 1e4, "--sco-ppm", 0)
-    samples = signal_like(1_000_003)
+    samples = signal_like(300_003)
     sent = np.concatenate([samples, np.zeros(64, np.complex64)])  # what the flowgraph keeps is silence
-    parts = np.split(sent, [1, 5000, 300_000, 300_007, 900_000])
+    parts = np.split(sent, [1, 5000, 100_000, 100_007, 270_000])
     left = np.zeros(0, np.complex64)
     with killed(process), open_sink(f"{one}?bind=1", RAW) as sink, open_source(two, RAW) as source:
         for burst in range(10):
@@ -385,7 +385,7 @@ def test_gnu_radio_killed_is_one_line():
 @needs_gnuradio
 def test_gnu_radio_stopped_is_one_line_within_the_timeout_at_all_three():
     """The air, a sender that nobody takes samples from, and a receiver that none come to."""
-    process, flowgraph, ends, gone = running_air("--timeout-s", 4)
+    process, flowgraph, ends, gone = running_air("--timeout-s", 10)
     impatient = RadioConfig(timeout_s=1.0, backoff_db=None)
     with killed(process):
         pass_samples(ends)
@@ -398,7 +398,7 @@ def test_gnu_radio_stopped_is_one_line_within_the_timeout_at_all_three():
             with open_sink(f"{ends[1]}?bind=1", impatient) as sink:
                 for _ in range(100):
                     sink.send(np.ones(1 << 18, np.complex64))
-        assert_refused(finish(process), 3, "not answered for 4 s", str(flowgraph))
+        assert_refused(finish(process), 3, "not answered for 10 s", str(flowgraph))
         assert gone()
 
 
