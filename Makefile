@@ -1,11 +1,13 @@
 # make demo | test | slow | bench: each sets everything up first (.venv, packages, data) and is quick once all is there.
+# make demo AIR=gnuradio: with GNU Radio's channel blocks between sender and receiver.
 
 PYTHON := .venv/bin/python
 READY := .venv/.ready
+AIR := python
 
 .PHONY: demo test slow bench
-demo: $(READY)
-	$(PYTHON) sim/demo.py
+demo: $(READY) $(if $(filter gnuradio,$(AIR)),.venv/.gnuradio)
+	$(PYTHON) sim/demo.py --air $(AIR)
 
 test: $(READY)
 	$(PYTHON) -m pytest -q
@@ -18,6 +20,10 @@ bench: $(READY) .venv/.bench
 
 $(READY): pyproject.toml constraints.txt setup.sh
 	sh setup.sh
+	touch $@
+
+.venv/.gnuradio: $(READY)
+	sh setup.sh gnuradio
 	touch $@
 
 .venv/.bench: $(READY)

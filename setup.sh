@@ -1,5 +1,6 @@
 #!/bin/sh
 # Creates .venv with all packages, on a fresh Debian or Ubuntu machine too; what is there already stays.
+# With the argument gnuradio: installs GNU Radio (a minute, 1 GB), which only `make demo AIR=gnuradio` and its tests need.
 set -eu
 
 say() { echo "setup: $*" >&2; }
@@ -32,6 +33,14 @@ install() {
     fi
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1
 }
+
+if [ "${1:-}" = gnuradio ]; then
+    if ! .venv/bin/python -c 'from sim.gnuradio_process import find_python; find_python()' 2>/dev/null; then
+        say "installing GNU Radio"
+        install gnuradio || say "GNU Radio is not here and nobody may install it"
+    fi
+    exit 0
+fi
 
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     if ! python=$(find_python); then

@@ -56,7 +56,7 @@ class Channel:
         names = ("junk", "fading", "bursts", "noise", "phase", "gain", "drops", "repeats")
         streams = np.random.SeedSequence(seed).spawn(len(names))
         rngs = {name: np.random.default_rng(stream) for name, stream in zip(names, streams, strict=True)}
-        self._multipath = _multipath(config, rate_hz, rngs["fading"])
+        self._multipath = multipath(config, rate_hz, rngs["fading"])
         self._stages = list(self._make_stages(rate_hz, signal_power, rngs))
         rail = np.sqrt(signal_power / 2)
         lead = imp.junk(config.junk_samples, rail * _amplitude(config.junk_db), rngs["junk"])
@@ -153,7 +153,7 @@ def _occupied() -> float:
     return DEFAULT_FORMAT.num_active / DEFAULT_FORMAT.fft_size
 
 
-def _multipath(config: ChannelConfig, rate_hz: float, rng) -> imp.Multipath | None:
+def multipath(config: ChannelConfig, rate_hz: float, rng) -> imp.Multipath | None:
     """Echoes or profile and their fading.
 
     A profile has unit mean power. The gains a_l of echoes are scaled so that |H|² has mean 1 over the occupied band,

@@ -1,7 +1,7 @@
 """The demonstration: sender, simulated air and receiver as three processes over ZMQ: `python sim/demo.py`.
 
 Writes report.json and report.png. The air is simulated: 15 dB, a carrier offset of 40 kHz with the clock offset that
-goes with it, and two echoes.
+goes with it, and two echoes; by this program's own channel, or with ``--air gnuradio`` by a GNU Radio flowgraph.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -19,6 +20,7 @@ from dsp.radio.command import CommandParser, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 AIR = ["--snr-db", "15", "--cfo-hz", "40e3", "--echo", "2.3:-8:60", "--echo", "6.1:-14:-130"]
+AIRS = {"python": ("sim/air.py", False), "gnuradio": ("sim/gnuradio_air.py", True)}  # and whether the sender binds
 
 
 def free_ports(count: int) -> list[int]:
@@ -64,14 +66,20 @@ def demo(args) -> None:
         "--picture",
         str(picture),
     ]
-    air = ["sim/air.py", "--rx", f"{first}?bind=1", "--tx", f"{second}?bind=1", "--seed", str(args.seed), *AIR]
-    send = ["tx/send.py", "--model", args.model, "--radio", first, "--snr-db", "15", "--seed", str(args.seed)]
-    with started("receiver", receive) as receiver, started("air", air), started("sender", send) as sender:
-        try:
-            status = receiver.wait(timeout=args.timeout_s) or sender.wait(timeout=args.timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise LinkError(f"not finished after {args.timeout_s:g} s; see the lines above") from error
-    if status:
+    command, sender_binds = AIRS[args.air]
+    air = [command, "--rx", first if sender_binds else f"{first}?bind=1", "--tx", f"{second}?bind=1"]
+    air += ["--seed", str(args.seed), *AIR]
+    radio = f"{first}?bind=1" if sender_binds else first
+    send = ["tx/send.py", "--model", args.model, "--radio", radio, "--snr-db", "15", "--seed", str(args.seed)]
+    with started("receiver", receive) as receiver, started("air", air) as between, started("sender", send) as sender:
+        deadline = time.monotonic() + args.timeout_s
+        while receiver.poll() is None or (receiver.returncode == 0 and sender.poll() is None):
+            if between.poll():
+                raise LinkError(f"the air ended with {between.returncode}; see its line above")
+            if time.monotonic() >= deadline:
+                raise LinkError(f"not finished after {args.timeout_s:g} s; see the lines above")
+            time.sleep(0.05)
+    if status := receiver.returncode or sender.returncode:
         raise LinkError(f"the receiver or the sender ended with {status}; see its line above")
     result = json.loads(report.read_text())
     print(
@@ -83,6 +91,7 @@ def demo(args) -> None:
 def main(argv=None) -> int:
     parser = CommandParser(prog="demo", description=__doc__)
     parser.add_argument("--model", default="fashion", metavar="NAME|PATH")
+    parser.add_argument("--air", choices=AIRS, default="python", help="whose channel blocks (default %(default)s)")
     parser.add_argument("--out", default="out/demo", metavar="DIR")
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--timeout-s", type=float, default=120.0, metavar="T")

@@ -17,7 +17,7 @@ from models import checkpoint as checkpoints
 from models import sensitivity, train
 from models.packing import to_vectors
 from rx import receive
-from sim import air, demo, loopback, methods
+from sim import air, demo, gnuradio_air, loopback, methods
 from tests.command import (
     ROOT,
     Result,
@@ -183,7 +183,17 @@ def test_options_of_the_sender_that_make_no_sense(model, folder, options, word):
 
 # addresses and options of every command
 
-MAINS = [send.main, receive.main, air.main, loopback.main, demo.main, train.main, sensitivity.main, methods.main]
+MAINS = [
+    send.main,
+    receive.main,
+    air.main,
+    gnuradio_air.main,
+    loopback.main,
+    demo.main,
+    train.main,
+    sensitivity.main,
+    methods.main,
+]
 ADDRESSES = [
     "",
     "nonsense",
@@ -207,6 +217,7 @@ def test_addresses_that_make_no_sense(model, address):
         (receive.main, "--radio", address),
         (air.main, "--rx", address, "--tx", "zmq:tcp://127.0.0.1:5555"),
         (air.main, "--rx", "zmq:tcp://127.0.0.1:5555", "--tx", address),
+        (gnuradio_air.main, "--rx", "zmq:tcp://127.0.0.1:5555", "--tx", address),
     ]:
         assert_refused(run(main, *argv), 1, repr(address))
 

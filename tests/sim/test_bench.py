@@ -14,10 +14,11 @@ from models.checkpoint import Checkpoint, save
 from models.nets import build
 from models.packing import tensors_of
 from sim import bench
-from sim.benchmarks import loss, peer, speed, stress
+from sim.benchmarks import flowgraph, loss, peer, speed, stress
 from sim.benchmarks.measure import Measure
 from sim.benchmarks.stopwatch import shares, speeds
 from sim.channel import Channel, ChannelConfig
+from tests.flowgraph import needs_gnuradio
 from tests.link import make_burst
 from tx.pipeline import LEAD_SAMPLES, modulate
 
@@ -53,6 +54,18 @@ def test_speed_and_scale_receive_everything(tmp_path):
     assert received == sent and first["value"] > 0
     memory, _, error = run(tmp_path, "scale", "--weights", "100000", "--scale-samples", "1e6")
     assert memory["holds"] and error["holds"]
+
+
+@needs_gnuradio
+def test_gnu_radio_loses_no_sample(tmp_path):
+    speed_, lost, otherwise = run(tmp_path, "flowgraph")
+    assert lost["holds"] and otherwise["holds"] and speed_["value"] > 0
+
+
+def test_a_lost_sample_is_seen():
+    sent = speed.white(300_000)
+    assert flowgraph.alike(sent * np.exp(1j * (2 + 2 * np.pi * 0.016 * np.arange(sent.size))), sent, 0)
+    assert not flowgraph.alike(np.delete(sent, 290_000), sent[:-1], 0)
 
 
 @pytest.mark.parametrize("fft_size", peer.NUM_ACTIVE)

@@ -6,6 +6,7 @@ import pytest
 
 from sim import demo
 from tests.command import finish, run, save_few_images, save_untrained, start
+from tests.flowgraph import needs_gnuradio
 
 
 @pytest.fixture(scope="module")
@@ -13,10 +14,11 @@ def model(tmp_path_factory):
     return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors", accuracy=0.125)
 
 
-def test_the_demo_leaves_a_report_and_a_picture(model, tmp_path):
+@pytest.mark.parametrize("air", ["python", pytest.param("gnuradio", marks=needs_gnuradio)])
+def test_the_demo_leaves_a_report_and_a_picture(model, tmp_path, air):
     """The air of the demo: 15 dB over both echoes, 40 kHz and the clock offset that goes with it at 2.4 GHz."""
     data = save_few_images(tmp_path / "few", 300)
-    result = finish(start("sim/demo.py", "--model", model, "--out", tmp_path / "out", data=data))
+    result = finish(start("sim/demo.py", "--model", model, "--air", air, "--out", tmp_path / "out", data=data))
     assert (result.status, result.err) == (0, "")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["frames"]["lost"] == 0
@@ -37,6 +39,13 @@ def test_a_process_that_fails_ends_the_demo_and_old_reports_go(tmp_path):
     assert "Traceback" not in result.err
     assert result.err.splitlines()[-1].startswith("demo: the receiver or the sender ended with 1")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_air_that_fails_ends_the_demo(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(demo.AIRS, "python", ("tx/send.py", False))  # which has other options
+    result = run(demo.main, "--model", model, "--out", tmp_path)
+    assert result.status == 1
+    assert result.err.startswith("demo: the air ended with 1")
 
 
 def test_patience_has_an_end(model, tmp_path):
