@@ -16,7 +16,6 @@ from models.digital.rate import best_payload
 from models.digital.scheme import compress_to_fit
 from models.ensemble import choose, extract, from_metadata
 from models.manifest import Manifest, TensorPlan
-from models.packing import to_vectors
 from models.sensitivity import Sensitivity
 
 SIZE_GRID_DB = np.arange(-30.0, 41.0)
@@ -109,7 +108,7 @@ def code(
     curves = (None, None)
     if sensitivity is not None:
         curves = sensitivity.damage(list(checkpoint.tensors)), sensitivity.snr_grid_db
-    return compress.encode(compress_to_fit(to_vectors(checkpoint.tensors), payload.num_bytes, *curves)), payload
+    return compress.encode(compress_to_fit(list(checkpoint.tensors.values()), payload.num_bytes, *curves)), payload
 
 
 def _budget(checkpoint, config, fmt) -> int | None:
