@@ -113,8 +113,8 @@ def equivalent(sent: Sent, snr_db: float, seed: int, images, labels) -> float:
     return top1(logits(noisy(sent.checkpoint.module(), sent.snr(snr_db), rng), images), labels)
 
 
-def over_the_link(sent: Sent, snr_db: float, seed: int, images, labels) -> float | None:
-    """Accuracy over the whole link on an AWGN channel; None when the frames were not received."""
+def over_the_link(sent: Sent, snr_db: float, seed: int, images, labels, air=ChannelConfig()) -> float | None:
+    """Accuracy over the whole link, on an AWGN channel where no other is given; None when nothing was received."""
     checkpoint = sent.checkpoint
     burst = prepare(
         checkpoint.arch,
@@ -126,7 +126,7 @@ def over_the_link(sent: Sent, snr_db: float, seed: int, images, labels) -> float
         widths=checkpoint.widths,
     )
     listener = Listener()
-    channel = Channel(ChannelConfig(snr_db=snr_db), 2.5e6, 2.4e9, seed, signal_power=NOMINAL_POWER)
+    channel = Channel(dataclasses.replace(air, snr_db=snr_db), 2.5e6, 2.4e9, seed, signal_power=NOMINAL_POWER)
     through_air(burst, 1, channel, listener)
     if listener.best is None or (manifest := listener.best.manifest()) is None:
         return None

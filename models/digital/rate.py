@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from dsp.errors import InputError
 from models.digital.channel_code import BLOCK_CRC_BITS, MODULATIONS, BlockCode, CodedPayload
@@ -43,6 +43,24 @@ def best_payload(num_symbols: int, snr_db: float) -> CodedPayload:
 
 def required_snr_db(payload: CodedPayload) -> float | None:
     """SNR a symbol at which the payload arrives whole in 99 % of the cases; None where nothing was measured."""
+    found = waterfall(payload)
+    if found is None:
+        return None
+    mean, sd = found
+    return mean - float(ndtri(TARGET_ERROR / payload.num_blocks)) * sd + MARGIN_DB
+
+
+def arrival(payload: CodedPayload, snr_db: float) -> float:
+    """Probability that every block decodes at an SNR a symbol, as the table has it; InputError where it has nothing."""
+    found = waterfall(payload)
+    if found is None:
+        raise InputError(f"nothing was measured of {payload}; choose a payload that best_payload gives")
+    mean, sd = found
+    return float(ndtr((snr_db - mean) / sd) ** payload.num_blocks)
+
+
+def waterfall(payload: CodedPayload) -> tuple[float, float] | None:
+    """Mean and deviation, in dB, of the SNR above which a block decodes; None where nothing was measured."""
     rate = payload.block.rate
     tables = [(length, rows) for length, rows in _tables(payload.bits_per_symbol) if rate <= rows[-1]["rate"]]
     if not tables or (rate < tables[0][1][0]["rate"] and payload.bits_per_symbol != min(MODULATIONS)):
@@ -53,8 +71,7 @@ def required_snr_db(payload: CodedPayload) -> float | None:
     rates = [row["rate"] for row in rows]
     mean, sd = (float(np.interp(rate, rates, [row[key] for row in rows])) for key in ("mean_db", "sd_db"))
     # below the lowest rate the code word is repeated: the energy a bit needs stays
-    repeated_db = 10 * math.log10(min(rate / rates[0], 1))
-    return mean + repeated_db - float(ndtri(TARGET_ERROR / payload.num_blocks)) * sd + MARGIN_DB
+    return mean + 10 * math.log10(min(rate / rates[0], 1)), sd
 
 
 def _largest(num_symbols, bits_per_symbol, snr_db) -> CodedPayload | None:

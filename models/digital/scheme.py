@@ -20,6 +20,19 @@ ROUNDINGS = (0.5, 0.4, 0.33)  # dead zones
 NUM_BISECTIONS = 40
 
 
+def compressed(checkpoint, num_bytes: int, damage=None, snr_grid_db=None) -> bytes:
+    """A checkpoint's weights in at most ``num_bytes``: as they are where it was trained for bits and has few enough.
+
+    The rest as `compress_to_fit`.
+    """
+    tensors, steps = list(checkpoint.tensors.values()), steps_of(checkpoint.metadata)
+    if steps:
+        data = compress.encode(on_grid(tensors, steps))
+        if len(data) <= num_bytes:
+            return data
+    return compress.encode(compress_to_fit(tensors, num_bytes, damage, snr_grid_db))
+
+
 def compress_to_fit(tensors: list[np.ndarray], num_bytes: int, damage=None, snr_grid_db=None) -> list[Quantised]:
     """Weights, float32, quantised so that `compress.encode` makes at most ``num_bytes`` of them.
 
