@@ -88,13 +88,3 @@ def test_a_code_word_below_the_lowest_rate_is_repeated():
     assert block.rate == pytest.approx(0.1) and block.code_bits == 5120
     sent = block.encode(np.zeros((1, 125), np.uint8))
     assert np.array_equal(sent[:, :2560], sent[:, 2560:])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("num_symbols, snr_db", [(10_000, 0.0), (10_000, 10.0)])
-def test_models_arrive_whole_in_99_of_100_trials(num_symbols, snr_db):
-    """300 trials: more than 8 failures have a probability below 0.4 % at 1 %."""
-    payload = best_payload(num_symbols, snr_db)
-    data = np.random.default_rng(8).bytes(payload.num_bytes)
-    symbols = encode(data, payload)
-    assert sum(decode(*through(symbols, snr_db, seed), payload) != data for seed in range(300)) <= 8
