@@ -2,8 +2,8 @@
 
 - link: the frames, the air, the receiver and the LDPC decoder of `sim.loopback`;
 - equivalent (analog): the noise that the link leaves on the weights, at the SNR that the channel has;
-- table (digital): the whole model arrives with the probability that the measured waterfalls give
-  (`models.digital.rate.arrival`), the receiver's loss taken off the SNR;
+- table (digital): the whole model arrives with the probability that the measured waterfalls and the receiver's loss
+  give (`models.digital.rate.arrival`);
 - bound: it arrives where b·log2(1 + |h|² S) is no less than its bits.
 
 Channels are static (AWGN) or a slow Rayleigh fading, flat and of 1 Hz, so that a burst of a tenth of a second sees
@@ -30,12 +30,11 @@ from sim.channel import Channel
 from sim.channel_config import ChannelConfig
 from sim.loopback import through_air
 from sim.methods import equivalent, over_the_link
-from sim.sweeps.plans import Networks, Place, Plan, accuracy, data, delivered
+from sim.sweeps.plans import Networks, Place, Plan
 from tx.pipeline import prepare_coded
 
 RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}
-RECEIVER_LOSS_DB = 0.1  # of the estimation, which the table does not know
 
 KEY = ("arch", "scheme", "channel", "way", "payload_uses", "plan_snr_db", "snr_db", "training_seed", "link_seed")
 SCHEMA = pa.schema(
@@ -101,7 +100,7 @@ def gain_db(trial: Trial) -> float:
 
 def _analog(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
     networks, plan = networks_of(place, trial.plan.arch, trial.plan.training_seed), trial.plan
-    images, labels = (array[: place.images] for array in data(plan.arch, "test", place.data))
+    images, labels = networks.test_set
     sent = networks.sent(plan, network)
     if trial.way == "link":
         score = over_the_link(sent, trial.snr_db, trial.seed, images, labels, AIRS[trial.channel])
@@ -127,7 +126,7 @@ def _digital(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
         if trial.way == "link":
             arrived = _arrives(trial, checkpoint, coded, payload)
         else:
-            share = arrival(payload, trial.snr_db + gain_db - RECEIVER_LOSS_DB)
+            share = arrival(payload, trial.snr_db + gain_db)
             arrived = bool(np.random.default_rng(trial.seed).random() < share)
     return row | {"arrived": arrived, "accuracy": as_sent if arrived else None, "accuracy_sent": as_sent}
 
@@ -159,6 +158,6 @@ def networks_of(place: Place, arch: str, seed: int) -> Networks:
 @functools.lru_cache(maxsize=16)
 def _coded(place: Place, plan: Plan, network: str):
     """Checkpoint, bytes, and the accuracy on the test images of the network that these bytes are."""
-    checkpoint, coded = networks_of(place, plan.arch, plan.training_seed).coded(plan, network)
-    images, labels = (array[: place.images] for array in data(plan.arch, "test", place.data))
-    return checkpoint, coded, accuracy(delivered(checkpoint, coded), images, labels)
+    networks = networks_of(place, plan.arch, plan.training_seed)
+    checkpoint, coded = networks.coded(plan, network)
+    return checkpoint, coded, networks.accuracy_sent(checkpoint, coded)
