@@ -145,9 +145,10 @@ class BitTrainer(Trainer):
         return f"  {self.quantiser.saved * entropy:.0f} bits at a price of {self.quantiser.price:.1e}"
 
     def facts(self) -> dict[str, str]:
-        """What a checkpoint's metadata says of this training's result."""
-        codes = [tensor.step_code for tensor in self.fitted(super().averaged())]
-        return {"bits": str(self.config.bits), "steps": ",".join(map(str, codes))}
+        """What a checkpoint's metadata says of this training's result: the bits that it has become, and its steps."""
+        tensors = self.fitted(super().averaged())
+        codes = ",".join(str(tensor.step_code) for tensor in tensors)
+        return {"bits": str(8 * len(compress.encode(tensors))), "steps": codes}
 
     def extra_state(self) -> dict[str, Tensor]:
         return self.quantiser.state()

@@ -13,11 +13,12 @@ import numpy as np
 
 from dsp.errors import InputError
 from models.digital import compress
-from models.digital.quantise import STEPS_PER_OCTAVE, Quantised, dequantise, quantise, step_code, step_value
+from models.digital.quantise import Quantised, dequantise, quantise, step_code, step_value
 
 STEPS = np.geomspace(0.02, 8, 70)  # of a tensor's RMS
 ROUNDINGS = (0.5, 0.4, 0.33)  # dead zones
 NUM_BISECTIONS = 40
+_FACTORS = 2 ** np.arange(0, 20, 1 / 32)
 
 
 def compressed(checkpoint, num_bytes: int, damage=None, snr_grid_db=None) -> bytes:
@@ -79,19 +80,19 @@ def steps_of(metadata: dict[str, str]) -> list[float] | None:
     return [step_value(code) for code in codes] or None
 
 
-def on_grid(tensors: list[np.ndarray], steps: list[float]) -> list[Quantised]:
-    """Each tensor's weights as the nearest multiples of its step."""
-    found = [quantise(weights, step_code(step), 0.5) for weights, step in zip(tensors, steps, strict=True)]
+def on_grid(tensors: list[np.ndarray], steps: list[float], rounding: float = 0.5) -> list[Quantised]:
+    """Each tensor's weights as multiples of its step, the nearest or, with less rounding, nearer to 0."""
+    found = [quantise(weights, step_code(step), rounding) for weights, step in zip(tensors, steps, strict=True)]
     return [dataclasses.replace(tensor, shift_code=0) for tensor in found]
 
 
 def fit(tensors: list[np.ndarray], steps: list[float], num_bytes: int) -> list[Quantised]:
-    """`on_grid`, all steps enlarged by the least common factor at which they fit ``num_bytes``.
+    """`on_grid` with as much rounding as fits ``num_bytes``; where none does, all steps are enlarged alike.
 
-    Raises InputError where none makes them fit.
+    Raises InputError where that does not make them fit either.
     """
-    for factor in 2 ** (np.arange(0, 20 * STEPS_PER_OCTAVE, 8) / STEPS_PER_OCTAVE):
-        found = on_grid(tensors, [step * factor for step in steps])
+    for factor, rounding in [(1, r) for r in np.arange(0.5, 0.2, -0.005)] + [(f, 0.2) for f in _FACTORS]:
+        found = on_grid(tensors, [step * factor for step in steps], rounding)
         if len(compress.encode(found)) <= num_bytes:
             return found
     raise InputError(f"the network does not compress to {num_bytes} bytes; give it more, or prune it first")

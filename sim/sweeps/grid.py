@@ -4,10 +4,10 @@
     python -m sim.sweeps.figures --trials out/sweep/trials.parquet --out out/sweep
 
 Two questions. known: every scheme is planned for the SNR that it meets, for budgets of b, b/2 and b/4 payload symbols;
-b holds every weight of the architecture once. mismatch: planned for 10 dB, met at 0 to 20 dB, static and in slow
-fading. First each plan's network is chosen (`sim.sweeps.plans`), then the trials are run (`sim.sweeps.trial`); both
-are kept as they are finished, in the folder of --out, and a run that was stopped goes on from there. The same options
-and seeds give the same rows, however many workers there are.
+b holds every weight of the architecture once. mismatch: planned for 10 dB, or cautiously for 0 dB, and met at 0 to
+20 dB, static and in slow fading. First each plan's network is chosen (`sim.sweeps.plans`), then the trials are run
+(`sim.sweeps.trial`); both are kept as they are finished, in the folder of --out, and a run that was stopped goes on
+from there. The same options and seeds give the same rows, however many workers there are.
 
 Of every cell the first --whole-link trials go through the whole link; the others take the fast ways, which the column
 `way` names: equivalent noise for analog, the measured waterfalls of the code for digital.
@@ -155,7 +155,7 @@ def main(argv=None) -> int:
     parser.add_argument("--networks", type=Path, default=ZOO / "methods", help="folder of NETWORK-SEED/*.safetensors")
     parser.add_argument("--snr-db", type=float, nargs="+", default=list(range(-5, 26, 5)), metavar="D", help="known")
     parser.add_argument("--budgets", type=int, nargs="+", default=[1, 2, 4], metavar="K", help="of b/K symbols; known")
-    parser.add_argument("--plan-snr-db", type=float, nargs="+", default=[10], metavar="D", help="mismatch: planned")
+    parser.add_argument("--plan-snr-db", type=float, nargs="+", default=[10, 0], metavar="D", help="mismatch: planned")
     parser.add_argument(
         "--met-snr-db", type=float, nargs="+", default=list(range(0, 21, 2)), metavar="D", help="mismatch: met"
     )

@@ -28,7 +28,7 @@ from models.packing import load_vectors
 from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, equivalent
 
 SCHEMES = ("analog", "digital", "bound")
-LATER = ("clean",)  # quantised after training; the pruned ones are better when trained for their bits, see the README
+LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
 LEAST_BITS = 0.4  # a weight: below, a network that was not trained for it is lost (below 85 % at 0.42)
 NEAR = 1.25  # times the bits that fit a network may have been trained for, and be quantised again
 
