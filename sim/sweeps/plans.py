@@ -126,7 +126,8 @@ class Networks(Shelf):
 
     def sent(self, plan: Plan, name: str) -> Sent:
         """The analog network of that name, protected for the plan."""
-        return self.plan(name, self.analog()[name].uep, plan.plan_snr_db, plan.payload_uses)
+        method = dataclasses.replace(self.analog()[name], networks=(name,))
+        return self.send(method, plan.plan_snr_db, plan.payload_uses)
 
     def coded(self, plan: Plan, name: str) -> tuple[Checkpoint, bytes]:
         """The digital network of that name, and its bytes."""

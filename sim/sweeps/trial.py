@@ -103,7 +103,7 @@ def _analog(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
     images, labels = networks.test_set
     sent = networks.sent(plan, network)
     if trial.way == "link":
-        score = over_the_link(sent, trial.snr_db, trial.seed, images, labels, AIRS[trial.channel])
+        score = over_the_link(sent, trial.snr_db, trial.seed, images, labels, air=AIRS[trial.channel])
     else:
         score = equivalent(sent, trial.snr_db + gain_db, trial.seed, images, labels)
     return {
