@@ -62,4 +62,4 @@ fi
 # torch first and alone: what is installed after it must take the build that is there.
 pip=".venv/bin/python -m pip --disable-pip-version-check"
 $pip install -q "torch==$(sed -n 's/^torch==//p' constraints.txt)"
-$pip install -q -c constraints.txt -e '.[test,train,digital,pluto]'
+$pip install -q -c constraints.txt -e '.[test,train,digital,sweep,pluto]'

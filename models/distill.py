@@ -12,6 +12,7 @@ for a whole family of students. The student sees shifted and mirrored images, an
 import zlib
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
@@ -25,8 +26,11 @@ from models.evaluate import logits
 def answers(teacher, images: Tensor) -> Tensor:
     """The logits (N, num_classes), float16, of the checkpoint `teacher` for uint8 images (N, C, H, W); see above.
 
-    Raises InputError where there is no such checkpoint.
+    Of several, with commas between, it is their mean. Raises InputError where there is no such checkpoint.
     """
+    several = str(teacher).split(",")
+    if len(several) > 1:
+        return torch.stack([answers(each, images).float() for each in several]).mean(0).half()
     path = checkpoints.locate(teacher)
     key = zlib.crc32(images.numpy().tobytes(), zlib.crc32(path.read_bytes()))
     kept = path.with_name(f"answers-{key:08x}.safetensors")

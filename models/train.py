@@ -4,9 +4,10 @@
 
 writes OUT/MODEL.safetensors, train.log and command.txt, and after every epoch state.safetensors, from which --resume
 goes on exactly: an epoch's random numbers follow from (seed, epoch), so the state is weights, their average,
-momentum, widths and the epoch alone. The methods combine: --init, --prune-to, --teacher, --nested (`models.trainer`).
-It computes on a GPU where there is one. The shipped `fashion` was trained twice, the second time from the first one's
-result with --init: 29 minutes in all on two cores; models/zoo/fashion has both commands and their log.
+momentum, widths and the epoch alone. The methods combine: --init, --prune-to, --teacher, --nested (`models.trainer`),
+--bits (`models.entropy`). It computes on a GPU where there is one. The shipped `fashion` was trained twice, the second
+time from the first one's result with --init: 29 minutes in all on two cores; models/zoo/fashion has both commands and
+their log.
 """
 
 import math
@@ -28,6 +29,7 @@ from models.checkpoint import Checkpoint, save
 from models.data import load
 from models.distill import answers
 from models.ensemble import Member, measure, narrow, to_metadata
+from models.entropy import BitTrainer
 from models.evaluate import logits, top1
 from models.nets import DATASETS, FULL_WIDTHS, build
 from models.noise import noisy
@@ -51,7 +53,7 @@ def train(
     held_out = images[kept:], labels[kept:]
     images, labels = images[:kept][: config.limit], labels[:kept][: config.limit]
     test_set = load(dataset, "test", data_dir)
-    trainer, state = Trainer(config), out / "state.safetensors"
+    trainer, state = (Trainer if config.bits is None else BitTrainer)(config), out / "state.safetensors"
     taught = None if config.teacher is None else answers(config.teacher, images).to(trainer.device)
     images, labels = images.to(trainer.device), labels.to(trainer.device)
     if resume:
@@ -78,12 +80,13 @@ def train(
             module = trainer.averaged()
             recompute(module, images.cpu())
             scores = f"{top1(logits(module, held_out[0]), held_out[1]):.4f}"
-            if config.max_snr_db < math.inf:
+            if config.max_snr_db < math.inf and config.bits is None:
                 rng = torch.Generator().manual_seed(trainer.epoch)
                 arrived = noisy(module, float(linear(config.min_snr_db)), rng)
                 recompute(arrived, images.cpu())
                 scores += f", at {config.min_snr_db:g} dB {top1(logits(arrived, held_out[0]), held_out[1]):.4f}"
             size = f"  {sum(weight.numel() for weight in module.parameters())} weights" if config.prune_to else ""
+            size += trainer.status()
             note(
                 f"epoch {trainer.epoch:3d}  loss {loss:.4f}  validation accuracy {scores}{size}  "
                 f"{time.monotonic() - start:.0f} s"
@@ -113,6 +116,7 @@ def finished(trainer: Trainer, dataset: str, images, held_out, test_set, metadat
         members.append(Member(each, top1(logits(member, test_set[0]), test_set[1]), measure(member, *held_out)))
     if members:
         metadata = {**metadata, **to_metadata(members)}
+    metadata = {**metadata, **trainer.facts(), "validation": f"{top1(logits(module, held_out[0]), held_out[1]):.4f}"}
     score = top1(logits(module, test_set[0]), test_set[1])
     own = () if widths == FULL_WIDTHS.get(arch, ()) else widths
     return Checkpoint(arch, dataset, score, tensors_of(module), metadata, own, measured_statistics(module))
@@ -165,6 +169,7 @@ def main(argv=None) -> int:
         metavar="LEAST,MOST",
         help="the noise for that network, in the order of --nested (default: as for the largest)",
     )
+    parser.add_argument("--bits", type=int, metavar="N", help="quantise while training, to fit N bits compressed")
     parser.add_argument("--init", metavar="NAME|PATH", help="a checkpoint to go on from, with this recipe")
     parser.add_argument("--half", action="store_true", help="round the result to float16, in which it is kept")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (weights stay float32)")

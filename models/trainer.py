@@ -56,6 +56,7 @@ class TrainConfig:
     temperature: float = 2.0
     nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within
     nested_snr_db: tuple[tuple[float, float], ...] = ()  # least and most of each of them; none: as the largest's
+    bits: int | None = None  # that the network has to fit compressed; it is then trained without weight noise
     half: bool = False  # the result rounded to float16, in which it is kept
     bf16: bool = False  # the network's arithmetic in bfloat16: twice as fast on processors that have it
     hold_out: int = 5000  # the last training images are kept for validation, and for nothing else
@@ -71,6 +72,8 @@ class TrainConfig:
                 f"--nested-snr-db takes LEAST,MOST, once for each --nested or never; got {len(self.nested_snr_db)} for "
                 f"{len(self.nested)}"
             )
+        if self.bits is not None and (self.nested or self.bits < 1):
+            raise InputError(f"--bits must be 1 or more, and excludes --nested; got {self.bits}")
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
@@ -257,6 +260,7 @@ class Trainer:
     def save_state(self, path: Path) -> None:
         """Write all that `load_state` needs to go on as if nothing had been."""
         tensors = {"now": self.module.state_dict(), "average": self.average, "momentum": self._momentum()}
+        tensors["extra"] = self.extra_state()
         state = {f"{kind}.{n}": t.cpu().contiguous() for kind, held in tensors.items() for n, t in held.items()}
         facts = {"epoch": self.epoch, "widths": ",".join(map(str, self.widths)), "start": self.num_at_start}
         facts["config"] = repr(self.config)
@@ -269,7 +273,7 @@ class Trainer:
                 facts = state.metadata()
                 if facts["config"] != repr(self.config):
                     raise InputError(f"{path} was made by {facts['config']}; resume with the same options")
-                stored = {"now": {}, "average": {}, "momentum": {}}
+                stored = {"now": {}, "average": {}, "momentum": {}, "extra": {}}
                 for key in state.keys():  # noqa: SIM118 - a safetensors file is no dictionary
                     kind, name = key.split(".", 1)
                     stored[kind][name] = state.get_tensor(key)
@@ -287,4 +291,20 @@ class Trainer:
         )
         module.load_state_dict(stored["now"])
         self._take(module, widths, average, momentum)
+        self.take_extra(stored["extra"])
         self.epoch, self.num_at_start = int(facts["epoch"]), int(facts["start"])
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """What a method keeps besides, by name."""
+        return {}
+
+    def take_extra(self, state: dict[str, Tensor]) -> None:
+        """The inverse of `extra_state`."""
+
+    def status(self) -> str:
+        """What a method has to say of the epoch that ended."""
+        return ""
+
+    def facts(self) -> dict[str, str]:
+        """What a method has to say in the metadata of the result."""
+        return {}

@@ -45,7 +45,8 @@ def loopback(args) -> dict:
     check_receiver_arguments(args)
     start = time.perf_counter()
     config = channel_config_from_args(args)
-    args.truth = args.truth or args.model
+    if args.truth is None and args.model is not None and not Path(args.model).is_dir():
+        args.truth = args.model
     plan_snr_db = args.plan_snr_db if args.plan_snr_db is not None else 10.0 if config.snr_db is None else config.snr_db
     burst = make_burst(args, plan_snr_db)
     channel = Channel(config, args.rate_hz, args.freq_hz, args.seed, signal_power=NOMINAL_POWER)

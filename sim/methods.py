@@ -118,10 +118,12 @@ def equivalent(sent: Sent, snr_db: float, seed: int, images, labels, estimator: 
     return accuracy_of(burst, WhiteNoise(burst, float(linear(snr_db)), seed), images, labels, estimator)
 
 
-def over_the_link(sent: Sent, snr_db: float, seed: int, images, labels, estimator: str = "linear") -> float | None:
-    """Accuracy over the whole link on an AWGN channel; None when the frames were not received."""
+def over_the_link(
+    sent: Sent, snr_db: float, seed: int, images, labels, air=ChannelConfig(), estimator: str = "linear"
+) -> float | None:
+    """Accuracy over the whole link, on an AWGN channel where no other is given; None when nothing was received."""
     burst, listener = sent.burst(seed), Listener()
-    channel = Channel(ChannelConfig(snr_db=snr_db), 2.5e6, 2.4e9, seed, signal_power=NOMINAL_POWER)
+    channel = Channel(dataclasses.replace(air, snr_db=snr_db), 2.5e6, 2.4e9, seed, signal_power=NOMINAL_POWER)
     through_air(burst, 1, channel, listener)
     if listener.best is None or listener.best.manifest() is None:
         return None

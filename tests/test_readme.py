@@ -36,6 +36,15 @@ def one_epoch(tree, lines):
     one_by_one(tree, lines, ["--epochs", "1", "--limit", "256"])
 
 
+def few_trials(tree, lines):
+    """The sweep, of one cell a question; then what is drawn of it."""
+    sweep, figures = lines
+    grid = ["--arch", "fashion", "--training-seeds", "1", "--snr-db", "0", "--budgets", "4", "--plan-snr-db", "10"]
+    grid += ["--met-snr-db", "8", "--fading-snr-db", "10", "--link-seeds", "1", "--fading-seeds", "1", "--images", "20"]
+    one_by_one(tree, [sweep], [*grid, "--workers", "1"])
+    one_by_one(tree, [figures])
+
+
 def few_draws(tree, lines):
     one_by_one(tree, lines, ["--images", "8", "--draws", "1"])
 
@@ -140,12 +149,37 @@ RUNS = [
     (
         one_by_one,
         [
+            "python tx/send.py --scheme digital --model models/zoo/methods/digital-1 --snr-db 0 --payload-uses 157752 "
+            "--radio file:out/digital.sigmf-meta",
+            "python rx/receive.py --radio file:out/digital.sigmf-meta",
+        ],
+        ["out/digital.sigmf-meta"],
+    ),
+    (
+        one_epoch,
+        [
+            "python models/train.py --init models/zoo/methods/pruned8-1/fashion.safetensors --bits 39300 "
+            "--out out/digital39"
+        ],
+        ["out/digital39/fashion.safetensors"],
+    ),
+    (
+        one_by_one,
+        [
             "python tx/send.py --architecture models/examples/modulation.py:modulation "
             "--model models/examples/modulation.safetensors --radio file:out/modulation.sigmf-meta",
             "python rx/receive.py --architecture models/examples/modulation.py:modulation "
             "--radio file:out/modulation.sigmf-meta",
         ],
         ["out/modulation.sigmf-meta"],
+    ),
+    (
+        few_trials,
+        [
+            "python sim/sweep.py --out out/sweep",
+            "python -m sim.sweeps.figures --trials out/sweep/trials.parquet --out out/sweep",
+        ],
+        ["out/sweep/trials.parquet", "out/sweep/known-fashion.png", "out/sweep/mismatch-fashion.png"],
     ),
     (one_epoch, ["python models/train.py --model fashion --out out/fashion --seed 1"], ["out/fashion/train.log"]),
     (

@@ -11,13 +11,11 @@ from dsp.uep import HANDICAP, Protection, best_curve, plan_protection, uniform
 from dsp.units import linear
 from models.checkpoint import Checkpoint
 from models.curves import curves
-from models.digital import compress
 from models.digital.channel_code import CodedPayload
 from models.digital.rate import best_payload
-from models.digital.scheme import compress_to_fit
+from models.digital.scheme import compressed
 from models.ensemble import choose, extract, from_metadata
 from models.manifest import Manifest, TensorPlan
-from models.packing import to_vectors
 from models.sensitivity import Sensitivity
 
 SIZE_GRID_DB = np.arange(-30.0, 41.0)
@@ -109,14 +107,41 @@ def code(
     The payload takes the budget where one is given, and else as many symbols as the analog weights would, ``copies``
     times.
     """
-    budget = _budget(checkpoint, config, fmt)
-    if budget is None:
-        budget = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()) * config.copies
-    payload = best_payload(budget, config.snr_db)
+    payload = best_payload(_coded_budget(checkpoint, config, fmt), config.snr_db)
     curves = (None, None)
     if sensitivity is not None:
         curves = sensitivity.damage(list(checkpoint.tensors)), sensitivity.snr_grid_db
-    return compress.encode(compress_to_fit(to_vectors(checkpoint.tensors), payload.num_bytes, *curves)), payload
+    return compressed(checkpoint, payload.num_bytes, *curves), payload
+
+
+def pick_coded(
+    checkpoints: list[Checkpoint], config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT
+) -> tuple[Checkpoint, PlanConfig]:
+    """Of networks trained for different numbers of bits (`models.entropy`) the best that fits, and the plan's budget.
+
+    Which is best is read in their metadata: their accuracy on training images kept for validation.
+    """
+    trained = [checkpoint for checkpoint in checkpoints if {"bits", "validation"} <= checkpoint.metadata.keys()]
+    if not trained:
+        raise InputError("none of these networks was trained for a number of bits; make some with train.py --bits")
+    budget = max(_coded_budget(checkpoint, config, fmt) for checkpoint in trained)
+    num_bits = 8 * best_payload(budget, config.snr_db).num_bytes
+    fitting = [checkpoint for checkpoint in trained if int(checkpoint.metadata["bits"]) <= num_bits]
+    if not fitting:
+        least = min(int(checkpoint.metadata["bits"]) for checkpoint in trained)
+        raise InputError(
+            f"the smallest of these networks has {least} bits, {budget} symbols at {config.snr_db:g} dB carry "
+            f"{num_bits}; raise --payload-uses or --channel-uses"
+        )
+    picked = max(fitting, key=lambda checkpoint: float(checkpoint.metadata["validation"]))
+    return picked, dataclasses.replace(config, payload_uses=budget, channel_uses=None)
+
+
+def _coded_budget(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat) -> int:
+    budget = _budget(checkpoint, config, fmt)
+    if budget is None:
+        budget = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()) * config.copies
+    return budget
 
 
 def _budget(checkpoint, config, fmt) -> int | None:

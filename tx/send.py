@@ -21,13 +21,17 @@ from models.packing import to_vectors
 from models.register import add_architecture_argument, use_architecture
 from models.sensitivity import find_sensitivity
 from tx.pipeline import Burst, modulate, prepare, prepare_coded, transmission
-from tx.plan import PlanConfig, code, pick, protect
+from tx.plan import PlanConfig, code, pick, pick_coded, protect
 
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that decide what is sent, shared with the simulations."""
     group = parser.add_argument_group("sender")
-    group.add_argument("--model", metavar="NAME|PATH.safetensors", help="a shipped model or a checkpoint")
+    group.add_argument(
+        "--model",
+        metavar="NAME|PATH.safetensors",
+        help="a shipped model or a checkpoint; digital: or a folder of them, trained with --bits, to choose from",
+    )
     group.add_argument(
         "--scheme",
         choices=["analog", "digital"],
@@ -59,6 +63,8 @@ def make_burst(args, plan_snr_db: float) -> Burst:
         raise InputError(f"--model is missing; try one of: {', '.join(checkpoints.shipped())}, or PATH.safetensors")
     if args.cycles < 0:
         raise InputError(f"--cycles must be 0 (until stopped) or more; got {args.cycles}")
+    if args.scheme == "digital" and Path(args.model).is_dir():
+        return make_digital_burst(args, plan_snr_db)
     checkpoint = checkpoints.load(args.model, use_architecture(args))
     sensitivity = None if args.uep == "none" else find_sensitivity(args.model)
     uep = args.uep or ("size" if "members" in checkpoint.metadata else "none" if sensitivity is None else "auto")
@@ -70,6 +76,16 @@ def make_burst(args, plan_snr_db: float) -> Burst:
         return prepare_coded(*what, *coded, args.seed, widths=checkpoint.widths)
     protection = protect(checkpoint, config, sensitivity)
     return prepare(*what, to_vectors(checkpoint.tensors), protection, args.seed, widths=checkpoint.widths)
+
+
+def make_digital_burst(args, plan_snr_db: float) -> Burst:
+    """Of a folder's networks, trained for different numbers of bits, the one for this channel and budget."""
+    architecture = use_architecture(args)
+    networks = [checkpoints.load(path, architecture) for path in sorted(Path(args.model).glob("*.safetensors"))]
+    config = PlanConfig("none", args.copies, plan_snr_db, args.payload_uses, args.channel_uses)
+    checkpoint, config = pick_coded(networks, config)
+    what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
+    return prepare_coded(*what, *code(checkpoint, config, None), args.seed, widths=checkpoint.widths)
 
 
 def describe(burst: Burst) -> str:

@@ -18,11 +18,15 @@ MAX_LEVEL = 127
 
 @dataclasses.dataclass(frozen=True)
 class Quantised:
-    """A tensor's levels (n,) int32, the code of its step (16 bits) and of its shift (8 bits, signed)."""
+    """A tensor's levels (n,) int32, the code of its step (16 bits) and of its shift (8 bits, signed).
+
+    `layout` are its output channels and its kernel's size, (1, 1) where neither matters.
+    """
 
     levels: np.ndarray
     step_code: int
     shift_code: int
+    layout: tuple[int, int] = (1, 1)
 
 
 def step_code(step: float) -> int:
@@ -36,13 +40,15 @@ def step_value(code: int) -> float:
 
 
 def quantise(weights: np.ndarray, code: int, rounding: float = ROUNDING) -> Quantised:
-    """Finite weights (n,) float32 to levels with the step of a code; at most ±127, so that a table of them is small."""
+    """Finite weights, float32 of any shape, to levels with the step of a code; at most ±127."""
+    layout = (len(weights), int(np.prod(weights.shape[2:]))) if weights.ndim > 1 else (1, 1)
+    weights = weights.reshape(-1)
     scaled = np.abs(weights.astype(np.float64)) / step_value(code)
     magnitude = np.minimum(np.floor(scaled + rounding), MAX_LEVEL)
     outside = magnitude > 0
     shift = float(np.mean((magnitude - scaled)[outside])) if outside.any() else 0.0
     levels = (np.sign(weights) * magnitude).astype(np.int32)
-    return Quantised(levels, code, int(np.clip(round(shift * SHIFT_STEPS), -128, 127)))
+    return Quantised(levels, code, int(np.clip(round(shift * SHIFT_STEPS), -128, 127)), layout)
 
 
 def dequantise(tensor: Quantised) -> np.ndarray:

@@ -7,29 +7,46 @@ whose bytes fit is found by bisection: the Lagrangian optimum over all choices o
 bit allocation for an arbitrary set of quantizers, IEEE Trans. ASSP 36(9), 1988).
 """
 
+import dataclasses
+
 import numpy as np
 
 from dsp.errors import InputError
 from models.digital import compress
-from models.digital.quantise import Quantised, dequantise, quantise, step_code
+from models.digital.quantise import Quantised, dequantise, quantise, step_code, step_value
 
 STEPS = np.geomspace(0.02, 8, 70)  # of a tensor's RMS
 ROUNDINGS = (0.5, 0.4, 0.33)  # dead zones
 NUM_BISECTIONS = 40
+_FACTORS = 2 ** np.arange(0, 20, 1 / 32)
 
 
-def compress_to_fit(vectors: list[np.ndarray], num_bytes: int, damage=None, snr_grid_db=None) -> list[Quantised]:
-    """Weights, (numel,) float32 a tensor, quantised so that `compress.encode` makes at most ``num_bytes`` of them.
+def compressed(checkpoint, num_bytes: int, damage=None, snr_grid_db=None) -> bytes:
+    """A checkpoint's weights in at most ``num_bytes``: as they are where it was trained for bits and has few enough.
 
-    ``damage`` (tensors, G) over ``snr_grid_db`` (G,), weight SNR; without it, a tensor's damage is NMSE times size.
+    The rest as `compress_to_fit`.
+    """
+    tensors, steps = list(checkpoint.tensors.values()), steps_of(checkpoint.metadata)
+    if steps:
+        data = compress.encode(on_grid(tensors, steps))
+        if len(data) <= num_bytes:
+            return data
+    return compress.encode(compress_to_fit(tensors, num_bytes, damage, snr_grid_db))
+
+
+def compress_to_fit(tensors: list[np.ndarray], num_bytes: int, damage=None, snr_grid_db=None) -> list[Quantised]:
+    """Weights, float32, quantised so that `compress.encode` makes at most ``num_bytes`` of them.
+
+    ``damage`` (tensors, G) over ``snr_grid_db`` (G,), weight SNR; without it a tensor's damage is its NMSE, whatever
+    its size.
     Raises InputError when not even the coarsest steps fit.
     """
-    choices = [_choices(weights) for weights in vectors]
+    choices = [_choices(weights) for weights in tensors]
     costs = []
-    for i, (weights, options) in enumerate(zip(vectors, choices, strict=True)):
+    for i, options in enumerate(choices):
         nmse = np.array([option.nmse for option in options])
         if damage is None:
-            costs.append(nmse * weights.size)
+            costs.append(nmse)
         else:
             weight_snr_db = 10 * np.log10(np.maximum(1 / np.maximum(nmse, 1e-12) - 1, 1e-12))
             costs.append(np.interp(weight_snr_db, snr_grid_db, damage[i]) + 1e-9 * nmse)
@@ -53,8 +70,32 @@ def compress_to_fit(vectors: list[np.ndarray], num_bytes: int, damage=None, snr_
 
 
 def weights_of(data: bytes, numels: list[int]) -> list[np.ndarray]:
-    """The inverse of `compress_to_fit` and `compress.encode`: (numel,) float32 a tensor."""
+    """The inverse of `compress_to_fit` and `compress.encode`: weights (numel,) float32 a tensor."""
     return [dequantise(tensor) for tensor in compress.decode(data, numels)]
+
+
+def steps_of(metadata: dict[str, str]) -> list[float] | None:
+    """The steps on whose levels the weights of a checkpoint lie, where it was trained for that (`models.entropy`)."""
+    codes = [int(code) for code in metadata.get("steps", "").split(",") if code]
+    return [step_value(code) for code in codes] or None
+
+
+def on_grid(tensors: list[np.ndarray], steps: list[float], rounding: float = 0.5) -> list[Quantised]:
+    """Each tensor's weights as multiples of its step, the nearest or, with less rounding, nearer to 0."""
+    found = [quantise(weights, step_code(step), rounding) for weights, step in zip(tensors, steps, strict=True)]
+    return [dataclasses.replace(tensor, shift_code=0) for tensor in found]
+
+
+def fit(tensors: list[np.ndarray], steps: list[float], num_bytes: int) -> list[Quantised]:
+    """`on_grid` with as much rounding as fits ``num_bytes``; where none does, all steps are enlarged alike.
+
+    Raises InputError where that does not make them fit either.
+    """
+    for factor, rounding in [(1, r) for r in np.arange(0.5, 0.2, -0.005)] + [(f, 0.2) for f in _FACTORS]:
+        found = on_grid(tensors, [step * factor for step in steps], rounding)
+        if len(compress.encode(found)) <= num_bytes:
+            return found
+    raise InputError(f"the network does not compress to {num_bytes} bytes; give it more, or prune it first")
 
 
 class _Choice:
@@ -64,7 +105,7 @@ class _Choice:
         self.tensor = quantise(weights, step_code(step), rounding)
         counts = np.unique(self.tensor.levels, return_counts=True)[1]
         self.bits = float(counts @ np.log2(weights.size / counts))
-        error = dequantise(self.tensor) - weights
+        error = dequantise(self.tensor) - weights.reshape(-1)
         self.nmse = float(np.mean(np.square(error, dtype=np.float64)) / power) if power else 0.0
 
 

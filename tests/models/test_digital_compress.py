@@ -1,5 +1,7 @@
 """Levels and bytes: exact inverses, near the entropy, nothing hostile gets through."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,6 @@ from dsp.errors import LinkError
 from models.digital.compress import decode, encode
 from models.digital.quantise import MAX_LEVEL, Quantised, dequantise, quantise, step_code, step_value
 
-pytest.importorskip("constriction", reason="the digital scheme needs constriction")
 RNG = np.random.default_rng(1)
 WEIGHTS = [RNG.standard_normal(20_000).astype(np.float32), RNG.laplace(0, 0.02, 5000).astype(np.float32)]
 
@@ -19,7 +20,8 @@ def entropy(levels):
 
 
 @pytest.mark.parametrize("relative", [0.1, 0.5, 1, 2, 5])
-def test_levels_come_back_within_2_percent_of_their_entropy(relative):
+def test_levels_come_back_within_4_percent_of_their_entropy(relative):
+    """Levels without any pattern, where all that is learnt of one is in vain."""
     tensors = [quantise(weights, step_code(relative * weights.std())) for weights in WEIGHTS]
     data = encode(tensors)
     found = decode(data + bytes(9), [weights.size for weights in WEIGHTS])
@@ -28,7 +30,23 @@ def test_levels_come_back_within_2_percent_of_their_entropy(relative):
         assert (sent.step_code, sent.shift_code) == (received.step_code, received.shift_code)
         assert np.array_equal(dequantise(sent), dequantise(received))
     least = sum(entropy(tensor.levels) for tensor in tensors)
-    assert 8 * len(data) < 1.02 * least + 600
+    assert 8 * len(data) < 1.04 * least + 600
+
+
+def test_channels_that_are_empty_cost_little():
+    """Half the output and input channels: hardly more than the levels of the others do."""
+    levels = np.round(np.random.default_rng(3).laplace(0, 1, (40, 50, 9))).astype(np.int32)
+    levels[::2] = levels[:, 1::2] = 0
+    tensor = Quantised(levels.reshape(-1), 32768, 0, (40, 9))
+    data = encode([tensor])
+    assert np.array_equal(decode(data, [levels.size])[0].levels, tensor.levels)
+    least = entropy(levels[1::2, ::2])
+    assert 8 * len(data) < 1.15 * least + 500 < 0.8 * entropy(levels)
+
+
+def test_the_bytes_are_these_on_every_machine():
+    levels = np.arange(-60, 120, dtype=np.int32) ** 3 % 7 - 3
+    assert hashlib.sha256(encode([Quantised(levels, 32768, -5, (4, 9))])).hexdigest()[:16] == "9a56ef3265433825"
 
 
 @pytest.mark.parametrize("levels", [[], [0, 0, 0], [5], [-MAX_LEVEL, MAX_LEVEL]])
@@ -57,7 +75,9 @@ def test_step_codes_are_inverses_over_the_whole_range():
     assert all(step_code(step_value(code)) == code for code in range(0, 65536, 257))
 
 
-@pytest.mark.parametrize("data", [b"", b"\x80\x00\x00\xff\x00", b"\x80"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x80\x00\x00\xff\x00\x01\x01", b"\x80\x00\x00\x05\x00\x03\x01", bytes(7), b"\x80"]
+)
 def test_what_is_no_network_is_refused(data):
     with pytest.raises(LinkError):
         decode(data, [10])

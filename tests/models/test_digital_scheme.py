@@ -8,7 +8,6 @@ from models.digital import compress
 from models.digital.quantise import dequantise
 from models.digital.scheme import compress_to_fit, weights_of
 
-pytest.importorskip("constriction", reason="the digital scheme needs constriction")
 RNG = np.random.default_rng(1)
 VECTORS = [RNG.standard_normal(3000).astype(np.float32), (0.1 * RNG.laplace(size=8000)).astype(np.float32)]
 NUMELS = [weights.size for weights in VECTORS]

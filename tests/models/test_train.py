@@ -43,6 +43,7 @@ RECIPES = {
     "noise": {},
     "clean": {"max_snr_db": math.inf},
     "pruned": {"prune_to": 2_000, "prune_share": 0.9, "teacher": "teacher", "widths": WIDTHS, "uep": 0.5},
+    "bits": {"bits": 6_000, "teacher": "teacher", "widths": WIDTHS, "prune_to": 2_000, "prune_share": 0.9},
     "nested": {"nested": ((4, 5, 6, 7, 8), (4, 4, 5, 6, 7), (4, 4, 4, 5, 6)), "teacher": "teacher", "widths": WIDTHS},
 }
 

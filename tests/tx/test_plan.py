@@ -7,10 +7,11 @@ import torch
 from dsp.errors import InputError
 from dsp.units import linear
 from models.checkpoint import Checkpoint
+from models.digital.rate import best_payload
 from models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
 from models.nets import FASHION_WIDTHS, build
 from models.packing import tensors_of
-from tx.plan import PlanConfig, pick, protect
+from tx.plan import PlanConfig, pick, pick_coded, protect
 
 WIDTHS = (8, 12, 16, 20, 24)
 STEADY, GOOD = np.full(len(SNR_GRID_DB), 0.88), np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)
@@ -93,3 +94,24 @@ def test_many_copies_of_a_small_network_spend_a_large_budget(nested):
     small, config = pick(nested, PlanConfig("size", snr_db=-10, payload_uses=40 * 5_000))
     spent = protect(small, config, None).num_sent(num_symbols(small))
     assert 0.97 * 200_000 < spent <= 200_000
+
+
+def trained_for(num_bits, validation):
+    small = Checkpoint("fashion", "fashion-mnist", 0.9, tensors_of(build("fashion", WIDTHS)), {}, WIDTHS)
+    small.metadata = {"bits": str(num_bits), "validation": str(validation)}
+    return small
+
+
+@pytest.mark.parametrize("snr_db, bits", [(-5, 1000), (5, 3000), (20, 8000)])
+def test_of_networks_trained_for_bits_the_best_that_fits_is_sent(snr_db, bits):
+    networks = [trained_for(1000, 0.8), trained_for(3000, 0.9), trained_for(4000, 0.85), trained_for(8000, 0.92)]
+    picked, config = pick_coded(networks, PlanConfig("none", 1, snr_db, 4000))
+    assert picked.metadata["bits"] == str(bits) and config.payload_uses == 4000
+    assert bits <= 8 * best_payload(4000, snr_db).num_bytes
+
+
+def test_without_a_network_that_fits_it_is_said_what_to_raise():
+    with pytest.raises(InputError, match="50000 bits.*--payload-uses"):
+        pick_coded([trained_for(50_000, 0.9)], PlanConfig("none", 1, 0, 4000))
+    with pytest.raises(InputError, match="--bits"):
+        pick_coded([], PlanConfig())

@@ -1,0 +1,114 @@
+"""The other compressor: nncodec, the reference of ISO/IEC 15938-17 (Neural Network Coding), to compare with.
+
+    python -m models.digital.nnc --model models/zoo/methods/digital-1/44k.safetensors
+
+prints, for each network, the bits that its levels take in this program's coder (`models.digital.compress`) and in
+nncodec's DeepCABAC (Wiedemann et al., IEEE J. Sel. Topics Signal Process. 14(4), 2020), and for networks that were not
+trained for bits the accuracy at the same number of bytes, quantised by either: here with a uniform step a tensor, there
+with dependent (trellis-coded) quantisation and one step for all.
+
+nncodec is no dependency: it asks for numpy below 2, which this program does not run with, and for much that its coder
+does not use. `pip install --no-deps nncodec==2.1.3`, which a C++ compiler builds, is enough. Its licence, Clear BSD,
+grants no patents.
+"""
+
+import importlib
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from dsp.errors import InputError
+from dsp.radio.command import CommandParser, run_command
+from models import checkpoint as checkpoints
+from models.batch_norm import recompute
+from models.checkpoint import Checkpoint
+from models.data import load as load_data
+from models.digital import compress
+from models.digital.scheme import compress_to_fit, on_grid, steps_of, weights_of
+from models.evaluate import logits, top1
+from models.packing import load_vectors, to_vectors
+
+QPS = (-24, -20, -16, -12)  # the standard's quantisation parameter: the step is 2^(qp/4), steps between in quarters
+
+
+def codec():
+    """nncodec's compress and decompress, without the frameworks and data sets that it would import. InputError."""
+    if "nncodec.framework" not in sys.modules:
+        framework = types.ModuleType("nncodec.framework")
+        for name in ("tensorflow_model", "pytorch_model", "use_case_init"):
+            module = types.ModuleType(f"nncodec.framework.{name}")
+            setattr(framework, name, module)
+            sys.modules[module.__name__] = module
+        sys.modules[framework.__name__] = framework
+    try:
+        return importlib.import_module("nncodec.nnc")
+    except ImportError as error:
+        raise InputError(f"no nncodec here ({error}); pip install --no-deps nncodec==2.1.3") from error
+
+
+def levels_to_bits(tensors, names: list[str], shapes: list[tuple[int, ...]]) -> int:
+    """Bits that nncodec makes of levels, having checked that it gives them back."""
+    levels = {n: t.levels.reshape(s).astype(np.int32) for n, t, s in zip(names, tensors, shapes, strict=True)}
+    data = codec().compress(levels, None, use_dq=False, row_skipping=True, return_bitstream=True)
+    found = codec().decompress(data)
+    if not all(np.array_equal(found[name], levels[name]) for name in names):
+        raise InputError("nncodec does not give the levels back; is it version 2.1.3?")
+    return 8 * len(data)
+
+
+def quantised(checkpoint: Checkpoint, qp: int) -> tuple[int, list[np.ndarray]]:
+    """Bytes and weights (numel,) of a network that nncodec quantises."""
+    data = codec().compress(
+        dict(checkpoint.tensors), None, qp=qp, use_dq=True, row_skipping=True, return_bitstream=True
+    )
+    found = codec().decompress(data)
+    return len(data), to_vectors({name: found[name] for name in checkpoint.tensors})
+
+
+def compare(checkpoint: Checkpoint, images, labels) -> list[tuple[str, ...]]:
+    """Rows of the table: what, bits here and there, accuracy here and there."""
+
+    def accuracy(vectors):
+        module = load_vectors(checkpoint.module(), vectors)
+        recompute(module, images)
+        return f"{100 * top1(logits(module, images), labels):.2f}"
+
+    tensors, steps = list(checkpoint.tensors.values()), steps_of(checkpoint.metadata)
+    if steps:
+        levels = on_grid(tensors, steps)
+        there = levels_to_bits(levels, list(checkpoint.tensors), [tensor.shape for tensor in tensors])
+        return [("levels as trained", f"{8 * len(compress.encode(levels)):,}", f"{there:,}", "", "")]
+    rows = []
+    for qp in QPS:
+        num_bytes, there = quantised(checkpoint, qp)
+        here = compress.encode(compress_to_fit(tensors, num_bytes))
+        scores = accuracy(weights_of(here, [tensor.size for tensor in tensors])), accuracy(there)
+        rows.append((f"quantised afterwards, qp {qp}", f"{8 * len(here):,}", f"{8 * num_bytes:,}", *scores))
+    return rows
+
+
+def main(argv=None) -> int:
+    parser = CommandParser(prog="nnc", description=__doc__)
+    parser.add_argument("--model", nargs="+", required=True, metavar="NAME|PATH", help="checkpoints")
+    parser.add_argument("--images", type=int, help="evaluate on the first test images only")
+    parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
+    args = parser.parse_args(argv)
+
+    def work():
+        table = Table("network", "", "bits here", "nncodec", "accuracy here, %", "nncodec, %")
+        for name in args.model:
+            checkpoint = checkpoints.load(name)
+            images, labels = (array[: args.images] for array in load_data(checkpoint.dataset, "test", args.data))
+            for row in compare(checkpoint, images, labels):
+                table.add_row(str(Path(name)), *row)
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+    return run_command("nnc", work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Training for a number of bits: weights quantised in every step, and their entropy paid for in the loss.
+
+Each tensor has a uniform step D. The network computes with D·round(w/D), whose gradient goes to w as it is (Bengio,
+Léonard and Courville, Estimating or propagating gradients through stochastic neurons, 2013) and to D as
+round(w/D) − w/D per weight (Esser et al., Learned step size quantization, 2020). The loss is
+
+    task + price · R,   R = sum over weights of the code length at w/D,
+
+where the code length of a level k is −log2 of its share in the tensor as it is now, and between two levels a straight
+line (entropy-constrained quantisation: Chou, Lookabaugh and Gray, IEEE Trans. ASSP 37(1), 1989). So weights are drawn
+to levels that are frequent, most of all to 0, and steps grow where that costs little. The price is controlled so that
+the entropy follows a target, which falls from what the network begins with to the bits asked for. The coder, which
+knows more than a tensor's shares of levels, needs fewer; how many fewer is measured after every epoch.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from models.checkpoint import load as load_checkpoint
+from models.digital import compress
+from models.digital.quantise import MAX_LEVEL, Quantised, dequantise
+from models.digital.scheme import fit, on_grid, steps_of
+from models.distill import distillation_loss
+from models.noise import straight_through
+from models.packing import load_vectors, tensors_of
+from models.trainer import TrainConfig, Trainer, learning_rate
+
+FIRST_STEP = 0.5  # of a tensor's RMS
+STEP_RATE = 0.004  # octaves that a step moves at most in a training step
+FIRST_PRICE = 1e-6  # of a bit
+INTEGRAL, PROPORTIONAL = 0.005, 8.0  # of the price's control, per octave that the entropy is above its target
+SHARE = 0.5  # of training in which the target falls
+
+
+class Quantiser:
+    """The steps of a network's tensors, in octaves, and the price of a bit: all that training for bits has to keep."""
+
+    def __init__(self, weights: dict[str, Tensor], steps: list[float] | None = None):
+        if steps is None:
+            steps = [
+                FIRST_STEP * max(weight.detach().square().mean().sqrt().item(), 1e-12) for weight in weights.values()
+            ]
+        device = next(iter(weights.values())).device
+        self.log_steps = torch.tensor(steps, device=device).log2().requires_grad_()  # (tensors,)
+        self.price = self.price_now = FIRST_PRICE
+        self.saved = 1.0  # bits as the coder makes them, over the entropy
+        with torch.no_grad():
+            self.bits_at_start = float(self(weights)[1])
+
+    def __call__(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """The weights as quantised, their entropy in bits, and its smooth counterpart R, which has a gradient."""
+        quantised, entropy, smooth = {}, 0.0, 0.0
+        for (name, weight), step in zip(weights.items(), 2**self.log_steps, strict=True):
+            scaled = weight / step
+            levels = scaled.detach().round().clamp(-MAX_LEVEL, MAX_LEVEL)
+            quantised[name] = step * straight_through(scaled, levels)
+            top = int(levels.abs().max()) + 1
+            counts = torch.bincount((levels + top).long().flatten(), minlength=2 * top + 1)
+            lengths = math.log2(weight.numel() + top + 0.5) - (counts + 0.5).log2()
+            entropy = entropy + counts.float() @ lengths.detach()
+            below = scaled.detach().clamp(-top, top - 1e-3).floor()
+            at = (below + top).long()
+            smooth = smooth + (lengths[at] + (scaled - below) * (lengths[at + 1] - lengths[at])).sum()
+        return quantised, entropy, smooth
+
+    def control(self, entropy: float, num_bits: int, progress: float, rate: float) -> None:
+        """Move the steps by their gradients' signs, ``rate`` times STEP_RATE, and set the price for the next step.
+
+        ``progress`` (0 to 1) of the training says how far down the entropy ought to be.
+        """
+        done = min(progress / SHARE, 1.0)
+        target = self.bits_at_start * (num_bits / self.saved / self.bits_at_start) ** done
+        with torch.no_grad():
+            self.log_steps -= STEP_RATE * rate * self.log_steps.grad.sign()
+        self.log_steps.grad = None
+        above = max(-0.5, min(math.log2(entropy / target), 0.5))
+        self.price *= 2 ** (INTEGRAL * above)
+        self.price_now = self.price * 2 ** (PROPORTIONAL * above)
+
+    @property
+    def steps(self) -> list[float]:
+        """The step of every tensor."""
+        return (2**self.log_steps).tolist()
+
+    def state(self) -> dict[str, Tensor]:
+        """All that `take` needs to go on as if nothing had been."""
+        numbers = torch.tensor([self.price, self.price_now, self.saved, self.bits_at_start], dtype=torch.float64)
+        return {"log_steps": self.log_steps.detach(), "numbers": numbers}
+
+    def take(self, state: dict[str, Tensor]) -> None:
+        self.log_steps = state["log_steps"].to(self.log_steps.device).requires_grad_()
+        self.price, self.price_now, self.saved, self.bits_at_start = state["numbers"].tolist()
+
+
+class BitTrainer(Trainer):
+    """`Trainer` for a network that has to arrive in ``config.bits``, compressed; of weight noise it knows nothing."""
+
+    def __init__(self, config: TrainConfig):
+        super().__init__(config)
+        stored = None if config.init is None else steps_of(load_checkpoint(config.init).metadata)
+        self.quantiser = Quantiser(self.weights, stored)
+        self._done = self._batches = 0
+
+    def train_epoch(self, images: Tensor, *args, **options) -> float:
+        self._done, self._batches = 0, math.ceil(len(images) / self.config.batch_size)
+        loss = super().train_epoch(images, *args, **options)
+        with torch.no_grad():
+            entropy = float(self.quantiser(self.weights)[1])
+        coded = compress.encode(on_grid(list(tensors_of(self.module).values()), self.quantiser.steps))
+        self.quantiser.saved = 8 * len(coded) / entropy
+        return loss
+
+    def backward(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
+        """Add the gradient of the loss with the price of the bits to that of the weights; the loss without it."""
+        config, quantiser = self.config, self.quantiser
+        weights, entropy, smooth = quantiser(self.weights)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
+            output = functional_call(self.module, weights, images).float()
+        if taught is None:
+            loss = F.cross_entropy(output, labels, label_smoothing=config.label_smoothing)
+        else:
+            loss = distillation_loss(output, taught, labels, config.temperature, config.teacher_share)
+        (loss + quantiser.price_now * smooth).backward()
+        progress = (self.epoch + self._done / self._batches) / config.epochs
+        quantiser.control(float(entropy), config.bits, progress, learning_rate(config, progress) / config.learning_rate)
+        self._done += 1
+        return loss.item()
+
+    def averaged(self) -> nn.Module:
+        """The network with the averaged weights, quantised so that it fits, as it is kept and arrives."""
+        module = super().averaged()
+        return load_vectors(module, [dequantise(tensor) for tensor in self.fitted(module)])
+
+    def fitted(self, module: nn.Module) -> list[Quantised]:
+        """Its tensors as levels."""
+        return fit(list(tensors_of(module).values()), self.quantiser.steps, self.config.bits // 8)
+
+    def status(self) -> str:
+        with torch.no_grad():
+            entropy = float(self.quantiser(self.weights)[1])
+        return f"  {self.quantiser.saved * entropy:.0f} bits at a price of {self.quantiser.price:.1e}"
+
+    def facts(self) -> dict[str, str]:
+        """What a checkpoint's metadata says of this training's result: the bits that it has become, and its steps."""
+        tensors = self.fitted(super().averaged())
+        codes = ",".join(str(tensor.step_code) for tensor in tensors)
+        return {"bits": str(8 * len(compress.encode(tensors))), "steps": codes}
+
+    def extra_state(self) -> dict[str, Tensor]:
+        return self.quantiser.state()
+
+    def take_extra(self, state: dict[str, Tensor]) -> None:
+        self.quantiser.take(state)

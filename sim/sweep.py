@@ -1,0 +1,28 @@
+"""Sweeps, their results as tables, files and figures.
+
+    python sim/sweep.py --out out/sweep
+    python sim/sweep.py --radio pluto:ip:192.168.2.1 --rx-radio pluto:ip:192.168.3.1 --model fashion
+
+The first is the grid of `sim.sweeps.grid`: analog against digital over SNR, budget and seed, in simulation; a run that
+was stopped goes on. With --radio the transmit attenuation of a board is stepped (`sim.sweeps.attenuation`). --help
+lists the options of the first, --radio X --help those of the second.
+"""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
+
+
+def main(argv=None) -> int:
+    argv = sys.argv[1:] if argv is None else [str(arg) for arg in argv]
+    over_boards = any(arg.split("=")[0] == "--radio" for arg in argv)
+    return importlib.import_module(f"sim.sweeps.{'attenuation' if over_boards else 'grid'}").main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

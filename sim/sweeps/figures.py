@@ -1,0 +1,222 @@
+"""Figures and tables of a sweep's trials: `python -m sim.sweeps.figures --trials out/sweep/trials.parquet --out DIR`.
+
+known-ARCH.png: every scheme planned for the SNR that it meets, one panel for each budget. mismatch-ARCH.png: planned
+for one SNR and met at another, static and in slow fading. Both as Markdown tables, too, with what they come to. A trial
+in which nothing arrived counts as guessing among ten classes.
+
+Means are over the trials of each training seed, then over the seeds. ± is half the 95 % interval of Student's t: of a
+static channel over the seeds' means, since there mostly the networks vary; in fading, whose gains vary far more, and
+where there is one training seed, over the trials.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import t as student
+
+from dsp.errors import InputError
+from dsp.radio.command import CommandParser, run_command
+from sim.sweeps.store import read
+
+GUESSING = 0.1
+SCHEMES = {"analog": "tab:blue", "digital": "tab:red", "bound": "tab:gray"}
+LABELS = {"analog": "analog", "digital": "digital, LDPC and QAM", "bound": "digital, error-free at capacity"}
+
+
+def score(row: dict) -> float:
+    """Accuracy in percent."""
+    return 100 * (row["accuracy"] if row["arrived"] else GUESSING)
+
+
+def mean_and_half_width(rows: list[dict]) -> tuple[float, float]:
+    """Mean accuracy in percent and half the width of its 95 % interval, not a number where one trial is all."""
+    by_seed: dict[int, list[float]] = {}
+    for row in rows:
+        by_seed.setdefault(row["training_seed"], []).append(score(row))
+    values = [np.mean(scores) for scores in by_seed.values()]
+    mean = float(np.mean(values))
+    if len(values) == 1 or rows[0]["channel"] == "fading":
+        values = [each for scores in by_seed.values() for each in scores]
+    num = len(values)
+    if num < 2:
+        return mean, float("nan")
+    return mean, float(student.ppf(0.975, num - 1) * np.std(values, ddof=1) / np.sqrt(num))
+
+
+class Curves:
+    """Means of the trials that fit some conditions, by scheme and the SNR that was met."""
+
+    def __init__(self, rows: list[dict], **conditions):
+        fitting = [row for row in rows if all(row[name] == value for name, value in conditions.items())]
+        self.rows = fitting
+        self.levels = sorted({row["snr_db"] for row in fitting})
+        self.schemes = [scheme for scheme in SCHEMES if any(row["scheme"] == scheme for row in fitting)]
+
+    def at(self, scheme: str, snr_db: float) -> tuple[float, float] | None:
+        """Mean and half width; None where there is no trial."""
+        rows = [row for row in self.rows if row["scheme"] == scheme and row["snr_db"] == snr_db]
+        return mean_and_half_width(rows) if rows else None
+
+    def overall(self, scheme: str) -> float:
+        """Mean over all SNRs alike."""
+        return float(np.mean([self.at(scheme, snr_db)[0] for snr_db in self.levels if self.at(scheme, snr_db)]))
+
+    def draw(self, axes, title: str) -> None:
+        for scheme in self.schemes:
+            points = [(snr_db, *found) for snr_db in self.levels if (found := self.at(scheme, snr_db)) is not None]
+            x, mean, half = np.array(points).T
+            style = "--" if scheme == "bound" else "-"
+            axes.errorbar(
+                x, mean, np.nan_to_num(half), ls=style, marker="o", ms=3.5, capsize=3, lw=1.3,
+                color=SCHEMES[scheme], label=LABELS[scheme],
+            )  # fmt: skip
+        axes.set(xlabel="SNR per payload symbol, dB", title=title)
+        axes.grid(alpha=0.3)
+
+    def table(self) -> list[str]:
+        """Markdown lines: a row for each scheme, a column for each SNR."""
+        lines = ["| dB | " + " | ".join(f"{snr_db:g}" for snr_db in self.levels) + " |"]
+        lines.append("|---" * (len(self.levels) + 1) + "|")
+        for scheme in self.schemes:
+            cells = [_cell(self.at(scheme, snr_db)) for snr_db in self.levels]
+            lines.append(f"| {LABELS[scheme]} | " + " | ".join(cells) + " |")
+        return lines
+
+
+def known(rows: list[dict], arch: str) -> dict[str, Curves]:
+    """Planned for the SNR that is met, by budget, largest first."""
+    rows = [r for r in rows if r["arch"] == arch and r["channel"] == "static" and r["plan_snr_db"] == r["snr_db"]]
+    # the mismatch's own trials at its planned SNR are of the largest budget, too: one more level is no matter
+    uses = sorted({row["payload_uses"] for row in rows}, reverse=True)
+    return {_budget(budget, uses[0]): Curves(rows, payload_uses=budget) for budget in uses}
+
+
+def mismatch(rows: list[dict], arch: str) -> dict[str, Curves]:
+    """Planned for one SNR, met at others, by title."""
+    rows = [row for row in rows if row["arch"] == arch]
+    most = max((row["payload_uses"] for row in rows), default=0)
+    found = {}
+    planned = sorted({row["plan_snr_db"] for row in rows if row["channel"] == "fading"})
+    for plan_snr_db in planned:
+        met = {r["snr_db"] for r in rows if r["plan_snr_db"] == plan_snr_db and r["payload_uses"] == most}
+        if len(met) > 1:
+            for channel, name in (("static", "static"), ("fading", "slow Rayleigh fading")):
+                curves = Curves(rows, payload_uses=most, plan_snr_db=plan_snr_db, channel=channel)
+                found[f"planned for {plan_snr_db:g} dB, {name}"] = curves
+    return found
+
+
+def findings(by_budget: dict[str, Curves], by_channel: dict[str, Curves]) -> list[str]:
+    """What the comparison comes to, in sentences."""
+    lines = []
+    for name, curves in by_budget.items():
+        ahead = {
+            s: a[0] - d[0] for s in curves.levels if (a := curves.at("analog", s)) and (d := curves.at("digital", s))
+        }
+        if not ahead:
+            continue
+        low = {snr_db: value for snr_db, value in ahead.items() if snr_db <= 5}
+        worst = min(low, key=low.get) if low else None
+        wins = [f"{snr_db:g}" for snr_db, value in ahead.items() if value < 0]
+        lines.append(
+            f"{name}, known SNR: digital is ahead at {', '.join(wins) or 'no SNR'}{' dB' if wins else ''}"
+            + (
+                ""
+                if worst is None
+                else f"; at 5 dB or less, analog is at worst {low[worst]:+.1f} points ({worst:g} dB)"
+            )
+        )
+    for name, curves in by_channel.items():
+        if not {"analog", "digital"} <= set(curves.schemes):
+            continue
+        below = [s for s in curves.levels if s <= 8]
+        gaps = [curves.at("analog", s)[0] - curves.at("digital", s)[0] for s in below]
+        means = ", ".join(f"{scheme} {curves.overall(scheme):.1f} %" for scheme in curves.schemes)
+        least = f"; at 8 dB or less analog is ahead by {min(gaps):.1f} points or more" if gaps else ""
+        lines.append(f"{name}: mean over {curves.levels[0]:g} to {curves.levels[-1]:g} dB {means}{least}")
+    return lines
+
+
+def _cell(found) -> str:
+    if found is None:
+        return ""
+    mean, half = found
+    return f"{mean:.1f}" + ("" if np.isnan(half) else f" ± {half:.1f}")
+
+
+def _budget(uses: int, most: int) -> str:
+    return "b" if uses == most else f"b/{round(most / uses)}"
+
+
+def picture(path: Path, panels: dict[str, Curves], title: str) -> None:
+    """One panel each, side by side."""
+    from matplotlib.figure import Figure  # half a second to import
+
+    figure = Figure(figsize=(4.2 * len(panels), 3.9), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    for each, (name, curves) in zip(axes, panels.items(), strict=True):
+        curves.draw(each, name)
+    axes[0].set_ylabel("top-1, %")
+    axes[0].legend(fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=130)
+
+
+def report(trials: list[Path], out: Path) -> None:
+    """Draw and print all that the trials tell."""
+    rows = [row for path in trials for row in read(path)]
+    if not rows:
+        raise InputError(f"no trials in {', '.join(map(str, trials))}; run sim/sweep.py")
+    out.mkdir(parents=True, exist_ok=True)
+    text = []
+    for arch in sorted({row["arch"] for row in rows}, reverse=True):
+        by_budget, by_channel = known(rows, arch), mismatch(rows, arch)
+        for name, panels in (("known", by_budget), ("mismatch", by_channel)):
+            if panels:
+                picture(out / f"{name}-{arch}.png", panels, _title(name, arch, rows))
+        for name, curves in {**by_budget, **by_channel}.items():
+            text += [f"**{arch}, {name}**", "", *curves.table(), ""]
+        text += [*(f"- {line}" for line in findings(by_budget, by_channel)), ""]
+        text += [f"- {line}" for line in ways(rows, arch)] + [""]
+    (out / "tables.md").write_text("\n".join(text))
+    print("\n".join(text))
+
+
+def ways(rows: list[dict], arch: str) -> list[str]:
+    """How many trials there were of each way, and how the fast ways compare where both were taken."""
+    rows, lines = [row for row in rows if row["arch"] == arch], []
+    for scheme in ("analog", "digital"):
+        count = {
+            way: sum(r["scheme"] == scheme and r["way"] == way for r in rows) for way in ("link", "equivalent", "table")
+        }
+        cells: dict[tuple, dict[str, list[float]]] = {}
+        for row in rows:
+            if row["scheme"] == scheme and row["channel"] == "static":
+                cell = row["payload_uses"], row["plan_snr_db"], row["snr_db"], row["training_seed"]
+                way = "link" if row["way"] == "link" else "fast"
+                cells.setdefault(cell, {"link": [], "fast": []})[way].append(score(row))
+        apart = [np.mean(c["link"]) - np.mean(c["fast"]) for c in cells.values() if c["link"] and c["fast"]]
+        told = "" if not apart else f"; whole link less fast way, static cells: mean {np.mean(apart):+.2f} points"
+        named = ", ".join(f"{number} {way}" for way, number in count.items() if number)
+        lines.append(f"{scheme}: trials {named}{told}")
+    return lines
+
+
+def _title(name: str, arch: str, rows: list[dict]) -> str:
+    dataset = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}.get(arch, arch)
+    seeds = len({row["training_seed"] for row in rows if row["arch"] == arch})
+    what = {"known": "planned for the SNR met", "mismatch": "planned for one SNR, met at another"}[name]
+    return f"{dataset}, {what}; simulated, {seeds} training seed(s), 95 % intervals"
+
+
+def main(argv=None) -> int:
+    parser = CommandParser(prog="figures", description=__doc__)
+    parser.add_argument("--trials", type=Path, nargs="+", required=True, metavar="T.parquet", help="of sim/sweep.py")
+    parser.add_argument("--out", type=Path, default=Path("out/sweep"), help="folder of the figures and tables.md")
+    args = parser.parse_args(argv)
+    return run_command("figures", lambda: report(args.trials, args.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

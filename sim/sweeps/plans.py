@@ -1,0 +1,171 @@
+"""What a scheme sends for a channel and a budget: the networks there are, and the choice among them.
+
+A choice is made on training images that no network was trained on, never on the test images:
+
+- analog: of the networks of `sim.methods` the one that does best at the planned SNR, protected by size;
+- digital: of the networks trained for a number of bits (`models.entropy`) and of the others quantised afterwards, the
+  one that does best of those that fit what modulation and code carry at the planned SNR;
+- bound: the same with b·log2(1 + S) bits, which no code exceeds at b symbols of SNR S.
+"""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+
+import numpy as np
+
+from dsp.errors import InputError
+from dsp.units import linear
+from models.batch_norm import recompute
+from models.checkpoint import Checkpoint, load
+from models.data import load as load_data
+from models.digital.rate import best_payload
+from models.digital.scheme import compressed, weights_of
+from models.evaluate import logits, top1
+from models.nets import DATASETS, num_weights
+from models.packing import load_vectors
+from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, equivalent
+
+SCHEMES = ("analog", "digital", "bound")
+LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
+LEAST_BITS = 0.4  # a weight: below, a network that was not trained for it is lost (below 85 % at 0.42)
+NEAR = 1.25  # times the bits that fit a network may have been trained for, and be quantised again
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Plan:
+    """What the sender knows: the architecture of its networks, their training's seed, the budget, the planned SNR."""
+
+    arch: str
+    scheme: str
+    training_seed: int
+    payload_uses: int
+    plan_snr_db: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where networks and data are, and how many images are looked at (None: all)."""
+
+    networks: Path
+    data: str | None = None
+    images: int | None = None
+
+
+def reference_uses(arch: str) -> int:
+    """The payload that holds each weight of the architecture once: b."""
+    return num_weights(arch) // 2
+
+
+class Networks(Shelf):
+    """The networks of one architecture and training seed."""
+
+    def __init__(self, place: Place, arch: str, seed: int):
+        held_out = tuple(array[-HOLD_OUT:][: place.images] for array in data(arch, "train", place.data))
+        super().__init__(place.networks, seed, held_out)
+        self.test_set = tuple(array[: place.images] for array in data(arch, "test", place.data))
+        self.arch = arch
+        self._known: dict[tuple[bytes, bool], float] = {}
+
+    def path(self, network: str) -> Path:
+        name = network if self.arch == "fashion" else f"{self.arch}-{network}"
+        return self.folder / f"{name}-{self.seed}" / f"{self.arch}.safetensors"
+
+    def trained_for_bits(self) -> list[Path]:
+        """One checkpoint for each number of bits."""
+        return sorted(self.path("digital").parent.glob("*.safetensors"))
+
+    def analog(self) -> dict[str, Method]:
+        """Each network that there is, with the method that makes most of it."""
+        return {name: method for method in METHODS for name in method.networks if self.path(name).is_file()}
+
+    def choose(self, plan: Plan) -> str | None:
+        """The name of the network that is sent; None where none fits."""
+        scores = self.analog_scores(plan) if plan.scheme == "analog" else self.digital_scores(plan)
+        return max(scores, key=scores.get) if scores else None
+
+    def analog_scores(self, plan: Plan) -> dict[str, float]:
+        found = {}
+        for name in self.analog():
+            try:
+                sent = self.sent(plan, name)
+            except InputError:  # it does not fit
+                continue
+            draws = [equivalent(sent, plan.plan_snr_db, 1000 + k, *self.held_out) for k in (0, 1)]
+            found[name] = float(np.mean(draws))
+        return found
+
+    def digital_scores(self, plan: Plan) -> dict[str, float]:
+        found = {}
+        for path in [*self.trained_for_bits(), *filter(Path.is_file, map(self.path, LATER))]:
+            checkpoint = _load(path)
+            try:
+                room = num_bytes(plan)
+                if _wanted(checkpoint) > 8 * room:
+                    continue  # others are better than what this one becomes
+                coded = compressed(checkpoint, room)
+            except InputError:  # it does not fit
+                continue
+            found[str(path.relative_to(self.folder))] = self.score(checkpoint, coded)
+        return found
+
+    def score(self, checkpoint: Checkpoint, coded: bytes) -> float:
+        """Accuracy of the network that these bytes are, on the images to choose by."""
+        return self._accuracy(checkpoint, coded, False)
+
+    def accuracy_sent(self, checkpoint: Checkpoint, coded: bytes) -> float:
+        """Accuracy of the network that these bytes are, on the test images."""
+        return self._accuracy(checkpoint, coded, True)
+
+    def _accuracy(self, checkpoint, coded, test) -> float:
+        if (coded, test) not in self._known:
+            pictures = self.test_set if test else self.held_out
+            self._known[coded, test] = accuracy(delivered(checkpoint, coded), *pictures)
+        return self._known[coded, test]
+
+    def sent(self, plan: Plan, name: str) -> Sent:
+        """The analog network of that name, protected for the plan."""
+        method = dataclasses.replace(self.analog()[name], networks=(name,))
+        return self.send(method, plan.plan_snr_db, plan.payload_uses)
+
+    def coded(self, plan: Plan, name: str) -> tuple[Checkpoint, bytes]:
+        """The digital network of that name, and its bytes."""
+        checkpoint = _load(self.folder / name)
+        return checkpoint, compressed(checkpoint, num_bytes(plan))
+
+
+def num_bytes(plan: Plan) -> int:
+    """What a digital plan has room for. Raises InputError where nothing is carried."""
+    if plan.scheme == "bound":
+        return math.floor(plan.payload_uses * math.log2(1 + linear(plan.plan_snr_db))) // 8
+    return best_payload(plan.payload_uses, plan.plan_snr_db).num_bytes
+
+
+def delivered(checkpoint: Checkpoint, coded: bytes):
+    """The network that arrives, all bytes right."""
+    module = checkpoint.module()
+    return load_vectors(module, weights_of(coded, [tensor.size for tensor in checkpoint.tensors.values()]))
+
+
+def accuracy(module, images, labels) -> float:
+    """Top-1, batch norm's statistics measured on these images without their labels, as the receiver does."""
+    recompute(module, images)
+    return top1(logits(module, images), labels)
+
+
+def _wanted(checkpoint: Checkpoint) -> float:
+    """The fewest bits that a network is tried with."""
+    num_weights = sum(tensor.size for tensor in checkpoint.tensors.values())
+    return int(checkpoint.metadata.get("bits", 0)) / NEAR or LEAST_BITS * num_weights
+
+
+@functools.lru_cache(maxsize=4)
+def data(arch: str, split: str, data_dir: str | None):
+    """Images and labels of the architecture's data set."""
+    return load_data(DATASETS[arch], split, data_dir)
+
+
+@functools.lru_cache(maxsize=64)
+def _load(path: Path) -> Checkpoint:
+    return load(path)

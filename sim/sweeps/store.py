@@ -1,0 +1,60 @@
+"""Trials on disk: one row each in Parquet. What a run has finished lies in parts until all of it is one table."""
+
+import io
+import zlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dsp.errors import InputError
+from models.checkpoint import write_whole
+
+
+class Store:
+    """The rows in a folder: `trials.parquet` and the parts that a run has added to it."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, key: tuple[str, ...]):
+        self.folder, self.schema, self.key = folder, schema, key
+        self.table = folder / "trials.parquet"
+        try:
+            (folder / "parts").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written: {error.strerror}; name another place") from error
+
+    def add(self, rows: list[dict]) -> None:
+        """Keep rows for good: whole or not at all, whatever happens in between."""
+        name = f"{zlib.crc32(repr([self.key_of(row) for row in rows]).encode()):08x}.parquet"
+        write_whole(self.folder / "parts" / name, self._packed(rows))
+
+    def rows(self) -> list[dict]:
+        """All that there is, by rising key, each once."""
+        paths = [self.table] if self.table.is_file() else []
+        paths += sorted((self.folder / "parts").glob("*.parquet"))
+        found = {self.key_of(row): row for path in paths for row in read(path)}
+        return [found[key] for key in sorted(found)]
+
+    def merge(self) -> list[dict]:
+        """Make one table of all parts; its rows."""
+        rows = self.rows()
+        write_whole(self.table, self._packed(rows))
+        for part in (self.folder / "parts").glob("*.parquet"):
+            part.unlink()
+        return rows
+
+    def key_of(self, row: dict) -> tuple:
+        """What tells a row from all others."""
+        return tuple(row[name] for name in self.key)
+
+    def _packed(self, rows) -> bytes:
+        packed = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows, self.schema), packed, compression="zstd")
+        return packed.getvalue()
+
+
+def read(path: Path) -> list[dict]:
+    """The rows of a table. Raises InputError where there is none."""
+    try:
+        return pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} is no table of trials ({' '.join(str(error).split())}); run sim/sweep.py") from error

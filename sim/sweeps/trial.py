@@ -1,0 +1,163 @@
+"""One trial: what a plan sends meets a channel once. Over the whole link, or the fast way, and the row says which.
+
+- link: the frames, the air, the receiver and the LDPC decoder of `sim.loopback`;
+- equivalent (analog): the noise that the link leaves on the weights, at the SNR that the channel has;
+- table (digital): the whole model arrives with the probability that the measured waterfalls and the receiver's loss
+  give (`models.digital.rate.arrival`);
+- bound: it arrives where b·log2(1 + |h|² S) is no less than its bits.
+
+Channels are static (AWGN) or a slow Rayleigh fading, flat and of 1 Hz, so that a burst of a tenth of a second sees
+hardly more than one gain h. The fast ways take the gain that the link's burst begins with: trials of one seed meet the
+same fading whatever the scheme.
+"""
+
+import dataclasses
+import functools
+import math
+import zlib
+
+import numpy as np
+import pyarrow as pa
+
+from dsp.errors import NothingReceivedError
+from dsp.radio.scale import NOMINAL_POWER
+from dsp.units import db, linear
+from models.digital.rate import arrival, best_payload
+from models.digital.scheme import weights_of
+from models.packing import tensor_specs
+from rx.pipeline import Listener, rebuild
+from sim.channel import Channel
+from sim.channel_config import ChannelConfig
+from sim.loopback import through_air
+from sim.methods import equivalent, over_the_link
+from sim.sweeps.plans import Networks, Place, Plan
+from tx.pipeline import prepare_coded
+
+RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
+AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}
+
+KEY = ("arch", "scheme", "channel", "way", "payload_uses", "plan_snr_db", "snr_db", "training_seed", "link_seed")
+SCHEMA = pa.schema(
+    [
+        ("arch", pa.string()),
+        ("scheme", pa.string()),
+        ("channel", pa.string()),
+        ("way", pa.string()),
+        ("payload_uses", pa.int64()),
+        ("plan_snr_db", pa.float64()),
+        ("snr_db", pa.float64()),
+        ("training_seed", pa.int64()),
+        ("link_seed", pa.int64()),
+        ("gain_db", pa.float64()),  # of the channel as the burst begins
+        ("network", pa.string()),  # null: none fits the budget
+        ("weights", pa.int64()),
+        ("bits", pa.int64()),  # of the network, compressed; null: analog
+        ("bits_per_symbol", pa.int64()),
+        ("code_rate", pa.float64()),
+        ("arrived", pa.bool_()),
+        ("accuracy", pa.float64()),  # null where nothing arrived
+        ("accuracy_sent", pa.float64()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A plan, what it meets, the seed of the link, and the way it is simulated."""
+
+    plan: Plan
+    channel: str
+    way: str
+    snr_db: float
+    link_seed: int
+
+    @property
+    def key(self) -> tuple:
+        """What tells its row from all others."""
+        values = {**dataclasses.asdict(self.plan), **dataclasses.asdict(self)}
+        return tuple(values[name] for name in KEY)
+
+    @property
+    def seed(self) -> int:
+        """Of channel and noise, the same for all schemes."""
+        return zlib.crc32(f"{self.channel} {self.plan.training_seed} {self.link_seed}".encode())
+
+
+def run(trial: Trial, network: str | None, place: Place) -> dict:
+    """The row of a trial; ``network`` is the choice made for its plan."""
+    row = dict.fromkeys(SCHEMA.names) | dict(zip(KEY, trial.key, strict=True))
+    row |= {"gain_db": gain_db(trial), "arrived": False, "network": network}
+    if network is None:
+        return row
+    return row | (_analog if trial.plan.scheme == "analog" else _digital)(trial, network, place, row["gain_db"])
+
+
+def gain_db(trial: Trial) -> float:
+    """The channel's gain as a burst begins."""
+    air = Channel(AIRS[trial.channel], RATE_HZ, FREQ_HZ, trial.seed, signal_power=NOMINAL_POWER)
+    return float(db(np.abs(air.frequency_response(0.0)) ** 2))
+
+
+def _analog(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
+    networks, plan = networks_of(place, trial.plan.arch, trial.plan.training_seed), trial.plan
+    images, labels = networks.test_set
+    sent = networks.sent(plan, network)
+    if trial.way == "link":
+        score = over_the_link(sent, trial.snr_db, trial.seed, images, labels, air=AIRS[trial.channel])
+    else:
+        score = equivalent(sent, trial.snr_db + gain_db, trial.seed, images, labels)
+    return {
+        "weights": sum(tensor.size for tensor in sent.checkpoint.tensors.values()),
+        "arrived": score is not None,
+        "accuracy": score,
+        "accuracy_sent": sent.checkpoint.accuracy,
+    }
+
+
+def _digital(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
+    plan = trial.plan
+    checkpoint, coded, as_sent = _coded(place, plan, network)
+    row = {"weights": sum(tensor.size for tensor in checkpoint.tensors.values()), "bits": 8 * len(coded)}
+    if plan.scheme == "bound":
+        arrived = plan.payload_uses * math.log2(1 + linear(trial.snr_db + gain_db)) >= row["bits"]
+    else:
+        payload = best_payload(plan.payload_uses, plan.plan_snr_db)
+        row |= {"bits_per_symbol": payload.bits_per_symbol, "code_rate": payload.block.rate}
+        if trial.way == "link":
+            arrived = _arrives(trial, checkpoint, coded, payload)
+        else:
+            share = arrival(payload, trial.snr_db + gain_db)
+            arrived = bool(np.random.default_rng(trial.seed).random() < share)
+    return row | {"arrived": arrived, "accuracy": as_sent if arrived else None, "accuracy_sent": as_sent}
+
+
+def _arrives(trial: Trial, checkpoint, coded: bytes, payload) -> bool:
+    """Whether the model comes out of the whole link, every bit right."""
+    what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
+    burst = prepare_coded(*what, coded, payload, trial.seed, widths=checkpoint.widths)
+    listener = Listener()
+    config = dataclasses.replace(AIRS[trial.channel], snr_db=trial.snr_db)
+    air = Channel(config, RATE_HZ, FREQ_HZ, trial.seed, signal_power=NOMINAL_POWER)
+    through_air(burst, 1, air, listener)
+    if listener.best is None or (manifest := listener.best.manifest()) is None:
+        return False
+    numels = [spec.numel for spec in tensor_specs(checkpoint.module())]
+    try:
+        vectors = rebuild(listener.best, manifest, numels).vectors
+    except NothingReceivedError:
+        return False
+    return all(np.array_equal(a, b) for a, b in zip(vectors, weights_of(coded, numels), strict=True))
+
+
+@functools.lru_cache(maxsize=8)
+def networks_of(place: Place, arch: str, seed: int) -> Networks:
+    """The networks of a training seed, with the images to choose by."""
+    return Networks(place, arch, seed)
+
+
+@functools.lru_cache(maxsize=16)
+def _coded(place: Place, plan: Plan, network: str):
+    """Checkpoint, bytes, and the accuracy on the test images of the network that these bytes are."""
+    networks = networks_of(place, plan.arch, plan.training_seed)
+    checkpoint, coded = networks.coded(plan, network)
+    return checkpoint, coded, networks.accuracy_sent(checkpoint, coded)

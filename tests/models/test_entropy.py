@@ -1,0 +1,120 @@
+"""Training for a number of bits: quantised values and their gradients, the entropy, and what comes out fits."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dsp.errors import InputError
+from models import train as training
+from models.checkpoint import load
+from models.data import load as load_data
+from models.digital import compress
+from models.digital.scheme import compressed, on_grid, steps_of, weights_of
+from models.entropy import BitTrainer, Quantiser
+from models.evaluate import logits, top1
+from models.packing import load_vectors
+from models.train import main, train
+from models.trainer import TrainConfig
+from tests.command import assert_refused, run
+
+WIDTHS = (6, 8, 8, 8, 8)
+SMALL = TrainConfig(epochs=4, limit=160, batch_size=16, average_steps=5, hold_out=20, widths=WIDTHS, bits=4_000)
+
+
+@pytest.fixture
+def small_data(monkeypatch):
+    """The first 200 test images stand for both splits."""
+    real = training.load
+    monkeypatch.setattr(
+        training, "load", lambda dataset, split, data_dir=None: tuple(array[:200] for array in real(dataset, "test"))
+    )
+
+
+def weights(num=2000, scale=0.3):
+    values = torch.from_numpy(np.random.default_rng(1).standard_normal(num).astype(np.float32))
+    return {"w": (scale * values).requires_grad_()}
+
+
+def test_values_are_multiples_of_the_step_and_the_entropy_is_theirs():
+    held = weights()
+    found, entropy, smooth = Quantiser(held, [0.25])(held)
+    levels = (found["w"] / 0.25).detach().numpy()
+    assert (
+        np.allclose(levels, np.round(levels), atol=1e-5)
+        and np.abs(levels * 0.25 - held["w"].detach().numpy()).max() < 0.126
+    )
+    share = np.unique(np.round(levels), return_counts=True)[1] / levels.size
+    assert float(entropy) == pytest.approx(-levels.size * np.sum(share * np.log2(share)), rel=0.01)
+    assert float(smooth.detach()) == pytest.approx(float(entropy), rel=0.1)
+
+
+def test_gradients_are_straight_through_and_those_of_a_learned_step():
+    """d/dw is that of the value, d/dD the sum of round(w/D) - w/D (Esser et al. 2020, equation 3)."""
+    held = weights(500)
+    quantiser = Quantiser(held, [0.25])
+    found, _, _ = quantiser(held)
+    wanted = torch.linspace(-1, 1, 500)
+    (found["w"] * wanted).sum().backward()
+    assert torch.allclose(held["w"].grad, wanted, atol=1e-6)
+    scaled = held["w"].detach() / 0.25
+    by_step = float((wanted * (scaled.round() - scaled)).sum())
+    assert float(quantiser.log_steps.grad) == pytest.approx(by_step * 0.25 * math.log(2), rel=1e-3, abs=1e-3)
+
+
+def test_the_price_draws_weights_to_zero_and_enlarges_steps():
+    held = weights()
+    quantiser = Quantiser(held, [0.25])
+    _, _, smooth = quantiser(held)
+    smooth.backward()
+    assert (held["w"].grad * held["w"].detach().sign()).mean() > 0  # descending it makes them smaller
+    assert float(quantiser.log_steps.grad) < 0
+
+
+@pytest.mark.parametrize("above", [2.0, 0.5])
+def test_the_price_follows_the_entropy(above):
+    held = weights()
+    quantiser = Quantiser(held, [0.25])
+    first = quantiser.price
+    quantiser(held)[2].backward()
+    quantiser.control(above * 1000, 1000, 1.0, 0.0)
+    assert (quantiser.price > first) == (quantiser.price_now > first) == (above > 1)
+
+
+def test_what_is_trained_fits_lies_on_levels_and_is_what_arrives(small_data, tmp_path):
+    checkpoint = train(SMALL, tmp_path, "command")
+    data = compressed(checkpoint, 500)
+    assert load(tmp_path / "fashion.safetensors").metadata["bits"] == str(8 * len(data))
+    assert len(data) <= 500 and len(steps_of(checkpoint.metadata)) == 6
+    arrived = weights_of(data, [tensor.size for tensor in checkpoint.tensors.values()])
+    for sent, received in zip(checkpoint.tensors.values(), arrived, strict=True):
+        assert np.array_equal(sent.reshape(-1), received)
+    images, labels = (array[:200] for array in load_data("fashion-mnist", "test"))
+    module = load_vectors(checkpoint.module(), arrived)
+    assert top1(logits(module, images), labels) == pytest.approx(checkpoint.accuracy)
+
+
+def test_half_precision_keeps_the_levels(small_data, tmp_path):
+    train(dataclasses.replace(SMALL, half=True, epochs=1), tmp_path, "command")
+    kept = load(tmp_path / "fashion.safetensors")
+    tensors = on_grid(list(kept.tensors.values()), steps_of(kept.metadata))
+    assert len(compress.encode(tensors)) <= 500
+    assert all(
+        np.allclose(weights.reshape(-1), weights_of(compress.encode([tensor]), [weights.size])[0], rtol=1e-3, atol=1e-6)
+        for weights, tensor in zip(kept.tensors.values(), tensors, strict=True)
+    )
+
+
+def test_a_trained_network_goes_on_from_its_own_steps(small_data, tmp_path):
+    train(dataclasses.replace(SMALL, epochs=1), tmp_path, "command")
+    path = tmp_path / "fashion.safetensors"
+    again = BitTrainer(dataclasses.replace(SMALL, init=str(path), widths=()))
+    assert again.quantiser.steps == pytest.approx(steps_of(load(path).metadata), rel=1e-5)
+
+
+def test_bits_that_cannot_be_are_refused():
+    assert_refused(run(main, "--out", "x", "--bits", "0"), 1, "--bits")
+    with pytest.raises(InputError, match="nested"):
+        TrainConfig(bits=1000, nested=((4, 4, 4, 4, 4),))

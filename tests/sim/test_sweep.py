@@ -1,0 +1,166 @@
+"""The grid on untrained networks and few images: the same rows whoever computes them, killed half-way or not; and what
+the figures make of rows."""
+
+import numpy as np
+import pytest
+import torch
+
+from dsp.units import linear
+from models.checkpoint import Checkpoint, load, save
+from models.digital.scheme import fit
+from models.evaluate import logits
+from models.nets import build
+from models.packing import tensors_of
+from sim.sweeps import figures, grid, trial
+from sim.sweeps.plans import Networks, Place, Plan, accuracy, delivered, num_bytes
+from sim.sweeps.store import Store, read
+from sim.sweeps.trial import KEY, SCHEMA, Trial
+from tests.command import assert_refused, finish, run, save_few_images, start, wait_for
+
+pytest.importorskip("ray", reason="the grid runs on Ray")
+pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
+WIDTHS = (8, 8, 8, 8, 8)
+OPTIONS = ["--arch", "fashion", "--training-seeds", "1", "--link-seeds", "2", "--fading-seeds", "2", "--images", "100"]
+OPTIONS += ["--snr-db", "0", "10", "--budgets", "32", "--met-snr-db", "4", "10", "--fading-snr-db", "10"]
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """Untrained networks in the places of the trained ones, analog and for bits, and images."""
+    folder = tmp_path_factory.mktemp("sweep")
+    save_few_images(folder / "few", 200)
+    for name in ("clean", "noise", "pruned4", "pruned8"):
+        save(folder / f"{name}-1" / "fashion.safetensors", untrained(WIDTHS))
+    for num_bits in (4000, 6000, 9000):
+        small = untrained(WIDTHS)
+        tensors = list(small.tensors.values())
+        levels = fit(tensors, [weights.std() for weights in tensors], num_bits // 8)
+        codes = ",".join(str(tensor.step_code) for tensor in levels)
+        small.metadata = {"bits": str(num_bits), "steps": codes, "validation": "0.1"}
+        save(folder / "digital-1" / f"{num_bits}.safetensors", small)
+    return folder
+
+
+def untrained(widths):
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion", widths)), {}, widths)
+
+
+def place(here):
+    return Place(here, str(here / "few"), 100)
+
+
+def begin(here, out, workers):
+    paths = ["--networks", here, "--data", here / "few", "--out", out, "--workers", workers]
+    return start("sim/sweep.py", *OPTIONS, *paths)
+
+
+def test_a_grid_that_was_killed_goes_on_and_one_or_two_workers_find_the_same(here, tmp_path):
+    """Stopped once the first rows are there; what was finished is not touched again."""
+    process = begin(here, tmp_path / "two", 2)
+    parts = tmp_path / "two" / "parts"
+    wait_for(lambda: process.poll() is not None or list(parts.glob("*.parquet")))
+    process.terminate()
+    assert finish(process).status == 143
+    before = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.parquet")}
+    num_before = sum(len(read(parts / name)) for name in before)
+    assert before and not (tmp_path / "two" / "trials.parquet").exists()
+    two, one = begin(here, tmp_path / "two", 2), begin(here, tmp_path / "one", 1)
+    resumed, whole = finish(two), finish(one)
+    assert (resumed.status, whole.status) == (0, 0), (resumed.err, whole.err)
+    rows = read(tmp_path / "two" / "trials.parquet")
+    assert f"{len(rows)} trials" in resumed.out and f", {len(rows) - num_before} of them new" in resumed.out
+    assert rows == read(tmp_path / "one" / "trials.parquet") and not list(parts.glob("*"))
+    assert len(rows) == len({tuple(row[name] for name in KEY) for row in rows})
+    assert {row["scheme"] for row in rows} == {"analog", "digital", "bound"}
+    assert {row["way"] for row in rows} == {"link", "equivalent", "table", "bound"}
+    shown = run(figures.main, "--trials", tmp_path / "two" / "trials.parquet", "--out", tmp_path)
+    assert (shown.status, shown.err) == (0, "")
+    assert all((tmp_path / f"{name}-fashion.png").stat().st_size > 1000 for name in ("known", "mismatch"))
+
+
+def test_networks_are_chosen_by_training_images_and_fit(here):
+    networks = Networks(place(here), "fashion", 1)
+    plan = Plan("fashion", "digital", 1, 5000, 5.0)
+    chosen = networks.choose(plan)
+    checkpoint, coded = networks.coded(plan, chosen)
+    assert len(coded) <= num_bytes(plan)
+    scores = networks.digital_scores(plan)
+    assert scores[chosen] == max(scores.values()) == accuracy(delivered(checkpoint, coded), *networks.held_out)
+    assert networks.choose(Plan("fashion", "digital", 1, 100, 0.0)) is None
+
+
+def test_the_bound_is_the_capacity(here):
+    assert num_bytes(Plan("fashion", "bound", 1, 8000, 0.0)) == 1000
+    plan = Plan("fashion", "bound", 1, 8000, 0.0)
+    network = Networks(place(here), "fashion", 1).choose(plan)
+    rows = [trial.run(Trial(plan, "static", "bound", snr_db, 0), network, place(here)) for snr_db in (-0.5, 0.0)]
+    least_db = 10 * np.log10(2 ** (rows[0]["bits"] / 8000) - 1)
+    assert [row["arrived"] for row in rows] == [least_db <= -0.5, True]
+    assert rows[1]["bits"] <= 8000 * np.log2(1 + linear(0.0))
+
+
+@pytest.mark.parametrize("scheme, fast", [("analog", "equivalent"), ("digital", "table")])
+def test_the_fast_way_meets_the_same_fading_as_the_link(here, scheme, fast):
+    plan = Plan("fashion", scheme, 1, 5000, 10.0)
+    network = Networks(place(here), "fashion", 1).choose(plan)
+    gains = [
+        [trial.run(Trial(plan, "fading", way, 10.0, seed), network, place(here))["gain_db"] for seed in (0, 1)]
+        for way in (fast, "link")
+    ]
+    assert gains[0] == gains[1] and gains[0][0] != gains[0][1]
+
+
+def test_a_digital_model_arrives_bit_exact_at_the_planned_snr_and_not_far_below(here):
+    plan = Plan("fashion", "digital", 1, 5000, 10.0)
+    network = Networks(place(here), "fashion", 1).choose(plan)
+    rows = [trial.run(Trial(plan, "static", "link", snr_db, 0), network, place(here)) for snr_db in (10.0, 7.0)]
+    assert [row["arrived"] for row in rows] == [True, False]
+    checkpoint = load(here / network)
+    coded = Networks(place(here), "fashion", 1).coded(plan, network)[1]
+    images, labels = Networks(place(here), "fashion", 1).test_set
+    right = logits(delivered(checkpoint, coded), images).argmax(1) == labels
+    assert rows[0]["accuracy"] == pytest.approx(float(right.double().mean())) and rows[1]["accuracy"] is None
+
+
+def test_rows_of_other_images_are_not_mixed_in(here, tmp_path):
+    (tmp_path / "settings.json").write_text("{}")
+    options = [*OPTIONS, "--networks", here, "--data", here / "few", "--out", tmp_path]
+    assert_refused(run(grid.main, *options), 1, "another sweep", "--out")
+
+
+def test_without_networks_there_is_no_grid(tmp_path):
+    assert_refused(run(grid.main, "--networks", tmp_path, "--out", tmp_path / "out"), 1, "no networks")
+
+
+def test_a_store_keeps_each_row_once(tmp_path):
+    store = Store(tmp_path, SCHEMA, KEY)
+    row = dict.fromkeys(SCHEMA.names) | {"arch": "a", "scheme": "analog", "channel": "static", "way": "link"}
+    row |= {"payload_uses": 1, "plan_snr_db": 0.0, "snr_db": 0.0, "training_seed": 1}
+    rows = [row | {"link_seed": seed, "arrived": True, "accuracy": 0.5} for seed in (2, 1)]
+    store.add(rows[:1])
+    store.add(rows)
+    assert [found["link_seed"] for found in store.merge()] == [1, 2] == [r["link_seed"] for r in store.rows()]
+    assert_refused(run(figures.main, "--trials", tmp_path / "none.parquet", "--out", tmp_path), 1, "no table")
+
+
+def test_means_are_over_training_seeds_and_what_did_not_arrive_counts_as_guessing():
+    rows = [
+        {"training_seed": seed, "channel": "static", "arrived": accuracy is not None, "accuracy": accuracy}
+        for seed, accuracy in ((1, 0.9), (1, 0.8), (2, 0.9), (3, None))
+    ]
+    mean, half = figures.mean_and_half_width(rows)
+    assert mean == pytest.approx((85 + 90 + 10) / 3)
+    assert half == pytest.approx(4.3027 * np.std([85, 90, 10], ddof=1) / np.sqrt(3), rel=1e-4)
+
+
+def test_findings_say_where_digital_wins():
+    rows = []
+    for snr_db, scores in ((0.0, {"analog": 0.8, "digital": 0.85}), (5.0, {"analog": 0.9, "digital": 0.85})):
+        for scheme, share in scores.items():
+            rows.append({"arch": "fashion", "scheme": scheme, "channel": "static", "payload_uses": 8, "way": "link"})
+            rows[-1] |= {"plan_snr_db": snr_db, "snr_db": snr_db, "training_seed": 1, "arrived": True}
+            rows[-1]["accuracy"] = share
+    (line,) = figures.findings(figures.known(rows, "fashion"), {})
+    assert "digital is ahead at 0 dB" in line and "-5.0 points (0 dB)" in line
