@@ -31,6 +31,7 @@ MAX_GRID = 4096  # points; a grid this fine adds an error of some -60 dB
 TAIL = 1e-7  # probability beyond the grid
 STEPS_PER_DEVIATION = 1.6  # of the posterior: coarser, the sums are no integrals
 NEGLIGIBLE = 16.0  # log-likelihood below the largest
+BLOCK = 32  # grid points
 
 
 @dataclass(frozen=True)
@@ -205,31 +206,36 @@ def posterior_mean(
     return pairs.view(np.complex64)[:, 0], total / max(pairs.size, 1) / density.variance(curve.order)
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+@njit(cache=True, nogil=True, fastmath=True)
 def _posterior(statistic, information, x, weight, points, pairs):
     """Posterior means of both parts of each pair, and the sum of posterior variances."""
-    level = np.empty(x.size, np.float32)
+    level, tops = np.empty(x.size, np.float32), np.empty(x.size // BLOCK, np.float32)
     total = 0.0
     for n in range(pairs.shape[0]):
         for part in range(2):
             level[:] = weight
             for i in range(points.shape[0]):
-                value = statistic[n, i].imag if part else statistic[n, i].real
-                value, known = np.float32(2) * value, information[n, i]
-                row = points[i]
+                value = np.float32(2) * (statistic[n, i].imag if part else statistic[n, i].real)
+                known, row = information[n, i], points[i]
                 for g in range(x.size):
                     level[g] += row[g] * (value - row[g] * known)
-            top = level[0]
-            for g in range(x.size):
-                top = max(top, level[g])
-            mass = mean = square = 0.0
-            for g in range(x.size):
-                if level[g] > top - np.float32(NEGLIGIBLE):
-                    share = np.exp(level[g] - top)
-                    mass += share
-                    mean += share * x[g]
-                    square += share * x[g] * x[g]
+            for b in range(tops.size):  # blocks of which nothing matters are passed over
+                block = level[b * BLOCK : (b + 1) * BLOCK]
+                highest = block[0]
+                for g in range(BLOCK):
+                    highest = max(highest, block[g])
+                tops[b] = highest
+            best = tops.argmax()
+            top, near = tops[best], x[best * BLOCK + BLOCK // 2]  # sums of what is near lose nothing to rounding
+            mass = mean = square = np.float32(0)
+            for b in range(tops.size):
+                if tops[b] > top - np.float32(NEGLIGIBLE):
+                    for g in range(b * BLOCK, (b + 1) * BLOCK):
+                        share, away = np.exp(level[g] - top), x[g] - near
+                        mass += share
+                        mean += share * away
+                        square += share * away * away
             mean /= mass
-            pairs[n, part] = mean
-            total += max(square / mass - mean * mean, 0.0)
+            pairs[n, part] = near + mean
+            total += max(square / mass - mean * mean, np.float32(0))
     return total
