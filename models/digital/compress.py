@@ -32,16 +32,19 @@ _STRETCH = np.searchsorted(_SQUASH, np.arange(4096) * 16 + 8).clip(0, 2 * _HALF 
 
 def encode(tensors: list[Quantised]) -> bytes:
     """All tensors of a network, in order."""
-    heads, body = b"", np.zeros(sum(4 * tensor.levels.size for tensor in tensors) + 16, np.uint8)
-    coder = _new_coder()
-    for tensor in tensors:
-        top = int(np.abs(tensor.levels).max(initial=0))
-        rows, kernel = tensor.layout
-        heads += _HEAD.pack(tensor.step_code, tensor.shift_code, top, rows, kernel)
-        if top:
-            _run(tensor.levels.copy(), rows, kernel, top, coder, body, False)
-    _finish(coder, body)
-    return heads + body[: coder[2]].tobytes()
+    tops = [int(np.abs(tensor.levels).max(initial=0)) for tensor in tensors]
+    fields = zip(tensors, tops, strict=True)
+    heads = b"".join(_HEAD.pack(tensor.step_code, tensor.shift_code, top, *tensor.layout) for tensor, top in fields)
+    room = 16 + sum(tensor.levels.size for tensor in tensors)
+    while True:
+        coder, body = _new_coder(), np.zeros(room, np.uint8)
+        for tensor, top in zip(tensors, tops, strict=True):
+            if top:
+                _run(tensor.levels.copy(), *tensor.layout, top, coder, body, False)
+        _finish(coder, body)
+        if coder[2] <= room:
+            return heads + body[: coder[2]].tobytes()
+        room = int(coder[2])  # more than a byte a level: what did not fit was counted
 
 
 def decode(data: bytes, numels: list[int]) -> list[Quantised]:
@@ -82,6 +85,14 @@ def _begin(coder, body):
 
 
 @njit(cache=True)
+def _write(byte, coder, body):
+    """The next byte; beyond the end it is only counted."""
+    if coder[2] < body.size:
+        body[coder[2]] = byte
+    coder[2] += 1
+
+
+@njit(cache=True)
 def _finish(coder, body):
     """As few bytes as tell the interval, zeros following."""
     for num in range(1, 5):
@@ -89,8 +100,7 @@ def _finish(coder, body):
         value = -(-coder[0] // unit) * unit
         if value <= coder[1]:
             for i in range(num):
-                body[coder[2]] = (value >> (24 - 8 * i)) & 255
-                coder[2] += 1
+                _write((value >> (24 - 8 * i)) & 255, coder, body)
             return
 
 
@@ -108,9 +118,9 @@ def _code(bit, probability, coder, body, decoding):
     while (coder[0] ^ coder[1]) >> 24 == 0:
         if decoding:
             coder[3] = ((coder[3] << 8) & 0xFFFFFFFF) | (body[coder[2]] if coder[2] < body.size else 0)
+            coder[2] += 1
         else:
-            body[coder[2]] = coder[1] >> 24
-        coder[2] += 1
+            _write(coder[1] >> 24, coder, body)
         coder[0] = (coder[0] << 8) & 0xFFFFFFFF
         coder[1] = ((coder[1] << 8) & 0xFFFFFFFF) | 255
     return bit

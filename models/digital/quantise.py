@@ -14,6 +14,7 @@ ROUNDING = 0.4
 SHIFT_STEPS = 256  # shift is sent as an integer of so many to a step
 STEPS_PER_OCTAVE = 512
 MAX_LEVEL = 127
+MAX_ROWS, MAX_KERNEL = 65535, 255  # that are told of a tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,8 @@ def step_value(code: int) -> float:
 
 def quantise(weights: np.ndarray, code: int, rounding: float = ROUNDING) -> Quantised:
     """Finite weights, float32 of any shape, to levels with the step of a code; at most ±127."""
-    layout = (len(weights), int(np.prod(weights.shape[2:]))) if weights.ndim > 1 else (1, 1)
+    rows, kernel = (len(weights), int(np.prod(weights.shape[2:]))) if weights.ndim > 1 else (1, 1)
+    layout = (rows, kernel) if 0 < rows <= MAX_ROWS and 0 < kernel <= MAX_KERNEL else (1, 1)
     weights = weights.reshape(-1)
     scaled = np.abs(weights.astype(np.float64)) / step_value(code)
     magnitude = np.minimum(np.floor(scaled + rounding), MAX_LEVEL)

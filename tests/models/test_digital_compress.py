@@ -49,6 +49,19 @@ def test_the_bytes_are_these_on_every_machine():
     assert hashlib.sha256(encode([Quantised(levels, 32768, -5, (4, 9))])).hexdigest()[:16] == "9a56ef3265433825"
 
 
+def test_levels_of_more_than_a_byte_each():
+    levels = np.random.default_rng(4).integers(-MAX_LEVEL, MAX_LEVEL + 1, 300).astype(np.int32)
+    data = encode([Quantised(levels, 32768, 0)])
+    assert len(data) > 330 and np.array_equal(decode(data, [300])[0].levels, levels)
+
+
+@pytest.mark.parametrize("shape", [(70_000, 2), (3, 2, 20, 20), (5, 7), (4, 3, 3, 3)])
+def test_tensors_of_any_shape(shape):
+    weights = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+    tensor = quantise(weights, step_code(1.0))
+    assert np.array_equal(decode(encode([tensor]), [weights.size])[0].levels, tensor.levels)
+
+
 @pytest.mark.parametrize("levels", [[], [0, 0, 0], [5], [-MAX_LEVEL, MAX_LEVEL]])
 def test_odd_tensors(levels):
     tensor = Quantised(np.array(levels, np.int32), 32768, 3)
