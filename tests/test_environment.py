@@ -1,6 +1,7 @@
 """pyproject.toml, constraints.txt and environment.yml agree with each other and with what runs."""
 
 import re
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,9 +10,21 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from tests.test_architecture import ROOMS, imported
+
 ROOT = Path(__file__).resolve().parents[1]
 CONDA_NAMES = {"pytorch": "torch"}
 CONDA_ONLY = {"python", "pip", "libiio", "gnuradio"}
+IMPORTED_AS = {  # where a package's name is another than what is imported of it
+    "PIL": "pillow",
+    "adi": "pyadi-iio",
+    "iio": "pylibiio",
+    "liquid": "liquid-dsp",
+    "sionna": "sionna-no-rt",
+    "torch_pruning": "torch-pruning",
+    "zmq": "pyzmq",
+}
+NOT_IMPORTED = {"python", "pip", "libiio", "ruff"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -41,6 +54,27 @@ def test_conda_and_pip_agree_on_names_and_bounds():
     assert {name: conda[name].specifier for name in project} == {name: project[name].specifier for name in project}
     assert str(conda["python"].specifier) == PROJECT["requires-python"]
     assert "1.0" not in conda["libiio"].specifier  # pylibiio 0.x needs it
+
+
+def packages_imported() -> dict[str, set[str]]:
+    """The packages that the tree imports, by name, with the files that do."""
+    found = {}
+    for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        tops = {name.split(".")[0] for name in imported(path)} - {""} - ROOMS - sys.stdlib_module_names
+        for top in tops:
+            found.setdefault(IMPORTED_AS.get(top, top), set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_conda_has_all_that_is_imported_and_no_more():
+    conda = conda_requirements().keys() - NOT_IMPORTED
+    missing = {name: files for name, files in packages_imported().items() if name not in conda}
+    assert not missing
+    assert not conda - packages_imported().keys()
+
+
+def test_only_gnu_radios_own_python_imports_gnu_radio():
+    assert packages_imported()["gnuradio"] == {"sim/flowgraphs/headless_air.py"}
 
 
 def test_every_requirement_is_bounded_and_pinned_within_its_bounds():
