@@ -72,11 +72,12 @@ def trial(source, args) -> dict:
         raise NothingReceivedError(str(error)) from error
     report = conclude(heard, listener, args, source.describe(), seconds)
     counts = [heard.heard.get(frame, 0) for frame in range(heard.header.num_frames)]
-    digital = report["scheme"] == "digital"
+    snr_db = report["sync"]["snr_db"]
+    known = report["scheme"] == "analog" and snr_db is not None
     return {
-        "snr_db": report["sync"]["snr_db"],
+        "snr_db": snr_db,
         "nmse_db": report["weights"]["nmse_db"],
-        "theory_db": None if digital else float(db(theory(report["layers"], report["sync"]["snr_db"], counts))),
+        "theory_db": float(db(theory(report["layers"], snr_db, counts))) if known else None,
         "accuracy": report["accuracy"],
         "accuracy_sent": report["accuracy_sent"],
         "cfo_hz": report["sync"]["cfo_hz"],
