@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import math
 import threading
 
@@ -58,6 +59,7 @@ class Board:
             ) from error
         self.num_buffers = 4 if config is None else config.num_buffers
         self._rx_buffer = None
+        self._hanging: list = []  # buffers that a call is in
         atexit.register(self._close_at_exit)
         if config is not None:
             try:
@@ -194,11 +196,7 @@ class Board:
     def refill(self, timeout_s: float) -> np.ndarray:
         """The next buffer, whole numbers as complex."""
         with self._errors("receiving"):
-            try:
-                return bounded(self._pluto.rx, timeout_s, f"receiving from {self.uri}")
-            except RadioTimeoutError:
-                self._cancel(self._rx_buffer)
-                raise
+            return self._in_buffer(self._rx_buffer, self._pluto.rx, timeout_s, f"receiving from {self.uri}")
 
     def push(self, words: np.ndarray, cyclic: bool, timeout_s: float) -> None:
         """Whole numbers within ±32767 as complex (n,) to the transmit buffer."""
@@ -206,11 +204,19 @@ class Board:
             if self._pluto._txbuf is None:
                 self._pluto.tx_cyclic_buffer = cyclic
                 self._pluto._txdac.set_kernel_buffers_count(1 if cyclic else self.num_buffers)
-            try:
-                bounded(lambda: self._pluto.tx(words), timeout_s, f"transmitting to {self.uri}")
-            except RadioTimeoutError:
-                self._cancel(self._pluto._txbuf)
-                raise
+            push = functools.partial(self._pluto.tx, words)
+            self._in_buffer(self._pluto._txbuf, push, timeout_s, f"transmitting to {self.uri}")
+
+    def _in_buffer(self, buffer, call, timeout_s, what):
+        """A call that may hang in a buffer; one that does is woken here, or, after a signal, when the board closes."""
+        self._hanging.append(buffer)
+        try:
+            found = bounded(call, timeout_s, what)
+        except RadioTimeoutError:
+            self._cancel(buffer)
+            raise
+        self._hanging.remove(buffer)
+        return found
 
     def stop_sending(self) -> None:
         """Destroy the transmit buffer."""
@@ -260,8 +266,8 @@ class Board:
     def close(self) -> None:
         """Destroy the buffers, mute if it transmitted, and let go; never longer than CLOSE_TIMEOUT_S."""
         tx_buffer = self._pluto._txbuf
-        self._cancel(self._rx_buffer)
-        self._cancel(tx_buffer)
+        for buffer in self._hanging:
+            self._cancel(buffer or tx_buffer)  # the first push makes its buffer
 
         def work():
             with self._closing:

@@ -1,8 +1,11 @@
 """The libraries under a PlutoSDR: whether they are there, calls that may hang, foreign errors mapped once."""
 
 import contextlib
+import ctypes
+import functools
 import importlib.metadata
 import math
+import os
 import threading
 
 from dsp.errors import RadioError, RadioTimeoutError
@@ -22,7 +25,21 @@ def library():
         raise RadioError(f"the Python package {error.name} is missing for a PlutoSDR; {INSTALL}") from error
     except (ImportError, OSError, AttributeError) as error:
         raise RadioError(f"libiio is missing or of the wrong version ({error}); {INSTALL}") from error
+    _quieten()
     return adi
+
+
+@functools.cache
+def _quieten():
+    """libiio prints lines of its own to C's `stderr`, beside the one line that an error is here: not any more.
+
+    Python's standard error, and what the C library says when it aborts, do not go that way.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # no such symbol on this system: it stays talkative
+        libc = ctypes.CDLL(None)
+        libc.fopen.restype = ctypes.c_void_p
+        if nowhere := libc.fopen(os.devnull.encode(), b"w"):
+            ctypes.c_void_p.in_dll(libc, "stderr").value = nowhere
 
 
 def bounded(call, timeout_s: float, what: str):

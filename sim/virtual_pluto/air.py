@@ -24,7 +24,7 @@ from sim.virtual_pluto.board import RX_OVERFLOW, TX_FULL_SCALE_DBM, TX_UNDERFLOW
 
 BLOCK = 8192  # samples at a time
 MAX_BEHIND_S = 0.5  # of real time
-PATIENCE_S = 0.2  # how long lockstep waits for a streaming transmitter
+PATIENCE_S = 2.0  # how long lockstep waits for a streaming transmitter, until it is back
 SILENCE_SAMPLES = 1 << 16  # after so much, echoes included, a link is left out
 SHARP_TAPS = 129
 
@@ -129,10 +129,26 @@ class Air:
             else:
                 self._wait_for_transmitters(min(left, PATIENCE_S))
                 self.advance(BLOCK)
+                self._yield()
         if not self.realtime:  # the kernel's buffers behind this one are full, too
-            while all(c.size + BLOCK <= c.capacity for c in board.rx_clients) and self._no_stream():
+            while all(c.size + BLOCK <= c.capacity for c in board.rx_clients) and not self._streaming():
                 self.advance(BLOCK)
+                self._yield()
+                if client not in board.rx_clients:
+                    return False
         return True
+
+    def _yield(self):
+        """Leave the lock for a moment: a loop that takes it again at once would let nobody else in."""
+        self.changed.wait(1e-5)
+
+    def hear_out(self, tx) -> None:
+        """In lockstep, what a transmitter has pushed is sent before it closes, as long as somebody makes time pass."""
+        while not self.realtime and not tx.cyclic and tx.size and any(board.rx_clients for board in self.boards):
+            left = tx.size
+            self.changed.wait_for(lambda: tx.size < left, PATIENCE_S / 2)  # noqa: B023
+            if tx.size == left:
+                return
 
     def advance(self, num: int) -> None:
         """Let num samples of time pass on every board."""
@@ -156,16 +172,17 @@ class Air:
         return board.receive(total, self._rngs[j])
 
     def _streaming(self):
-        return [b.tx for b in self.boards if b.tx is not None and not b.tx.cyclic and b.tx.started]
-
-    def _no_stream(self):
-        return not self._streaming()
+        """Transmitters that push buffer after buffer."""
+        buffers = [b.tx for b in self.boards if b.tx is not None]
+        return [tx for tx in buffers if not tx.cyclic and tx.started and not tx.late]
 
     def _wait_for_transmitters(self, timeout_s):
         deadline = time.monotonic() + timeout_s
         while any(tx.size < BLOCK for tx in self._streaming()):
             left = deadline - time.monotonic()
             if left <= 0 or not self.changed.wait(left):
+                for tx in self._streaming():
+                    tx.late = tx.size < BLOCK
                 return
 
     def _run(self):

@@ -223,7 +223,7 @@ class TxBuffer:
         self.cyclic, self.num_samples = cyclic, num_samples
         self._queue = RxClient(num_samples, num_buffers)
         self._loop, self._position = None, 0
-        self.started = False
+        self.started = self.late = False
 
     @property
     def size(self) -> int:
@@ -236,7 +236,7 @@ class TxBuffer:
 
     def put(self, words: np.ndarray) -> None:
         """A block (n, 2) int16 of the client's."""
-        self.started = True
+        self.started, self.late = True, False
         if self.cyclic:
             self._loop, self._position = words, 0
         else:

@@ -129,7 +129,12 @@ class _Connection(socketserver.StreamRequestHandler):
                 self._send_number(0)
             case "CLOSE":
                 with self.air.changed:
-                    {RX_CORE: self._close_rx, TX_CORE: self._close_tx}[self._device(arguments[0])]()
+                    if self._device(arguments[0]) == RX_CORE:
+                        self._close_rx()
+                    else:
+                        if self.tx is not None:
+                            self.air.hear_out(self.tx)
+                        self._close_tx()
                 self._send_number(0)
             case "READBUF":
                 self._read_buffer(self._device(arguments[0]), int(arguments[1]))
