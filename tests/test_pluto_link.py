@@ -74,8 +74,12 @@ class Boards:
 
     def become(self, number, timeout_s=10, **wanted):
         """Whether the board comes to be in that state."""
+        return self.until(number, lambda state: wanted.items() <= state.items(), timeout_s)
+
+    def until(self, number, condition, timeout_s=10):
+        """Whether the board's state comes to fulfil the condition; what lasts some milliseconds may go unseen."""
         with self._changed:
-            return self._changed.wait_for(lambda: wanted.items() <= self._states[number].items(), timeout_s)
+            return self._changed.wait_for(lambda: condition(self._states[number]), timeout_s)
 
 
 @contextlib.contextmanager
@@ -160,11 +164,15 @@ def test_both_ends_record_what_they_send_and_hear(model, tmp_path):
 def stop_at_a_random_moment(pair, number, model, signal_number, rng):
     """Start a sender on a board, end it some time after it has taken the board; whether all is well afterwards."""
     with send(model, pair.addresses[number], "--cycles", "0") as sender:
-        assert pair.become(number, 60, muted=True)  # taken; it goes on the air within some 0.3 s
-        time.sleep(rng.uniform(0, 1.0))
+        # it takes the board, least gain first, and goes on the air some 0.1 s later
+        assert pair.until(number, lambda state: state["tx_gain_db"] != AWAKE_GAIN_DB, 60)
+        time.sleep(rng.uniform(0, 0.5))
         sender.send_signal(signal_number)
         status = sender.wait(20)
         return status == 128 + signal_number and pair.become(number, muted=True) and len(sender.stderr.readlines()) <= 1
+
+
+AWAKE_GAIN_DB = -20.0
 
 
 def wake(pair, number):
@@ -172,8 +180,8 @@ def wake(pair, number):
     import adi
 
     board = adi.Pluto(pair.addresses[number].removeprefix("pluto:"))
-    board.tx_hardwaregain_chan0 = -10
-    assert pair.become(number, muted=False)
+    board.tx_hardwaregain_chan0 = AWAKE_GAIN_DB
+    assert pair.become(number, muted=False, tx_gain_db=AWAKE_GAIN_DB)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -19,7 +19,7 @@ SILENT_GAIN_DB = -89.75
 CRYSTAL_PPM = 25.0  # of each board
 OCCUPIED = DEFAULT_FORMAT.num_active / DEFAULT_FORMAT.fft_size  # of the rate, by a burst
 PASSED = 0.92  # of the rate, by the filters that pyadi-iio loads: -0.33 dB there at worst
-CLOSE_TIMEOUT_S = 3.0
+CLOSE_TIMEOUT_S = 6.0
 # where the board says what it takes: device channel, its direction, attribute
 _RANGES = {
     "rx frequency": ("RX_LO", True, "frequency_available"),

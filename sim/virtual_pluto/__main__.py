@@ -84,7 +84,7 @@ def run(args) -> None:
         shown = None
         while True:
             time.sleep(0.02)
-            states = [state(board) for board in air.boards]
+            states = [state(board) | {"late_s": round(air.late_s, 3)} for board in air.boards]
             if args.show_state and states != shown:
                 shown = states
                 print(json.dumps(states), flush=True)

@@ -23,7 +23,7 @@ from sim.channel import Channel, ChannelConfig
 from sim.virtual_pluto.board import RX_OVERFLOW, TX_FULL_SCALE_DBM, TX_UNDERFLOW, Board, BoardConfig
 
 BLOCK = 8192  # samples at a time
-MAX_BEHIND_S = 0.5  # of real time
+MAX_BEHIND_S = 1.0  # of real time
 PATIENCE_S = 2.0  # how long lockstep waits for a streaming transmitter, until it is back
 SILENCE_SAMPLES = 1 << 16  # after so much, echoes included, a link is left out
 SHARP_TAPS = 129
@@ -104,6 +104,7 @@ class Air:
             for j, b in enumerate(self.boards)
         }
         self._rngs = [np.random.default_rng([seed, 7, i]) for i in range(len(self.boards))]
+        self.late_s = 0.0  # of real time, which this machine did not make pass
         self._closing = False
         self._thread = threading.Thread(target=self._run, daemon=True) if realtime else None
         if self._thread:
@@ -144,6 +145,8 @@ class Air:
 
     def hear_out(self, tx) -> None:
         """In lockstep, what a transmitter has pushed is sent before it closes, as long as somebody makes time pass."""
+        tx.late = True  # nobody needs to wait for more
+        self.changed.notify_all()
         while not self.realtime and not tx.cyclic and tx.size and any(board.rx_clients for board in self.boards):
             left = tx.size
             self.changed.wait_for(lambda: tx.size < left, PATIENCE_S / 2)  # noqa: B023
@@ -200,6 +203,7 @@ class Air:
                         board.status["TX"] |= TX_UNDERFLOW * bool(board.tx)
                         board.lost["RX"] += int(behind * board.rate_hz) * bool(board.rx_clients)
                         board.lost["TX"] += int(behind * board.rate_hz) * bool(board.tx)
+                    self.late_s += behind
                     passed += behind
                 elif behind >= period:
                     self.advance(BLOCK)
