@@ -17,7 +17,7 @@ from dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
 from dsp.frame import VERSION, FrameFormat, frame_samples
 from dsp.radio import ADDRESS_HELP, Source, open_source
 from dsp.radio.command import CommandParser, run_command
-from dsp.radio.options import add_radio_arguments, print_check, radio_config
+from dsp.radio.options import add_bench_arguments, add_radio_arguments, print_check, radio_config
 from dsp.radio.record import RecordedSource, recording
 from dsp.sync import MAX_CFO
 from models import checkpoint as checkpoints
@@ -210,6 +210,7 @@ def main(argv=None) -> int:
     add_receiver_arguments(parser)
     add_architecture_argument(parser)
     radio = add_radio_arguments(parser, sending=False)
+    add_bench_arguments(radio)
     radio.add_argument(
         "--max-cfo-hz", type=float, metavar="F", help="carrier offsets searched (default: 0.06 of the rate)"
     )

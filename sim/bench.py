@@ -3,7 +3,8 @@
 loss: implementation loss over the airs of the receiver's contract · stress: the same where something breaks ·
 detection: missed and false frames, header and manifest errors · speed: samples a second beside liquid's
 ofdmflexframerx, and where the time goes · scale: memory and speed over a long stream · flowgraph: GNU Radio's air,
-socket to socket. Prints one table, writes out/bench/SECTION.json.
+socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute. Prints one table, writes
+out/bench/SECTION.json.
 """
 
 import importlib
@@ -23,7 +24,7 @@ from dsp.errors import InputError
 from dsp.radio.command import CommandParser, run_command
 from sim.benchmarks.measure import Measure, Options, table, write
 
-SECTIONS = ("loss", "stress", "detection", "speed", "scale", "flowgraph")
+SECTIONS = ("loss", "stress", "detection", "speed", "scale", "flowgraph", "realtime")
 
 
 def bench(sections, options: Options, out: Path, command: str) -> list[Measure]:

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import numpy as np
 import pytest
 
 from sim.channel import ChannelConfig
@@ -15,6 +16,14 @@ else:
     MISSING = None
 
 needs_libiio = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
+
+
+def link_snr_db(tx_gain_db, loss_db, rate_hz=2.5e6):
+    """SNR per payload symbol that the levels of two virtual boards give: a burst 12 dB below full scale, 7 dBm, over
+    -174 dBm/Hz and 3.5 dB of noise figure; of the noise, only what falls on the 800 active of 1024 subcarriers counts.
+    """
+    noise_dbm = -174 + 10 * np.log10(rate_hz) + 3.5 + 10 * np.log10(800 / 1024)
+    return 7 - 12 + tx_gain_db - loss_db - noise_dbm
 
 
 def becomes_muted(server, timeout_s=5):

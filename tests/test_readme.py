@@ -66,8 +66,11 @@ def together(tree, lines):
             process.kill()
 
 
+SHORT_SWEEP = ["--attenuation-db", "0", "20", "--repeats", "2"]
+
+
 def on_boards(tree, lines):
-    """Boards, sender, receiver; what goes on without end is stopped, and the last line comes after."""
+    """Boards, sender, receiver; what goes on without end is stopped, the other lines come after; a short sweep last."""
     if MISSING is not None:
         pytest.skip(MISSING)
     ports = dict(zip(("40431", "40432"), map(str, free_ports(2)), strict=True))
@@ -83,9 +86,9 @@ def on_boards(tree, lines):
         assert (result.status, result.err) == (0, ""), result
         others[0].terminate()
         assert finish(others[0]).status == 143
-        for line in lines[3:]:
-            result = finish(start(*arguments(line), cwd=tree, data=tree / "few"))
-            assert (result.status, result.err) == (0, ""), result
+        one_by_one(tree, lines[3:-1])
+        result = finish(start(*arguments(lines[-1]), *SHORT_SWEEP, cwd=tree, data=tree / "few"))
+        assert result.status == 0 and "2 of 2" in result.out, result
     finally:
         for process in (boards, *others):
             process.kill()
@@ -143,8 +146,9 @@ RUNS = [
             "python tx/send.py --mute --radio pluto:ip:127.0.0.1:40431",
             "python tx/send.py --check --radio pluto:ip:127.0.0.1:40431",
             "python sim/selftest.py --radio pluto:ip:127.0.0.1:40431 --model fashion",
+            "python sim/sweep.py --radio pluto:ip:127.0.0.1:40431 --rx-radio pluto:ip:127.0.0.1:40432 --model fashion",
         ],
-        [],
+        ["out/sweep/attenuation.json", "out/sweep/attenuation.csv", "out/sweep/attenuation.png"],
     ),
     (
         one_by_one,

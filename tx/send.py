@@ -12,7 +12,7 @@ import numpy as np
 from dsp.errors import InputError
 from dsp.radio import ADDRESS_HELP, open_sink, parse
 from dsp.radio.command import CommandParser, run_command
-from dsp.radio.options import add_radio_arguments, check_pluto, print_check, radio_config
+from dsp.radio.options import add_bench_arguments, add_radio_arguments, check_pluto, print_check, radio_config
 from dsp.radio.record import recording
 from dsp.units import db, power
 from models import checkpoint as checkpoints
@@ -117,6 +117,7 @@ def main(argv=None) -> int:
         "--snr-db", type=float, default=10.0, metavar="D", help="SNR per payload symbol the plan is for"
     )
     radio = add_radio_arguments(parser, sending=True)
+    add_bench_arguments(radio)
     radio.add_argument("--timeout-s", type=float, default=60.0, metavar="T", help="how long to wait for a receiver")
     radio.add_argument("--mute", action="store_true", help="PlutoSDR: silence the board, after a crash say, and end")
     args = parser.parse_args(argv)

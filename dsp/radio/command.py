@@ -37,4 +37,5 @@ def run_command(name: str, work: Callable[[], int | None]) -> int:
 
 
 def _terminate(signum, frame):
+    signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb what shuts down
     raise SystemExit(128 + signum)

@@ -1,10 +1,15 @@
 """The options of a command that opens a radio, and the configuration they describe."""
 
 import argparse
+import subprocess
+import sys
+from pathlib import Path
 
-from dsp.errors import InputError
+from dsp.errors import InputError, RadioError
 from dsp.radio.address import parse
 from dsp.radio.base import GAIN_MODES, RadioConfig
+
+SELFTEST = Path(__file__).resolve().parents[2] / "sim" / "selftest.py"
 
 
 def add_radio_arguments(parser: argparse.ArgumentParser, sending: bool) -> argparse._ArgumentGroup:
@@ -19,16 +24,20 @@ def add_radio_arguments(parser: argparse.ArgumentParser, sending: bool) -> argpa
     group.add_argument("--bandwidth-hz", type=float, metavar="B", help="PlutoSDR: analog filters (default: the rate)")
     group.add_argument("--buffer-samples", type=int, metavar="N", help="PlutoSDR: samples of a buffer (default 262144)")
     group.add_argument("--num-buffers", type=int, default=4, metavar="N", help="PlutoSDR: kernel buffers (default 4)")
-    group.add_argument("--record", metavar="FILE.sigmf-meta", help="also write down what goes over the radio")
-    group.add_argument(
-        "--check", action="store_true", help="PlutoSDR: what is attached, a self-test and advice on gain, then end"
-    )
     if not sending:
         group.add_argument("--gain-mode", choices=GAIN_MODES, default="manual", help="PlutoSDR: who sets the gain")
         group.add_argument(
             "--capture-samples", type=int, metavar="N", help="PlutoSDR: one contiguous capture of so many, then end"
         )
     return group
+
+
+def add_bench_arguments(group: argparse._ArgumentGroup) -> None:
+    """What the two commands, sender and receiver, offer beside their work."""
+    group.add_argument("--record", metavar="FILE.sigmf-meta", help="also write down what goes over the radio")
+    group.add_argument(
+        "--check", action="store_true", help="PlutoSDR: what is attached, a self-test and advice on gain, then end"
+    )
 
 
 def radio_config(args) -> RadioConfig:
@@ -47,12 +56,24 @@ def radio_config(args) -> RadioConfig:
 
 
 def print_check(args) -> None:
-    """What --check prints of the board at the address."""
+    """What --check prints of the board at the address, and what the self-test prints: the whole link through it."""
     check_pluto(args.radio, "--check")
     from dsp.radio.pluto_check import check
 
     for line in check(parse(args.radio), radio_config(args)):
         print(line, flush=True)
+    # a process: nothing here may import what is further to the right
+    command = [sys.executable, str(SELFTEST), "--radio", args.radio, "--model", "fashion", "--evaluate", "none"]
+    command += ["--freq-hz", str(args.freq_hz), "--rate-hz", str(args.rate_hz)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as selftest:
+        try:
+            out, err = selftest.communicate()
+        except BaseException:
+            selftest.terminate()  # it mutes the board
+            raise
+    print(out, end="", flush=True)
+    if selftest.returncode:
+        raise RadioError(f"the self-test through the digital loopback failed: {err.strip().splitlines()[-1:]}")
 
 
 def check_pluto(address: str | None, option: str) -> None:

@@ -44,11 +44,11 @@ class PlutoSink(Sink):
         try:
             gain_db = TX_GAIN_DB if self.config.gain_db is None else self.config.gain_db
             self._board.check_range("transmit gain", gain_db, "tx gain", "dB")
+            self._board.claim()
             self._board.mute()
             self._board.tune()
             self._board.set_loopback(self.config.loopback)
             self._board.unmute(gain_db)
-            self._board.clear_status()
         except BaseException:
             self._close(failed=True)
             raise
@@ -59,6 +59,7 @@ class PlutoSink(Sink):
         self.samples += samples.size
         self.clipped += num_clipped
         self._push(self._words(scaled), cyclic=True)
+        self._board.underflow()  # what was before does not count
 
     def watch(self, seconds: float) -> None:
         """Stay on the air for so long; RadioError when the board went away."""
@@ -79,7 +80,7 @@ class PlutoSink(Sink):
 
     def _stream(self, final=False):
         """Pass what is held on in whole buffers; at the end the last one is filled up with silence."""
-        self._streaming = True
+        first, self._streaming = not self._streaming, True
         size = self.config.buffer_samples or STREAM_SAMPLES
         words = np.concatenate(self._held)
         if final:
@@ -87,6 +88,8 @@ class PlutoSink(Sink):
         whole = words.size // size * size
         for start in range(0, whole, size):
             self._push(words[start : start + size], cyclic=False)
+            ran_dry = self._board.underflow()
+            self.underflow |= ran_dry and not (first and start == 0)  # what was before the first does not count
         self._held, self._num_held = [words[whole:]], words.size - whole
 
     def _push(self, words, cyclic):
@@ -94,12 +97,11 @@ class PlutoSink(Sink):
         timeout_s = 2 + (self._board.num_buffers + 1) * duration_s + self.config.timeout_s * self._streaming
         self._board.set_timeout(timeout_s)
         self._board.push(words, cyclic, timeout_s)
-        self.underflow |= self._board.underflow() if self._streaming else False
 
     def _close(self, failed):
         if self._board is None:
             return
-        try:
+        try:  # the board is silenced whatever happens here
             if not failed and self._num_held:
                 held = self._num_held
                 if self._streaming:
@@ -110,10 +112,10 @@ class PlutoSink(Sink):
                 time.sleep(held / self.config.rate_hz + 0.5)  # until the last sample has left
         finally:
             try:
-                if self.config.loopback:
+                if self.config.loopback and self._board.mutes:
                     self._board.set_loopback(0)
             finally:
-                self._board.close(mute=True)
+                self._board.close()
                 self._board = None
 
     def describe(self):
@@ -154,20 +156,22 @@ class PlutoSource(Source):
             if not config.capture_samples:
                 for _ in range(self._board.num_buffers):  # they may hold samples from before
                     self._refill(config.timeout_s)
-            self._board.clear_status()
-            self.overflow, self.clipped, self._power = False, 0, 0.0
+            self._board.overflow()  # what was before does not count
         except BaseException:
             self._close()
             raise
 
     def _find_gain(self, gain_db):
         """The gain at which the peaks are near PEAK_DBFS: what is on the air now decides."""
-        for _ in range(6):
+        for _ in range(8):
             self._board.start_receiving(STREAM_SAMPLES)
             for _ in range(self._board.num_buffers):
                 self._refill(self.config.timeout_s)
             peak = float(np.abs(self._refill(self.config.timeout_s).view(np.float32)).max())
-            wanted = gain_db + np.clip(PEAK_DBFS - 20 * np.log10(max(peak, 1e-4)), -20, 20)
+            step_db = PEAK_DBFS - 20 * np.log10(max(peak, 1e-4))
+            if peak >= 2047 / 2048:  # clipped: by how much, it does not say
+                step_db = -20.0
+            wanted = gain_db + np.clip(step_db, -20, 20)
             low, high = self._board.range_of("rx gain")
             wanted = float(np.clip(np.round(wanted), low, high))
             if abs(wanted - gain_db) < 2:
@@ -195,7 +199,7 @@ class PlutoSource(Source):
 
     def _close(self):
         if self._board is not None:
-            self._board.close(mute=False)
+            self._board.close()
             self._board = None
 
     def describe(self):
@@ -224,4 +228,5 @@ def silence(address: Address) -> str:
     try:
         return board.describe()["device"]
     finally:
-        board.close(mute=True)
+        board.mutes = True
+        board.close()

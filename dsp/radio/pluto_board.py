@@ -1,23 +1,25 @@
 """One board on pyadi-iio: connecting, ranges, settings, buffers, muting; every foreign error mapped to ours."""
 
+import atexit
 import contextlib
-import importlib.metadata
+import functools
 import math
 import threading
 
 import numpy as np
 
 from dsp.errors import InputError, RadioError, RadioTimeoutError
+from dsp.frame import DEFAULT_FORMAT
 from dsp.radio.base import RadioConfig
+from dsp.radio.pluto_library import bounded, library, mapped, versions
 
-STATUS_REGISTER = 0x80000088
+STATUS_REGISTER = 0x80000088  # each core, of the receiver and of the transmitter, has its own
 RX_OVERFLOW, TX_UNDERFLOW = 4, 1
 SILENT_GAIN_DB = -89.75
 CRYSTAL_PPM = 25.0  # of each board
-OCCUPIED = 800 / 1024  # of the rate, by a burst
-PASSED = 0.92  # of the rate, by the filter that pyadi-iio loads
-CLOSE_TIMEOUT_S = 3.0
-INSTALL = "pip install -e '.[pluto]', and Debian's libiio0"
+OCCUPIED = DEFAULT_FORMAT.num_active / DEFAULT_FORMAT.fft_size  # of the rate, by a burst
+PASSED = 0.92  # of the rate, by the filters that pyadi-iio loads: -0.33 dB there at worst
+CLOSE_TIMEOUT_S = 6.0
 # where the board says what it takes: device channel, its direction, attribute
 _RANGES = {
     "rx frequency": ("RX_LO", True, "frequency_available"),
@@ -34,46 +36,17 @@ _FALLBACK = {
 RATES_HZ = (521e3, 61.44e6)
 
 
-def library():
-    """pyadi-iio's module; RadioError with what to install where a part is missing or of the wrong version."""
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        version = importlib.metadata.version("pylibiio")
-        if int(version.split(".")[0]) >= 1:
-            raise RadioError(f"pylibiio {version} needs libiio 1.x, this program 0.x; pip install 'pylibiio<1'")
-    try:
-        import adi
-    except ModuleNotFoundError as error:
-        raise RadioError(f"the Python package {error.name} is missing for a PlutoSDR; {INSTALL}") from error
-    except (ImportError, OSError, AttributeError) as error:
-        raise RadioError(f"libiio is missing or of the wrong version ({error}); {INSTALL}") from error
-    return adi
-
-
-def bounded(call, timeout_s: float, what: str):
-    """``call()`` in a thread of its own; RadioTimeoutError when it takes longer. Ctrl-C comes through."""
-    outcome = {}
-
-    def work():
-        try:
-            outcome["value"] = call()
-        except BaseException as error:  # handed to the caller
-            outcome["error"] = error
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        raise RadioTimeoutError(f"{what} took longer than {timeout_s:g} s; is the board still there?")
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
-
-
 class Board:
-    """A connected board. With ``config`` its settings are checked against the board's ranges at once."""
+    """A connected board. With ``config`` its settings are checked against the board's ranges at once.
+
+    ``mutes`` says whether it is silenced when it closes. What was never closed, because a signal came where no `with`
+    block could see it, is closed at exit.
+    """
 
     def __init__(self, uri: str, config: RadioConfig | None):
         self.uri, self._config = uri, config
+        self.mutes = self._closed = False
+        self._closing = threading.Lock()
         adi = library()
         try:
             self._pluto = bounded(lambda: adi.Pluto(uri), 15.0, f"connecting to {uri}")
@@ -86,8 +59,17 @@ class Board:
             ) from error
         self.num_buffers = 4 if config is None else config.num_buffers
         self._rx_buffer = None
+        self._hanging: list = []  # buffers that a call is in
+        atexit.register(self._close_at_exit)
         if config is not None:
-            self._check()
+            try:
+                self._check()
+            except BaseException:
+                self.close()
+                raise
+
+    def _errors(self, what):
+        return mapped(what, self.uri)
 
     # what it takes
 
@@ -107,7 +89,7 @@ class Board:
 
     def _check(self):
         config = self._config
-        bandwidth_hz = config.bandwidth_hz or config.rate_hz
+        bandwidth_hz = self._bandwidth_hz()
         self.check_range("--rate-hz", config.rate_hz, "rate", "Hz")
         for side in ("rx", "tx"):
             self.check_range("--freq-hz", config.freq_hz, f"{side} frequency", "Hz")
@@ -121,27 +103,25 @@ class Board:
                 "or lower --freq-hz"
             )
         if needed_hz > bandwidth_hz:
+            remedy = "raise --bandwidth-hz" if config.bandwidth_hz else "lower --rate-hz"
             raise InputError(
-                f"a burst and the offset of two crystals need {needed_hz:.4g} Hz; raise --bandwidth-hz, got "
-                f"{bandwidth_hz:g}"
+                f"a burst and the offset of two crystals need {needed_hz:.4g} Hz, the analog filters pass "
+                f"{bandwidth_hz:.4g}; {remedy}"
             )
+
+    def _bandwidth_hz(self):
+        """Of the analog filters: as asked for, or the sample rate where they get as wide."""
+        widest_hz = min(self.range_of(f"{side} bandwidth")[1] for side in ("rx", "tx"))
+        return self._config.bandwidth_hz or min(self._config.rate_hz, widest_hz)
 
     def describe(self) -> dict:
         """Names and versions, for a report."""
-        import iio
-
         attributes = self._pluto._ctx.attrs
-        found = {"pyadi-iio": "pyadi-iio", "pylibiio": "pylibiio"}
-        libraries = {}
-        for name, package in found.items():
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                libraries[name] = importlib.metadata.version(package)
-        libraries["libiio"] = ".".join(map(str, iio.version[:2]))
         return {
             "device": attributes.get("hw_model", "unknown"),
             "serial": attributes.get("hw_serial"),
             "firmware": attributes.get("fw_version"),
-            "libraries": libraries,
+            "libraries": {**versions(), "libiio of the board": ".".join(map(str, self._pluto._ctx.version[:2]))},
         }
 
     # settings
@@ -149,8 +129,8 @@ class Board:
     def tune(self) -> None:
         """Rate, both carriers and both bandwidths; a rate that is there already is left alone: a change interrupts."""
         config, pluto = self._config, self._pluto
-        bandwidth_hz = int(config.bandwidth_hz or config.rate_hz)
-        with self._mapped("tuning"):
+        bandwidth_hz = int(self._bandwidth_hz())
+        with self._errors("tuning"):
             if abs(int(pluto.sample_rate) - config.rate_hz) > 1:
                 pluto.sample_rate = int(config.rate_hz)
             pluto.rx_lo = pluto.tx_lo = int(config.freq_hz)
@@ -158,19 +138,19 @@ class Board:
 
     def set_receive_gain(self, mode: str, gain_db: float) -> None:
         """Gain control mode, and the gain where that is manual."""
-        with self._mapped("setting the receive gain"):
+        with self._errors("setting the receive gain"):
             self._pluto.gain_control_mode_chan0 = mode
             if mode == "manual":
                 self._pluto.rx_hardwaregain_chan0 = int(round(gain_db))
 
     def set_loopback(self, mode: int) -> None:
         """0 none, 1 digital: what is sent is received, without the radio; 2 radio frequency."""
-        with self._mapped("setting the loopback"):
+        with self._errors("setting the loopback"):
             self._pluto.loopback = mode
 
     def unmute(self, gain_db: float) -> None:
         """Transmit oscillator on, at this gain."""
-        with self._mapped("setting the transmit gain"):
+        with self._errors("setting the transmit gain"):
             self._power_down(False)
             self._pluto.tx_hardwaregain_chan0 = math.floor(4 * gain_db) / 4
 
@@ -200,12 +180,12 @@ class Board:
 
     def set_timeout(self, timeout_s: float) -> None:
         """How long libiio itself waits; takes effect for buffers created afterwards."""
-        with self._mapped("setting the timeout"):
+        with self._errors("setting the timeout"):
             self._pluto._ctx.set_timeout(int(1000 * min(timeout_s, 1e6)))
 
     def start_receiving(self, num_samples: int) -> None:
         """The next refills give so many samples each."""
-        with self._mapped("starting the reception"):
+        with self._errors("starting the reception"):
             self._destroy(self._rx_buffer)
             self._pluto.rx_destroy_buffer()
             self._pluto._rxadc.set_kernel_buffers_count(self.num_buffers)
@@ -215,24 +195,28 @@ class Board:
 
     def refill(self, timeout_s: float) -> np.ndarray:
         """The next buffer, whole numbers as complex."""
-        with self._mapped("receiving"):
-            try:
-                return bounded(self._pluto.rx, timeout_s, f"receiving from {self.uri}")
-            except RadioTimeoutError:
-                self._cancel(self._rx_buffer)
-                raise
+        with self._errors("receiving"):
+            return self._in_buffer(self._rx_buffer, self._pluto.rx, timeout_s, f"receiving from {self.uri}")
 
     def push(self, words: np.ndarray, cyclic: bool, timeout_s: float) -> None:
         """Whole numbers within ±32767 as complex (n,) to the transmit buffer."""
-        with self._mapped("transmitting"):
+        with self._errors("transmitting"):
             if self._pluto._txbuf is None:
                 self._pluto.tx_cyclic_buffer = cyclic
                 self._pluto._txdac.set_kernel_buffers_count(1 if cyclic else self.num_buffers)
-            try:
-                bounded(lambda: self._pluto.tx(words), timeout_s, f"transmitting to {self.uri}")
-            except RadioTimeoutError:
-                self._cancel(self._pluto._txbuf)
-                raise
+            push = functools.partial(self._pluto.tx, words)
+            self._in_buffer(self._pluto._txbuf, push, timeout_s, f"transmitting to {self.uri}")
+
+    def _in_buffer(self, buffer, call, timeout_s, what):
+        """A call that may hang in a buffer; one that does is woken here, or, after a signal, when the board closes."""
+        self._hanging.append(buffer)
+        try:
+            found = bounded(call, timeout_s, what)
+        except RadioTimeoutError:
+            self._cancel(buffer)
+            raise
+        self._hanging.remove(buffer)
+        return found
 
     def stop_sending(self) -> None:
         """Destroy the transmit buffer."""
@@ -253,56 +237,61 @@ class Board:
             buffer.__del__()
             buffer._buffer = None
 
-    def clear_status(self) -> None:
-        """Forget overflow and underflow so far."""
-        with self._mapped("clearing the status"):
-            self._pluto._rxadc.reg_write(STATUS_REGISTER, RX_OVERFLOW | TX_UNDERFLOW)
-
     def overflow(self) -> bool:
         """Whether received samples were lost since the last look."""
-        return self._status(RX_OVERFLOW)
+        return self._status(self._pluto._rxadc, RX_OVERFLOW)
 
     def underflow(self) -> bool:
         """Whether the transmitter ran dry since the last look."""
-        return self._status(TX_UNDERFLOW)
+        return self._status(self._pluto._txdac, TX_UNDERFLOW)
 
-    def _status(self, bit):
-        with self._mapped("reading the status"):
-            raised = bool(self._pluto._rxadc.reg_read(STATUS_REGISTER) & bit)
+    def _status(self, core, bit):
+        with self._errors("reading the status"):
+            raised = bool(core.reg_read(STATUS_REGISTER) & bit)
             if raised:
-                self._pluto._rxadc.reg_write(STATUS_REGISTER, bit)
+                core.reg_write(STATUS_REGISTER, bit)
             return raised
 
-    def close(self, mute: bool) -> None:
-        """Destroy the buffers, mute if asked for, and let go; never longer than CLOSE_TIMEOUT_S."""
+    def claim(self) -> None:
+        """Make sure that nobody else transmits, before a setting disturbs them; it mutes from now on."""
+        import iio
+
+        with self._errors("transmitting"):
+            self._pluto._txdac.set_kernel_buffers_count(1)
+            for channel in ("voltage0", "voltage1"):
+                self._pluto._txdac.find_channel(channel, True).enabled = True
+            self._destroy(iio.Buffer(self._pluto._txdac, 1024, False))
+        self.mutes = True
+
+    def close(self) -> None:
+        """Destroy the buffers, mute if it transmitted, and let go; never longer than CLOSE_TIMEOUT_S."""
         tx_buffer = self._pluto._txbuf
-        self._cancel(self._rx_buffer)
-        self._cancel(tx_buffer)
+        for buffer in self._hanging:
+            self._cancel(buffer or tx_buffer)  # the first push makes its buffer
 
         def work():
-            with contextlib.suppress(Exception):
-                self._pluto._ctx.set_timeout(1000)
-            for buffer in (self._rx_buffer, tx_buffer):
-                self._destroy(buffer)
-            self._pluto.rx_destroy_buffer()
-            self._pluto.tx_destroy_buffer()
-            if mute:
-                self.mute()
+            with self._closing:
+                if self._closed:
+                    return
+                with contextlib.suppress(Exception):
+                    self._pluto._ctx.set_timeout(1000)
+                for buffer in (self._rx_buffer, tx_buffer):
+                    self._destroy(buffer)
+                self._pluto.rx_destroy_buffer()
+                self._pluto.tx_destroy_buffer()
+                if self.mutes:
+                    self.mute()
+                self._closed = True
 
-        bounded(work, CLOSE_TIMEOUT_S, f"closing {self.uri}")
-
-    @contextlib.contextmanager
-    def _mapped(self, what):
         try:
-            yield
-        except OSError as error:
-            if error.errno == 16:
-                raise RadioError(
-                    f"the board at {self.uri} is busy: another program transmits; stop it first"
-                ) from error
-            if error.errno == 110:
-                raise RadioTimeoutError(f"{what}: no answer from {self.uri} in time; is it still there?") from error
-            reason = error.strerror or str(error)
-            raise RadioError(
-                f"{what} failed at {self.uri} ({reason}); check cable and power, then run --mute"
-            ) from error
+            bounded(work, CLOSE_TIMEOUT_S, f"closing {self.uri}")
+        except Exception:
+            self._closed = True  # it was tried; a signal that interrupts it is no reason not to
+            raise
+        finally:
+            if self._closed:
+                atexit.unregister(self._close_at_exit)
+
+    def _close_at_exit(self):
+        with contextlib.suppress(Exception):
+            self.close()

@@ -37,6 +37,7 @@ def check(address: Address, config: RadioConfig) -> Iterator[str]:
                 f"bandwidth {width[0] / 1e6:g} to {width[1] / 1e6:g} MHz"
             )
         yield f"rate: {RATES_HZ[0] / 1e6:g} to {RATES_HZ[1] / 1e6:g} MS/s"
+        board.claim()
         board.mute()
         board.tune()
         evm_db = loopback_evm_db(board)
@@ -48,7 +49,7 @@ def check(address: Address, config: RadioConfig) -> Iterator[str]:
             )
         yield from hear(board)
     finally:
-        board.close(mute=True)
+        board.close()
 
 
 def loopback_evm_db(board: Board) -> float:

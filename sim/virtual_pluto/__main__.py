@@ -12,6 +12,7 @@ from dsp.radio.command import CommandParser, run_command
 from sim.channel import add_channel_arguments, channel_config_from_args
 from sim.virtual_pluto import Air, BoardConfig, BoardServer
 
+OWN = ("snr_db", "cfo_hz", "sco_ppm", "bits", "full_scale_db")  # of the air's options; those of a preset do nothing
 FAULTS = ("drop", "stall", "disconnect")
 
 
@@ -57,6 +58,10 @@ def cause(kind: str, server: BoardServer, num_samples: int) -> None:
 
 def run(args) -> None:
     """Serve until Ctrl-C or SIGTERM."""
+    for name in OWN:
+        if getattr(args, name) is not None:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option} is the boards' own: set --loss-db, or ppm and noise_figure_db of --board")
     configs = [board_config(text) for text in args.board]
     faults = sorted(fault(text) for text in args.fault)
     air = Air(configs, channel_config_from_args(args), args.loss_db, args.clock == "realtime", args.seed)
@@ -79,7 +84,7 @@ def run(args) -> None:
         shown = None
         while True:
             time.sleep(0.02)
-            states = [state(board) for board in air.boards]
+            states = [state(board) | {"late_s": round(air.late_s, 3)} for board in air.boards]
             if args.show_state and states != shown:
                 shown = states
                 print(json.dumps(states), flush=True)
@@ -92,6 +97,7 @@ def state(board) -> dict:
         "transmitting": board.tx is not None,
         "receiving": len(board.rx_clients),
         "tx_gain_db": board.tx_gain_db,
+        "lost": dict(board.lost),
     }
 
 

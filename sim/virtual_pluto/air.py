@@ -1,7 +1,8 @@
 """The air between the boards, and its clock.
 
 Every board hears every board's transmitter, its own too, through its own `sim.channel.Channel`: echoes, fading and the
-rest as given, and the two crystals' difference on carrier and sample clock; attenuated by the path loss. Boards hear
+rest as given, relative to a burst at the nominal back-off, and the two crystals' difference on carrier and sample
+clock; attenuated by the path loss. Noise and converter are the receiving board's, not the channel's. Boards hear
 each other only at the same sample rate (other rates are not resampled: silence), and as far as a transmitter's
 spectrum, shifted by the difference of the two carriers, lies within the receiver's sample rate: what lies outside, its
 filters stop. Not modelled: images, spurs, blocking, the shapes of the analog filters.
@@ -19,11 +20,11 @@ from scipy import signal
 
 from dsp.radio.scale import NOMINAL_POWER
 from sim.channel import Channel, ChannelConfig
-from sim.virtual_pluto.board import RX_OVERFLOW, TX_UNDERFLOW, Board, BoardConfig
+from sim.virtual_pluto.board import RX_OVERFLOW, TX_FULL_SCALE_DBM, TX_UNDERFLOW, Board, BoardConfig
 
 BLOCK = 8192  # samples at a time
-MAX_BEHIND_S = 0.5  # of real time
-PATIENCE_S = 0.2  # how long lockstep waits for a streaming transmitter
+MAX_BEHIND_S = 1.0  # of real time
+PATIENCE_S = 2.0  # how long lockstep waits for a streaming transmitter, until it is back
 SILENCE_SAMPLES = 1 << 16  # after so much, echoes included, a link is left out
 SHARP_TAPS = 129
 
@@ -32,14 +33,14 @@ class Link:
     """From one board's transmitter to one board's receiver."""
 
     def __init__(self, sender: Board, receiver: Board, config: ChannelConfig, loss_db: float, seed: int):
-        self._sender, self._receiver, self._config, self._seed = sender, receiver, config, seed
-        self._gain = np.float32(10 ** (-loss_db / 20))
+        self._sender, self._receiver, self._loss_db, self._seed = sender, receiver, loss_db, seed
+        self._config = dataclasses.replace(config, snr_db=None, bits=None)
         self._tuning, self._channel, self._filter = None, None, None
         self._heard = np.zeros(0, np.complex64)
         self._silence = 2 * SILENCE_SAMPLES  # samples since something was sent
 
     def __call__(self, wave: np.ndarray | None, num: int) -> np.ndarray | None:
-        """What arrives of a transmitted block, or of silence; num samples of the receiver's."""
+        """What arrives, in √mW, of a block sent at full scale 1.0, or of silence; num samples of the receiver's."""
         a, b = self._sender, self._receiver
         if a.rate_hz != b.rate_hz:
             return None
@@ -58,12 +59,13 @@ class Link:
         self._silence = 0 if wave is not None else self._silence + num
         if self._channel is None or self._silence > SILENCE_SAMPLES:
             return None
-        wave = np.zeros(num, np.complex64) if wave is None else wave * self._gain
+        wave = np.zeros(num, np.complex64) if wave is None else wave
         if self._filter is not None:
             wave = self._filter(wave)
         self._heard = np.concatenate([self._heard, self._channel.process(wave)])
         heard, self._heard = self._heard[:num], self._heard[num:]
-        return heard if heard.size == num else np.pad(heard, (0, num - heard.size))
+        heard = heard if heard.size == num else np.pad(heard, (0, num - heard.size))
+        return heard * np.float32(10 ** ((TX_FULL_SCALE_DBM + a.tx_gain_db - self._loss_db) / 20))
 
 
 class _OverlapFilter:
@@ -102,6 +104,7 @@ class Air:
             for j, b in enumerate(self.boards)
         }
         self._rngs = [np.random.default_rng([seed, 7, i]) for i in range(len(self.boards))]
+        self.late_s = 0.0  # of real time, which this machine did not make pass
         self._closing = False
         self._thread = threading.Thread(target=self._run, daemon=True) if realtime else None
         if self._thread:
@@ -127,10 +130,28 @@ class Air:
             else:
                 self._wait_for_transmitters(min(left, PATIENCE_S))
                 self.advance(BLOCK)
+                self._yield()
         if not self.realtime:  # the kernel's buffers behind this one are full, too
-            while all(c.size + BLOCK <= c.capacity for c in board.rx_clients) and self._no_stream():
+            while all(c.size + BLOCK <= c.capacity for c in board.rx_clients) and not self._streaming():
                 self.advance(BLOCK)
+                self._yield()
+                if client not in board.rx_clients:
+                    return False
         return True
+
+    def _yield(self):
+        """Leave the lock for a moment: a loop that takes it again at once would let nobody else in."""
+        self.changed.wait(1e-5)
+
+    def hear_out(self, tx) -> None:
+        """In lockstep, what a transmitter has pushed is sent before it closes, as long as somebody makes time pass."""
+        tx.late = True  # nobody needs to wait for more
+        self.changed.notify_all()
+        while not self.realtime and not tx.cyclic and tx.size and any(board.rx_clients for board in self.boards):
+            left = tx.size
+            self.changed.wait_for(lambda: tx.size < left, PATIENCE_S / 2)  # noqa: B023
+            if tx.size == left:
+                return
 
     def advance(self, num: int) -> None:
         """Let num samples of time pass on every board."""
@@ -154,16 +175,17 @@ class Air:
         return board.receive(total, self._rngs[j])
 
     def _streaming(self):
-        return [b.tx for b in self.boards if b.tx is not None and not b.tx.cyclic and b.tx.started]
-
-    def _no_stream(self):
-        return not self._streaming()
+        """Transmitters that push buffer after buffer."""
+        buffers = [b.tx for b in self.boards if b.tx is not None]
+        return [tx for tx in buffers if not tx.cyclic and tx.started and not tx.late]
 
     def _wait_for_transmitters(self, timeout_s):
         deadline = time.monotonic() + timeout_s
         while any(tx.size < BLOCK for tx in self._streaming()):
             left = deadline - time.monotonic()
             if left <= 0 or not self.changed.wait(left):
+                for tx in self._streaming():
+                    tx.late = tx.size < BLOCK
                 return
 
     def _run(self):
@@ -177,7 +199,11 @@ class Air:
                 behind = time.monotonic() - start - passed
                 if behind > MAX_BEHIND_S:  # this machine was away: that time is lost, and said to be
                     for board in self.boards:
-                        board.status |= RX_OVERFLOW * bool(board.rx_clients) | TX_UNDERFLOW * bool(board.tx)
+                        board.status["RX"] |= RX_OVERFLOW * bool(board.rx_clients)
+                        board.status["TX"] |= TX_UNDERFLOW * bool(board.tx)
+                        board.lost["RX"] += int(behind * board.rate_hz) * bool(board.rx_clients)
+                        board.lost["TX"] += int(behind * board.rate_hz) * bool(board.tx)
+                    self.late_s += behind
                     passed += behind
                 elif behind >= period:
                     self.advance(BLOCK)

@@ -58,7 +58,10 @@ def _find(board: Board, path) -> tuple[Callable[[], str], Callable[[str], None] 
         if rest[1:] == ["loopback"] and device == PHY:
             return lambda: str(board.loopback), lambda text: board.set_loopback(int(text))
         if rest[1:] == ["direct_reg_access"]:
-            return lambda: f"0x{board.read_register():X}", board.access_register
+            if device == PHY:  # the chip's own registers mean nothing here
+                return lambda: "0x0", lambda text: None
+            side = "RX" if device == RX_CORE else "TX"
+            return lambda: f"0x{board.read_register(side):X}", lambda text: board.access_register(side, text)
         raise Refused(2)
     if rest[0] == "BUFFER":
         return _remembered(board, f"{device} buffer", rest[1], "8")

@@ -17,7 +17,8 @@ TX_WORD, RX_WORD = 32768.0, 2048.0
 MAX_TX_SAMPLES = 1 << 24  # of one buffer: 64 MiB
 GAIN_MODES = ("manual", "fast_attack", "slow_attack", "hybrid")
 AGC_TARGET_DBFS = -15.0
-RX_OVERFLOW, TX_UNDERFLOW = 4, 1  # bits of the status register
+STATUS_REGISTER = 0x80000088
+RX_OVERFLOW, TX_UNDERFLOW = 4, 1  # bits of it, in the receiving and in the transmitting core
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,15 @@ class Board:
         self.loopback = 0
         self.plain: dict[str, str] = {}  # attributes that are only remembered
         self.dds = [dict(raw=0, frequency=1_000_000, scale=0.0, phase=0) for _ in range(4)]
-        self.status = 0
+        self.status = {"RX": 0, "TX": 0}  # a register of each core
+        self.lost = {"RX": 0, "TX": 0}  # samples not taken in time, or not there in time
         self.num_buffers = {"RX": 4, "TX": 4}
         self.rx_clients: list[RxClient] = []
         self.tx: TxBuffer | None = None
         self.level_dbfs = -200.0  # of what the receiver heard last
         self.stalled = False
         self.position = 0  # samples since the start
-        self._register = 0
+        self._register = {"RX": 0, "TX": 0}
 
     # what the owner wants
 
@@ -110,33 +112,32 @@ class Board:
             raise Refused(22)
         self.loopback = mode
 
-    def access_register(self, text: str) -> None:
+    def access_register(self, side: str, text: str) -> None:
         """An address to be read next, or an address and what is written there: ones clear status bits."""
         numbers = [int(word, 0) for word in text.split()]
         if not 1 <= len(numbers) <= 2:
             raise Refused(22)
-        self._register = numbers[0]
-        if len(numbers) == 2 and self._register == 0x80000088:
-            self.status &= ~numbers[1]
+        self._register[side] = numbers[0]
+        if len(numbers) == 2 and numbers[0] == STATUS_REGISTER:
+            self.status[side] &= ~numbers[1]
 
-    def read_register(self) -> int:
-        return self.status if self._register == 0x80000088 else 0
+    def read_register(self, side: str) -> int:
+        return self.status[side] if self._register[side] == STATUS_REGISTER else 0
 
     # samples
 
     def transmit(self, num: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The next words (num, 2) int16 of the transmit buffer, and what leaves the antenna, in √mW: (num,) complex64.
+        """The next words (num, 2) int16 of the transmit buffer, and the wave at full scale 1.0, (num,) complex64.
 
-        None for either where there is nothing.
+        None for either where there is nothing. The wave leaves the antenna with TX_FULL_SCALE_DBM and the gain.
         """
         words = None if self.tx is None else self.tx.take(num)
         if words is None and self.tx is not None:
-            self.status |= TX_UNDERFLOW
+            self.status["TX"] |= TX_UNDERFLOW
+            self.lost["TX"] += num * self.tx.started
         wave = None if words is None else words.astype(np.float32).view(np.complex64)[:, 0] / np.float32(TX_WORD)
         tone = self._tones(num) if self.tx is None else None
         wave = tone if wave is None else wave
-        if wave is not None:
-            wave = wave * np.float32(10 ** ((TX_FULL_SCALE_DBM + self.tx_gain_db) / 20))
         return words, None if self.powerdown["TX"] else wave
 
     def _tones(self, num):
@@ -171,8 +172,9 @@ class Board:
     def deliver(self, words: np.ndarray) -> None:
         """Words (n, 2) int16 to everybody who receives; what their buffers cannot hold is lost and noted."""
         for client in self.rx_clients:
-            if not client.put(words):
-                self.status |= RX_OVERFLOW
+            if num_lost := client.put(words):
+                self.status["RX"] |= RX_OVERFLOW
+                self.lost["RX"] += num_lost
 
 
 def _power_db(wave):
@@ -187,13 +189,13 @@ class RxClient:
         self.num_samples, self.capacity = num_samples, num_samples * num_buffers
         self._blocks, self.size = deque(), 0
 
-    def put(self, words: np.ndarray) -> bool:
-        """Whether there was room; words that there is none for are lost."""
+    def put(self, words: np.ndarray) -> int:
+        """Take words (n, 2) as far as there is room; how many are lost."""
         room = min(len(words), max(0, self.capacity - self.size))
         if room:
             self._blocks.append(words[:room])
             self.size += room
-        return room == len(words)
+        return len(words) - room
 
     def take(self, num: int) -> np.ndarray:
         """The oldest num words (num, 2) int16, which must be there."""
@@ -221,7 +223,7 @@ class TxBuffer:
         self.cyclic, self.num_samples = cyclic, num_samples
         self._queue = RxClient(num_samples, num_buffers)
         self._loop, self._position = None, 0
-        self.started = False
+        self.started = self.late = False
 
     @property
     def size(self) -> int:
@@ -234,7 +236,7 @@ class TxBuffer:
 
     def put(self, words: np.ndarray) -> None:
         """A block (n, 2) int16 of the client's."""
-        self.started = True
+        self.started, self.late = True, False
         if self.cyclic:
             self._loop, self._position = words, 0
         else:

@@ -5,7 +5,6 @@ from xml.sax.saxutils import quoteattr
 
 PHY, RX_CORE, TX_CORE = "iio:device0", "iio:device3", "iio:device2"
 DDS_TONES = ("TX1_I_F1", "TX1_I_F2", "TX1_Q_F1", "TX1_Q_F2")
-SCAN_MASK = 0b11  # I and Q
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,11 @@ class Device:
 _RATE = ("sampling_frequency", "sampling_frequency_available")
 _TRACKING = ("quadrature_tracking_en", "rf_dc_offset_tracking_en", "bb_dc_offset_tracking_en")
 _LO = ("frequency", "frequency_available", "powerdown")
+# of all channels of a direction alike: their files are named without a number, by which GNU Radio asks for them
+_SHARED = {
+    "sampling_frequency", "sampling_frequency_available", "rf_bandwidth", "rf_bandwidth_available", "filter_fir_en",
+    "gain_control_mode_available", *_TRACKING,
+}  # fmt: skip
 
 # what a context consists of: libiio's parser wants to be told
 _DTD = "".join(
@@ -139,13 +143,20 @@ def _device_xml(device: Device) -> str:
     return f"<device id={quoteattr(device.id)} name={quoteattr(device.name)} >{''.join(rows)}</device>"
 
 
+def _filename(channel: Channel, attribute: str) -> str:
+    """As the kernel's industrial I/O names the file of a channel's attribute."""
+    if channel.id == "out":
+        return f"in_out_{attribute}"
+    name = channel.id.rstrip("0123456789") if attribute in _SHARED else channel.id
+    return "_".join(filter(None, ["out" if channel.output else "in", name, channel.name, attribute]))
+
+
 def _channel_xml(channel: Channel) -> str:
     direction = "output" if channel.output else "input"
     name = f" name={quoteattr(channel.name)}" if channel.name else ""
     rows = []
     if channel.scan:
         rows.append(f'<scan-element index="{channel.scan[0]}" format={quoteattr(channel.scan[1])} />')
-    prefix = ("out_" if channel.output else "in_") + channel.id + (f"_{channel.name}" if channel.name else "")
     for attribute in channel.attributes:
-        rows.append(f"<attribute name={quoteattr(attribute)} filename={quoteattr(prefix + '_' + attribute)} />")
+        rows.append(f"<attribute name={quoteattr(attribute)} filename={quoteattr(_filename(channel, attribute))} />")
     return f'<channel id={quoteattr(channel.id)} type="{direction}"{name} >{"".join(rows)}</channel>'

@@ -14,12 +14,13 @@ import numpy as np
 from sim.virtual_pluto import attributes
 from sim.virtual_pluto.air import Air
 from sim.virtual_pluto.board import MAX_TX_SAMPLES, Board, Refused, RxClient, TxBuffer
-from sim.virtual_pluto.context import DEVICES, RX_CORE, SCAN_MASK, TX_CORE, context_xml
+from sim.virtual_pluto.context import DEVICES, RX_CORE, TX_CORE, context_xml
 
 VERSION = "0.24.virtual"
 FIRMWARE = "v0.38 (virtual)"
 MAX_LINE, MAX_VALUE = 1024, 1 << 16
-SAMPLE_BYTES = 4
+WORD_BYTES = 2
+SCAN_COLUMNS = {1: [0], 2: [1], 3: [0, 1]}  # of I and Q, by the mask of the channels that are on
 
 
 class BoardServer(socketserver.ThreadingTCPServer):
@@ -128,7 +129,12 @@ class _Connection(socketserver.StreamRequestHandler):
                 self._send_number(0)
             case "CLOSE":
                 with self.air.changed:
-                    {RX_CORE: self._close_rx, TX_CORE: self._close_tx}[self._device(arguments[0])]()
+                    if self._device(arguments[0]) == RX_CORE:
+                        self._close_rx()
+                    else:
+                        if self.tx is not None:
+                            self.air.hear_out(self.tx)
+                        self._close_tx()
                 self._send_number(0)
             case "READBUF":
                 self._read_buffer(self._device(arguments[0]), int(arguments[1]))
@@ -154,19 +160,21 @@ class _Connection(socketserver.StreamRequestHandler):
 
     def _open(self, device, num_samples, mask, *options):
         device, num_samples = self._device(device), int(num_samples)
-        if int(mask, 16) != SCAN_MASK or not 1 <= num_samples <= MAX_TX_SAMPLES:
+        columns = SCAN_COLUMNS.get(int(mask, 16))
+        if columns is None or not 1 <= num_samples <= MAX_TX_SAMPLES:
             raise Refused(22)
         with self.air.changed:
             if device == RX_CORE:
                 if self.rx:
                     raise Refused(16)
-                self.rx = RxClient(num_samples, self.board.num_buffers["RX"])
+                self.rx, self.rx_columns = RxClient(num_samples, self.board.num_buffers["RX"]), columns
                 self.board.rx_clients.append(self.rx)
             else:
                 if self.board.tx is not None:
                     raise Refused(16)
                 cyclic = "CYCLIC" in options
                 self.tx = self.board.tx = TxBuffer(num_samples, cyclic, self.board.num_buffers["TX"])
+                self.tx_columns = columns
             self.air.changed.notify_all()
 
     def _close_rx(self):
@@ -184,32 +192,40 @@ class _Connection(socketserver.StreamRequestHandler):
     def _read_buffer(self, device, num_bytes):
         if device != RX_CORE or self.rx is None:
             raise Refused(9)
-        num = num_bytes // SAMPLE_BYTES
-        if not 1 <= num <= self.rx.num_samples or num_bytes % SAMPLE_BYTES:
+        num, odd = divmod(num_bytes, WORD_BYTES * len(self.rx_columns))
+        if not 1 <= num <= self.rx.num_samples or odd:
             raise Refused(22)
         with self.air.changed:
             if not self.air.wait_for_samples(self.board, self.rx, num, self.timeout_s):
                 raise Refused(110)
             words = self.rx.take(num)
-        self.wfile.write(f"{num_bytes}\n{SCAN_MASK:08x}\n".encode())
+        words = words if len(self.rx_columns) == 2 else words[:, self.rx_columns]
+        mask = sum(1 << column for column in self.rx_columns)
+        self.wfile.write(f"{num_bytes}\n{mask:08x}\n".encode())
         self.wfile.write(np.ascontiguousarray(words, "<i2"))
 
     def _write_buffer(self, device, num_bytes):
         if device != TX_CORE or self.tx is None:
             raise Refused(9)
-        num = num_bytes // SAMPLE_BYTES
-        if not 1 <= num <= self.tx.num_samples or num_bytes % SAMPLE_BYTES:
+        num, odd = divmod(num_bytes, WORD_BYTES * len(self.tx_columns))
+        if not 1 <= num <= self.tx.num_samples or odd:
             raise Refused(22)
         self._send_number(0)
-        words = np.frombuffer(self._receive(num_bytes), "<i2").reshape(-1, 2)
+        words = np.frombuffer(self._receive(num_bytes), "<i2").reshape(num, -1)
+        if len(self.tx_columns) == 1:  # the rail that is not sent is silent
+            alone, words = words, np.zeros((num, 2), np.int16)
+            words[:, self.tx_columns] = alone
         with self.air.changed:
-            if not self.air.changed.wait_for(lambda: self.tx is None or self.tx.has_room(), self.timeout_s):
+            if not self.air.changed.wait_for(self._may_put, self.timeout_s):
                 raise Refused(110)
             if self.tx is None:
                 raise Refused(9)
             self.tx.put(words)
             self.air.changed.notify_all()
         self._send_number(num_bytes)
+
+    def _may_put(self):
+        return self.tx is None or (self.tx.has_room() and not self.board.stalled)
 
     def _receive(self, num_bytes) -> bytes:
         data = self.rfile.read(num_bytes)

@@ -1,7 +1,11 @@
 """The PlutoSDR driver against virtual boards: settings, words, timeouts, and that a board is left silent."""
 
+import importlib.metadata
+import math
 import re
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -30,6 +34,12 @@ def pair():
         yield servers
 
 
+def run_python(code, *arguments):
+    """A process of its own that runs the code."""
+    command = [sys.executable, "-c", "import sys\n" + textwrap.dedent(code), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
 def address(server):
     return f"pluto:{server.uri}"
 
@@ -46,6 +56,7 @@ def test_what_is_sent_is_heard_at_the_level_that_the_gains_say(pair):
         assert db(np.mean(np.abs(samples) ** 2)) == pytest.approx(7 - 12 - 10 - 60 + 50 - 5, abs=0.2)
         assert (found["overflow"], found["clipped"], found["gain_db"], found["warnings"]) == (False, 0, 50, [])
         assert "simulated" in found["device"] and found["libraries"]["pylibiio"].startswith("0.")
+        assert found["libraries"]["libiio of the board"] == "0.24" and "virtual" in found["firmware"]
         assert not sender.board.muted
     assert becomes_muted(sender)
 
@@ -102,6 +113,7 @@ def test_a_short_transmission_leaves_whole(num):
     ({"freq_hz": 100e6}, "--freq-hz"), ({"bandwidth_hz": 60e6}, "--bandwidth-hz"), ({"gain_db": 5}, "gain"),
     ({"gain_db": -90}, "gain"), ({"rate_hz": 1e6}, "raise --rate-hz"),
     ({"bandwidth_hz": 2.0e6}, "raise --bandwidth-hz"), ({"gain_db": "auto"}, "auto"),
+    ({"rate_hz": 61.44e6}, "lower --rate-hz"), ({"gain_db": math.nan}, "gain"),
 ])  # fmt: skip
 def test_what_the_board_does_not_take_is_refused_before_anything_is_sent(pair, fields, word):
     sender, _ = pair
@@ -131,14 +143,16 @@ def test_one_contiguous_capture_ends_by_itself(pair):
         assert source.read().size == 200_000 and source.read() is None
 
 
-@pytest.mark.parametrize("tx_gain_db", [0, -30])
-def test_a_gain_is_found_that_neither_clips_nor_drowns(pair, tx_gain_db):
-    sender, receiver = pair
-    with open_sink(address(sender), config(gain_db=tx_gain_db)) as sink:
-        sink.repeat(white(50_000, 1.0, 1))
-        with open_source(address(receiver), config(gain_db="auto")) as source:
-            peak = np.abs(np.concatenate([source.read() for _ in range(4)]).view(np.float32)).max()
-            assert source.clipped == 0 and (-13 < 20 * np.log10(peak) < -1 or source.describe()["gain_db"] == 71)
+@pytest.mark.parametrize("tx_gain_db, loss_db", [(0, 10), (0, 60), (-30, 60)])
+def test_a_gain_is_found_that_neither_clips_nor_drowns(tx_gain_db, loss_db):
+    """Whether the first gain tried, 40 dB, clips by far, fits, or is too little."""
+    with boards(0, 0, loss_db=loss_db) as (sender, receiver):
+        with open_sink(address(sender), config(gain_db=tx_gain_db)) as sink:
+            sink.repeat(white(50_000, 1.0, 1))
+            with open_source(address(receiver), config(gain_db="auto")) as source:
+                peak = np.abs(np.concatenate([source.read() for _ in range(4)]).view(np.float32)).max()
+                gain_db = source.describe()["gain_db"]
+                assert source.clipped == 0 and (-13 < 20 * np.log10(peak) < -1 or gain_db == 71)
 
 
 def test_advice_on_the_gain(pair):
@@ -154,8 +168,13 @@ def test_advice_on_the_gain(pair):
 def test_a_busy_board_is_one_line(pair):
     with open_sink(address(pair[0]), config()) as first:
         first.repeat(white(5000, 1.0, 1))
-        with pytest.raises(RadioError, match="busy"), open_sink(address(pair[0]), config()) as second:
-            second.repeat(white(5000, 1.0, 1))
+        board = pair[0].board
+        before = board.tx, board.tx_gain_db, dict(board.lo_hz), dict(board.powerdown)
+        with pytest.raises(RadioError, match="busy"), open_sink(address(pair[0]), config(gain_db=-40, freq_hz=1e9)):
+            pass
+        with pytest.raises(RadioError, match="busy"):
+            list(check(parse(address(pair[0])), config()))
+        assert (board.tx, board.tx_gain_db, board.lo_hz, board.powerdown) == before  # who was first is not disturbed
 
 
 def test_no_board_is_one_line():
@@ -196,6 +215,68 @@ def test_a_board_is_silenced_after_a_crash(pair):
     sink.__exit__(None, None, None)
     assert not server.board.muted
     assert "simulated" in silence(parse(address(server))) and becomes_muted(server)
+
+
+def test_a_board_is_silenced_at_exit_where_no_with_block_does_it(pair):
+    """A signal may come after a sink is open and before its `with` block has begun."""
+    done = run_python(
+        """
+        import numpy as np
+        from dsp.radio import open_sink
+        sink = open_sink(sys.argv[1])
+        sink.__enter__()
+        sink.repeat(np.ones(5000, np.complex64))
+        print(sink._board.mutes)
+        sys.exit(7)
+        """,
+        address(pair[0]),
+    )
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (7, "True", "")
+    assert becomes_muted(pair[0])
+
+
+def test_who_waits_for_ever_hears(pair):
+    with open_source(address(pair[0]), config(timeout_s=math.inf)) as source:
+        assert source.read().size == PART
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 40])
+def test_a_long_transmission_streams_without_a_gap(monkeypatch, pieces):
+    """Word for word through the digital loopback, in whatever pieces it comes; the last buffer's rest is silence."""
+    monkeypatch.setattr("dsp.radio.pluto.HOLD_SAMPLES", 2 * PART)
+    monkeypatch.setattr("dsp.radio.pluto.STREAM_SAMPLES", PART)
+    samples = white(11 * PART + 317, 1.0, 3)
+    heard, sending = [], threading.Event()
+    with boards(0) as (server,), open_source(address(server), config()) as source:
+
+        def listen():
+            while not sending.is_set() or len(heard) < 24:
+                heard.append(source.read())
+
+        listener = threading.Thread(target=listen)
+        with open_sink(address(server), config(loopback=1)) as sink:
+            listener.start()
+            for piece in np.array_split(samples, pieces):
+                sink.send(piece)
+        sending.set()
+        listener.join(20)
+        assert sink.clipped == 0 and becomes_muted(server)
+    words = 2048 * np.concatenate(heard)
+    expected = samples * np.float32(10 ** (-12 / 20) * 2048)  # of the first, 1000 and more
+    start = int(np.flatnonzero(np.abs(words) > 100)[0])  # before and after, the receiver's own noise
+    assert np.abs((words[start:][: samples.size] - expected).view(np.float32)).max() <= 1.2  # rounded downwards
+    assert np.abs(words[start + samples.size :]).max() < 10
+
+
+def test_an_underflow_is_reported_and_no_overflow():
+    """Each core has its own register: the transmitter's tells of the transmitter."""
+    with boards(0, realtime=True) as (server,), open_sink(address(server), config()) as sink:
+        sink._streaming = True  # as after a long beginning
+        sink.send(white(2 * PART, 1.0, 1))
+        sink.send(white(17 * PART, 1.0, 1))
+        time.sleep(20 * PART / 2.5e6 + 0.3)
+        sink.send(white(17 * PART, 1.0, 1))
+        assert sink.describe()["underflow"] and server.board.lost["TX"] > 0 and server.board.lost["RX"] == 0
 
 
 def test_an_overflow_is_reported():
@@ -241,9 +322,21 @@ def test_a_missing_library_says_what_to_install(monkeypatch, module, word):
     assert word in str(caught.value)
 
 
-def test_the_wrong_pylibiio_is_named(monkeypatch):
-    from dsp.radio import pluto_board
+def test_without_libiio_itself_one_line_says_so():
+    """As where Debian's libiio0 is not installed: the loader finds nothing; a process of its own, to load it afresh."""
+    done = run_python("""
+        import ctypes.util
+        find = ctypes.util.find_library
+        ctypes.util.find_library = lambda name: None if name == "iio" else find(name)
+        from dsp.radio import open_sink
+        from dsp.radio.command import run_command
+        sys.exit(run_command("send", open_sink("pluto:ip:127.0.0.1:1").__enter__))
+    """)
+    assert done.returncode == 3 and done.stderr.count("\n") == 1
+    assert "libiio is missing" in done.stderr and "libiio0" in done.stderr
 
-    monkeypatch.setattr(pluto_board.importlib.metadata, "version", lambda name: "1.0")
+
+def test_the_wrong_pylibiio_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
     with pytest.raises(RadioError, match="pylibiio<1"):
         open_source("pluto:ip:127.0.0.1:1", config()).__enter__()

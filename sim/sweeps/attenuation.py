@@ -1,0 +1,265 @@
+"""The sweep that labs want: step the transmit attenuation of a board, and measure what arrives at each step.
+
+    python sim/sweep.py --radio pluto:ip:192.168.2.1 --rx-radio pluto:ip:192.168.3.1 --attenuation-db 0 10 20 30
+
+The burst is sent without end; at each step the receiver listens afresh until every frame has come --cycles times,
+rebuilds the network, and measures accuracy and the weights' error. Rounds of all steps follow one another, so that a
+drift meets all steps alike. Beside the error stands what linear MMSE has at the SNR that the receiver measured,
+1/(1 + n·S) for weights heard n times (`theory`). `short_db` is what that SNR falls short of following the attenuation
+dB for dB, best step as reference: large where converter, clipping or leakage limit, not the noise.
+
+Writes attenuation.json (every trial, and means and deviations of each step), attenuation.csv (every trial) and
+attenuation.png. What was measured before an error or Ctrl-C is written, too.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
+from dsp.radio import ADDRESS_HELP, open_sink, open_source
+from dsp.radio.command import CommandParser, run_command
+from dsp.radio.options import add_radio_arguments, check_pluto, radio_config
+from dsp.theory import lmmse_nmse
+from dsp.units import db, linear
+from models.checkpoint import write_whole
+from models.register import add_architecture_argument
+from rx.pipeline import Listener
+from rx.receive import check_receiver_arguments, conclude, listen
+from sim.benchmarks.measure import machine
+from tx.pipeline import Burst, modulate
+from tx.send import add_sender_arguments, describe, make_burst
+
+MEASURED = ("snr_db", "nmse_db", "theory_db", "accuracy", "gain_db", "cfo_hz")
+
+
+def sweep(args, burst: Burst, trials: list[dict], boards: dict) -> None:
+    """Every round of every step; trials and what the boards say of themselves are added as they come."""
+    samples = np.concatenate(list(modulate(burst)))
+    receiving = radio_config(args)
+    cells = [(number, step) for number in range(args.repeats) for step in args.attenuation_db]
+    for number, attenuation_db in track(cells, "attenuation", console=Console(stderr=True)):
+        sending = dataclasses.replace(receiving, gain_db=-attenuation_db, gain_mode="manual", capture_samples=None)
+        with open_sink(args.radio, sending) as sink:
+            sink.repeat(samples)
+            boards["transmitter"] = sink.describe()
+            row = {"round": number, "attenuation_db": attenuation_db, "clipped_sent": sink.clipped}
+            try:
+                with open_source(args.rx_radio, receiving) as source:
+                    row |= trial(source, args)
+                    boards["receiver"] = source.describe()
+            except NothingReceivedError as error:
+                row["error"] = str(error)
+        trials.append(row)
+
+
+def trial(source, args) -> dict:
+    """Listen once; what was measured. Raises NothingReceivedError where nothing can be rebuilt."""
+    listener, seconds = Listener(), {"start": time.perf_counter(), "dsp": 0.0}
+    try:
+        (heard,) = listen(source, listener, args, seconds)
+    except RadioTimeoutError as error:
+        raise NothingReceivedError(str(error)) from error
+    report = conclude(heard, listener, args, source.describe(), seconds)
+    counts = [heard.heard.get(frame, 0) for frame in range(heard.header.num_frames)]
+    snr_db = report["sync"]["snr_db"]
+    known = report["scheme"] == "analog" and snr_db is not None
+    return {
+        "snr_db": snr_db,
+        "nmse_db": report["weights"]["nmse_db"],
+        "theory_db": float(db(theory(report["layers"], snr_db, counts))) if known else None,
+        "accuracy": report["accuracy"],
+        "accuracy_sent": report["accuracy_sent"],
+        "cfo_hz": report["sync"]["cfo_hz"],
+        "sco_ppm": report["sync"]["sco_ppm"],
+        "frames_lost": report["frames"]["lost"],
+        "times_heard": float(np.mean(counts)),
+        "gain_db": report["radio"]["gain_db"],
+        "clipped_received": report["radio"]["clipped"],
+        "overflow": report["radio"]["overflow"],
+        "warnings": report["warnings"],
+    }
+
+
+def theory(layers: list[dict], snr_db: float, counts: list[int]) -> float:
+    """NMSE over all weights of linear MMSE, symbols arriving at snr_db, frame i heard counts[i] times.
+
+    A tensor of p times the mean power, sent once, has mean_i 1/(1 + n_i·p·S), as its symbols are spread over all
+    frames; one sent k times, its copies in different frames, 1/(1 + k·n·p·S) with the mean n.
+    """
+    error = 0.0
+    for layer in layers:
+        snr = linear(snr_db + layer["power_db"])
+        times = np.array(counts) if layer["copies"] == 1 else layer["copies"] * np.mean(counts)
+        error += layer["numel"] * float(np.mean(lmmse_nmse(snr, times)))
+    return error / sum(layer["numel"] for layer in layers)
+
+
+def summarise(trials: list[dict]) -> list[dict]:
+    """Of each step: trials and those received, mean and deviation of what was measured, how it compares to theory."""
+    steps = []
+    for attenuation_db in sorted({row["attenuation_db"] for row in trials}):
+        rows = [row for row in trials if row["attenuation_db"] == attenuation_db]
+        step = {
+            "attenuation_db": attenuation_db,
+            "trials": len(rows),
+            "received": sum("error" not in row for row in rows),
+            "frames_lost": sum(row.get("frames_lost", 0) for row in rows),
+        }
+        for name in MEASURED:
+            values = [row[name] for row in rows if row.get(name) is not None]
+            step[name] = float(np.mean(values)) if values else None
+            step[f"{name}_deviation"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        known = step["nmse_db"] is not None and step["theory_db"] is not None
+        step["over_theory_db"] = step["nmse_db"] - step["theory_db"] if known else None
+        steps.append(step)
+    best = max((s["snr_db"] + s["attenuation_db"] for s in steps if s["snr_db"] is not None), default=None)
+    for step in steps:
+        step["short_db"] = None if step["snr_db"] is None else best - step["snr_db"] - step["attenuation_db"]
+    return steps
+
+
+def table(steps: list[dict]) -> Table:
+    """One line a step."""
+    shown = Table(
+        title="over boards: mean ± deviation of each step; SNR per payload symbol, as the receiver measured it"
+    )
+    for name in ("attenuation", "gain", "SNR", "short", "NMSE", "theory", "accuracy", "received", "frames lost"):
+        shown.add_column(name, justify="right")
+    for s in steps:
+        shown.add_row(
+            f"{s['attenuation_db']:g} dB",
+            _shown(s, "gain_db", "dB", digits=0),
+            _shown(s, "snr_db", "dB"),
+            "" if s["short_db"] is None else f"{s['short_db']:.2f} dB",
+            _shown(s, "nmse_db", "dB"),
+            "" if s["theory_db"] is None else f"{s['theory_db']:.2f} dB",
+            _shown(s, "accuracy", "%", 100),
+            f"{s['received']} of {s['trials']}",
+            str(s["frames_lost"]),
+        )
+    return shown
+
+
+def _shown(step, name, unit, factor=1, digits=2):
+    value, deviation = step[name], step[f"{name}_deviation"]
+    if value is None:
+        return ""
+    spread = "" if deviation is None else f" ± {factor * deviation:.{digits}f}"
+    return f"{factor * value:.{digits}f}{spread} {unit}"
+
+
+def draw(path: Path, steps: list[dict], accuracy_sent: float | None, title: str) -> None:
+    """Error of the weights and accuracy against the measured SNR."""
+    from matplotlib.figure import Figure  # half a second to import
+
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    error, accuracy = figure.subplots(1, 2)
+    heard = [s for s in steps if s["snr_db"] is not None]
+    snr_db = np.array([s["snr_db"] for s in heard])
+    spread = [s["snr_db_deviation"] or 0 for s in heard]
+    for axes, name, factor in ((error, "nmse_db", 1), (accuracy, "accuracy", 100)):
+        rows = [i for i, s in enumerate(heard) if s[name] is not None]
+        values = [factor * heard[i][name] for i in rows]
+        deviations = [factor * (heard[i][f"{name}_deviation"] or 0) for i in rows]
+        axes.errorbar(
+            snr_db[rows], values, deviations, [spread[i] for i in rows], fmt="o", ms=4, capsize=3, label="measured"
+        )
+    if heard:
+        grid = np.linspace(snr_db.min(), snr_db.max(), 200)
+        error.plot(grid, db(lmmse_nmse(linear(grid))), lw=1, color="tab:gray", label="1/(1 + S)")
+    rows = [s for s in heard if s["theory_db"] is not None]
+    label = "theory, as often as frames were heard"
+    error.plot([s["snr_db"] for s in rows], [s["theory_db"] for s in rows], "x", color="black", label=label)
+    if accuracy_sent is not None:
+        accuracy.axhline(100 * accuracy_sent, ls="--", lw=1, color="tab:gray", label="as sent")
+    error.set(xlabel="SNR per payload symbol, dB", ylabel="weight NMSE, dB")
+    accuracy.set(xlabel="SNR per payload symbol, dB", ylabel="top-1, %")
+    for axes in (error, accuracy):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.suptitle(title)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=130, format="png")
+    write_whole(path, picture.getvalue())
+
+
+def write(out: Path, command: str, trials: list[dict], boards: dict, complete: bool) -> list[dict]:
+    """The files; the steps' means."""
+    steps = summarise(trials)
+    content = {
+        "command": command,
+        "complete": complete,
+        "machine": machine(),
+        "boards": boards,
+        "steps": steps,
+        "trials": trials,
+    }
+    write_whole(out / "attenuation.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    text = io.StringIO()
+    columns = dict.fromkeys(name for row in trials for name in row)
+    writer = csv.DictWriter(text, list(columns))
+    writer.writeheader()
+    writer.writerows({**row, "warnings": "; ".join(row.get("warnings", []))} for row in trials)
+    write_whole(out / "attenuation.csv", text.getvalue().encode())
+    sent = next((row["accuracy_sent"] for row in trials if row.get("accuracy_sent") is not None), None)
+    names = sorted({board["device"] for board in boards.values()})
+    draw(out / "attenuation.png", steps, sent, ", ".join(names))
+    return steps
+
+
+def run(args, command: str) -> None:
+    """Check, sweep, write, print."""
+    args.rx_radio = args.rx_radio or args.radio
+    for address in (args.radio, args.rx_radio):
+        check_pluto(address, "an attenuation sweep")
+    if args.repeats < 1 or args.cycles < 1:
+        raise InputError(f"--repeats and --cycles must be at least 1; got {args.repeats} and {args.cycles}")
+    for value in args.attenuation_db:
+        if not 0 <= value <= 89.75:
+            raise InputError(f"--attenuation-db must be 0 to 89.75 dB; got {value:g}")
+    check_receiver_arguments(args)
+    args.truth = args.model
+    burst = make_burst(args, args.snr_db)
+    print(describe(burst), flush=True)
+    trials, boards = [], {}
+    complete = False
+    try:
+        sweep(args, burst, trials, boards)
+        complete = True
+    finally:
+        if trials:
+            steps = write(args.out, command, trials, boards, complete)
+            Console(width=None if sys.stdout.isatty() else 160).print(table(steps))
+
+
+def main(argv=None) -> int:
+    argv = sys.argv[1:] if argv is None else [str(arg) for arg in argv]
+    parser = CommandParser(prog="sweep", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
+    parser.add_argument("--rx-radio", metavar="ADDRESS", help="the receiver's board (default: that of --radio)")
+    parser.add_argument(
+        "--attenuation-db", type=float, nargs="+", default=[0, 5, 10, 15, 20, 25, 30], metavar="A",
+        help="steps below full transmit power (default 0 5 10 15 20 25 30)",
+    )  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds of all steps (default 3)")
+    parser.add_argument("--out", type=Path, default=Path("out/sweep"), metavar="DIR")
+    parser.add_argument("--snr-db", type=float, default=20.0, metavar="D", help="SNR per symbol the plan is for")
+    parser.add_argument("--evaluate", metavar="DATASET|none", help="evaluation data (default: the model's own)")
+    parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
+    add_sender_arguments(parser)
+    add_architecture_argument(parser)
+    radio = add_radio_arguments(parser, sending=False)
+    radio.add_argument("--timeout-s", type=float, default=10.0, metavar="T", help="without a frame, a trial is lost")
+    parser.set_defaults(uep="none", gain_db="auto", follow=False, report=None, picture=None, save=None)
+    args = parser.parse_args(argv)
+    return run_command("sweep", lambda: run(args, shlex.join(["python", "sim/sweep.py", *argv])))
