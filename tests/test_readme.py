@@ -12,6 +12,7 @@ import pytest
 
 from sim.demo import free_ports
 from tests.command import PATIENCE_S, ROOT, environment, finish, save_few_images, start
+from tests.flowgraph import MISSING as NO_GNURADIO
 from tests.pluto import MISSING
 
 ROOMS = ("dsp", "models", "tx", "rx", "sim", "Makefile", "setup.sh", "pyproject.toml", "constraints.txt", ".venv")
@@ -23,6 +24,17 @@ def make(tree, lines):
         pytest.skip("no make here, or this environment is not what it sets up")
     for line in lines:
         subprocess.run(shlex.split(line), cwd=tree, env=environment(tree / "few"), check=True, timeout=PATIENCE_S)
+
+
+def with_gnuradio(how):
+    """The same where GNU Radio is."""
+
+    def run(tree, lines):
+        if NO_GNURADIO is not None:
+            pytest.skip(NO_GNURADIO)
+        how(tree, lines)
+
+    return run
 
 
 def one_by_one(tree, lines, more=()):
@@ -166,6 +178,17 @@ RUNS = [
             "--out out/digital39"
         ],
         ["out/digital39/fashion.safetensors"],
+    ),
+    (with_gnuradio(make), ["make demo AIR=gnuradio"], ["out/demo/report.json"]),
+    (
+        with_gnuradio(together),
+        [
+            "python rx/receive.py --radio zmq:tcp://127.0.0.1:5556",
+            'python sim/gnuradio_air.py --rx zmq:tcp://127.0.0.1:5555 --tx "zmq:tcp://127.0.0.1:5556?bind=1" '
+            "--preset bench",
+            'python tx/send.py --model fashion --radio "zmq:tcp://127.0.0.1:5555?bind=1" --snr-db 12',
+        ],
+        [],
     ),
     (
         one_by_one,

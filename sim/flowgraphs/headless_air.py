@@ -10,6 +10,8 @@ What GNU Radio does that one would not expect, and what is done about it here:
 
 - A source over ZMQ whose output buffer is full in the middle of a message holds the rest back until the next message
   or its timeout. Its buffer has room for many messages (MIN_BUFFER); what is held comes out after TIMEOUT_MS.
+- It takes a second to start. A sender's samples wait in ZMQ until its source connects, and it takes no more than its
+  blocks hold until a receiver connects: over PUSH/PULL and REQ/REP nothing is lost, whoever starts first.
 - Whenever that timeout ends in vain it sleeps for up to 0.25 s, so the first samples after an idle spell may be that
   late. None is lost: they wait in ZMQ.
 - ZMQ's high-water mark counts messages, a thousand by default, whatever their length: set to HIGH_WATER_MARK.
@@ -32,7 +34,6 @@ What GNU Radio does that one would not expect, and what is done about it here:
 import ctypes
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -76,11 +77,9 @@ def main(argv) -> int:
 
 
 def die_with_parent() -> None:
-    """Linux only: killed when the starter is, even while stopped. Elsewhere the broken pipe ends it, if it runs."""
+    """Linux: killed when the starter is, even while stopped itself. Elsewhere the broken pipe ends it, while it runs."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() == 1:
-            sys.exit(1)
 
 
 def follow(source, sink, config, stopped) -> None:

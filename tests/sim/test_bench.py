@@ -57,6 +57,7 @@ def test_speed_and_scale_receive_everything(tmp_path):
 
 
 @needs_gnuradio
+@pytest.mark.slow
 def test_gnu_radio_loses_no_sample(tmp_path):
     speed_, lost, otherwise = run(tmp_path, "flowgraph")
     assert lost["holds"] and otherwise["holds"] and speed_["value"] > 0

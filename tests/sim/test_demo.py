@@ -14,7 +14,7 @@ def model(tmp_path_factory):
     return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors", accuracy=0.125)
 
 
-@pytest.mark.parametrize("air", ["python", pytest.param("gnuradio", marks=needs_gnuradio)])
+@pytest.mark.parametrize("air", ["python", pytest.param("gnuradio", marks=[needs_gnuradio, pytest.mark.slow])])
 def test_the_demo_leaves_a_report_and_a_picture(model, tmp_path, air):
     """The air of the demo: 15 dB over both echoes, 40 kHz and the clock offset that goes with it at 2.4 GHz."""
     data = save_few_images(tmp_path / "few", 300)

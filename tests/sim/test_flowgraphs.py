@@ -100,6 +100,7 @@ def test_all_compile(compiled):
         compile(path.read_text(encoding="utf-8"), path, "exec")
 
 
+@pytest.mark.slow
 @needs_gnuradio
 @needs_grcc
 def test_the_air_with_sliders_is_an_air(compiled, model, tmp_path):

@@ -208,9 +208,11 @@ def test_fashion_arrives_as_through_our_own_air(tmp_path):
 
 @needs_gnuradio
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 6))
-@pytest.mark.parametrize("options", [HOLD, ["--preset", "bench"], ["--preset", "cable"], ["--preset", "room"]])
-def test_airs_agree_on_presets_and_seeds(tmp_path, options, seed):
+@pytest.mark.parametrize(
+    "seed, options",
+    [(2, HOLD), (3, HOLD), (4, HOLD), (5, HOLD), *((6, ["--preset", name]) for name in ("cable", "bench", "room"))],
+)
+def test_airs_agree_on_seeds_and_presets(tmp_path, seed, options):
     assert_alike(over_zmq("fashion", tmp_path, options, seed), over_our_own("fashion", tmp_path, options, seed))
 
 
