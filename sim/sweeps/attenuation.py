@@ -260,6 +260,7 @@ def main(argv=None) -> int:
     add_architecture_argument(parser)
     radio = add_radio_arguments(parser, sending=False)
     radio.add_argument("--timeout-s", type=float, default=10.0, metavar="T", help="without a frame, a trial is lost")
-    parser.set_defaults(uep="none", gain_db="auto", follow=False, report=None, picture=None, save=None)
+    parser.set_defaults(uep="none", estimator="linear", gain_db="auto", follow=False)
+    parser.set_defaults(report=None, picture=None, save=None)
     args = parser.parse_args(argv)
     return run_command("sweep", lambda: run(args, shlex.join(["python", "sim/sweep.py", *argv])))
