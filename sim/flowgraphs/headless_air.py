@@ -77,7 +77,7 @@ def main(argv) -> int:
 
 
 def die_with_parent() -> None:
-    """Linux: killed when the starter is, even while stopped itself. Elsewhere the broken pipe ends it, while it runs."""
+    """Linux: killed when the starter is, even while stopped itself. Elsewhere the broken pipe ends it if it runs."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
