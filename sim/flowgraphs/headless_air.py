@@ -19,7 +19,7 @@ What GNU Radio does that one would not expect, and what is done about it here:
   too. A delay of 3 goes before it, so that sample n of the output is sample n of the input. At the end of a stream it
   keeps some 10 samples, and the resampler below as many: a sender pads, as ours does.
 - ``channel_model`` makes a clock offset with that resampler, which is made for signals of half the band. Ours fills
-  0.78 of it, and the error is −27 dB of the signal. A polyphase resampler (−42 dB) stands before it instead.
+  0.78 of it, and the error is −27 dB of the signal. A polyphase resampler (−41 dB) stands before it instead.
 - Its noise is drawn from 16,384 stored values, which end at some 4 σ (3.8 to 5.7) and whose power is off by up to
   0.1 dB, depending on the seed. The power is put right (`noise_voltage`); where the distribution ends cannot be. After
   the receiver's FFT noise is the sum of a thousand of them, and Gaussian again.
@@ -77,7 +77,7 @@ def main(argv) -> int:
 
 
 def die_with_parent() -> None:
-    """Linux: killed when the starter is, even while stopped itself. Elsewhere the broken pipe ends it, while it runs."""
+    """Linux: killed when the starter is, even while stopped itself. Elsewhere the broken pipe ends it if it runs."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
