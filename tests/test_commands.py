@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from dsp.frame import DEFAULT_FORMAT, layout_burst
+from dsp.frame import VERSION, layout_burst
 from dsp.radio import open_sink
 from models import checkpoint as checkpoints
 from models import sensitivity, train
@@ -323,7 +323,7 @@ def test_metadata_without_its_data(recording, folder):
 
 
 def test_another_format_version_is_said_so(model, folder, monkeypatch):
-    newer = DEFAULT_FORMAT.version + 1
+    newer = VERSION + 1
 
     def next_version(*layout):
         return dataclasses.replace(layout_burst(*layout), version=newer)
@@ -331,7 +331,7 @@ def test_another_format_version_is_said_so(model, folder, monkeypatch):
     monkeypatch.setattr(pipeline, "layout_burst", next_version)
     address = f"file:{folder / 'newer.sigmf-meta'}"
     assert run(send.main, "--model", model, "--radio", address).status == 0
-    assert_refused(hear(address, folder), 2, f"version {newer}", f"{DEFAULT_FORMAT.version}")
+    assert_refused(hear(address, folder), 2, f"version {newer}", f"{VERSION}")
 
 
 # what may come off the air with a right CRC
