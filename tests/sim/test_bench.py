@@ -19,6 +19,7 @@ from sim.benchmarks.measure import Measure
 from sim.benchmarks.stopwatch import shares, speeds
 from sim.channel import Channel, ChannelConfig
 from tests.link import make_burst
+from tests.pluto import needs_libiio
 from tx.pipeline import LEAD_SAMPLES, modulate
 
 
@@ -53,6 +54,18 @@ def test_speed_and_scale_receive_everything(tmp_path):
     assert received == sent and first["value"] > 0
     memory, _, error = run(tmp_path, "scale", "--weights", "100000", "--scale-samples", "1e6")
     assert memory["holds"] and error["holds"]
+
+
+@needs_libiio
+def test_boards_in_real_time_are_counted_on_both_sides(tmp_path):
+    """Whether samples are lost is the machine's affair; that none is passed over in the account is not."""
+    for measure in run(tmp_path, "realtime"):
+        detail = measure["detail"]
+        received, expected = map(int, re.findall(r"\d+", detail["frames"]))
+        assert detail["samples"] >= 2.5e6 and expected > 50
+        assert measure["holds"] == (measure["value"] == 0)
+        if measure["holds"]:  # nothing is missing, so every frame is there
+            assert abs(received - expected) <= 1
 
 
 @pytest.mark.parametrize("fft_size", peer.NUM_ACTIVE)
