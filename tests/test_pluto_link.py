@@ -112,7 +112,7 @@ def ended(process, timeout_s, *statuses):
     return text
 
 
-@pytest.mark.parametrize("air", [[], ["--preset", "room"]])
+@pytest.mark.parametrize("air", [[], pytest.param(["--preset", "room"], marks=pytest.mark.slow)])
 def test_the_model_arrives_as_over_the_same_air_without_boards(model, tmp_path, air):
     """20 cycles at 2.6 dB, noise or noise and echoes; in one process the same channel, without boards and driver.
 
@@ -193,6 +193,7 @@ def test_a_sender_that_is_stopped_leaves_the_board_muted(model, number):
         assert sender.wait(20) == 128 + number and pair.become(0, muted=True)
 
 
+@pytest.mark.slow
 def test_an_impatient_ctrl_c_changes_nothing(model):
     with virtual() as pair, send(model, pair.addresses[0], "--cycles", "0") as sender:
         sender.line("on the air")
@@ -268,7 +269,8 @@ def test_a_killed_sender_or_receiver_leaves_the_other_to_its_successor(model, tm
             assert sender.poll() is None
 
 
-def test_a_sender_whose_sender_is_gone_for_good_ends_the_receiver_in_time(model, tmp_path):
+@pytest.mark.slow
+def test_a_sender_that_is_gone_for_good_ends_the_receiver_in_time(model, tmp_path):
     """Killed in the middle of a burst: the receiver reports what it has, or says in a line what is missing."""
     with virtual() as pair, send(model, pair.addresses[0], "--cycles", "0") as sender:
         sender.line("on the air")

@@ -119,8 +119,10 @@ class PlutoSink(Sink):
                 self._board = None
 
     def describe(self):
-        """With the board's name and versions, and whether it ran dry."""
-        return {**super().describe(), "underflow": self.underflow, **(self._board.describe() if self._board else {})}
+        """With the board's name and versions, the gain in use, and whether it ran dry."""
+        gain_db = TX_GAIN_DB if self.config.gain_db is None else self.config.gain_db
+        board = self._board.describe() if self._board else {}
+        return {**super().describe(), "gain_db": gain_db, "underflow": self.underflow, **board}
 
 
 class PlutoSource(Source):

@@ -17,9 +17,16 @@ def recording(path: str | None, radio: Sink | Source):
     sending = isinstance(radio, Sink)
     rate_hz, freq_hz = (radio.config if sending else radio).rate_hz, (radio.config if sending else radio).freq_hz
     config = RadioConfig(freq_hz=freq_hz, rate_hz=rate_hz, backoff_db=BACKOFF_DB if sending else None)
-    sink = SigmfSink(parse(f"file:{path}"), config)
+    sink = Recording(parse(f"file:{path}"), config)
     sink.hardware = str(radio.describe().get("device", radio.address))
     return sink
+
+
+class Recording(SigmfSink):
+    """A recording that is kept however the radio's work ends, by Ctrl-C or a board that went away: all that came."""
+
+    def __exit__(self, exc_type, exc, traceback):
+        self._close(failed=exc_type is not None and self.samples == 0)
 
 
 class RecordedSource:

@@ -37,7 +37,7 @@ def run(options: Options) -> list[Measure]:
         import adi  # noqa: F401
     except (ImportError, OSError, AttributeError) as error:
         return [Measure(f"real time is not measured: no pyadi-iio with libiio here ({error})", np.nan, "")]
-    seconds = 2.0 if options.quick else SECONDS
+    seconds = 1.0 if options.quick else SECONDS
     rate_hz = 2.5e6 if options.quick else RATE_HZ
     measures = []
     for what, streams in (("receiving", False), ("sending and receiving, both streams", True)):

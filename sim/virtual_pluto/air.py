@@ -37,6 +37,7 @@ class Link:
         self._config = dataclasses.replace(config, snr_db=None, bits=None)
         self._tuning, self._channel, self._filter = None, None, None
         self._heard = np.zeros(0, np.complex64)
+        self._gain_db = -np.inf
         self._silence = 2 * SILENCE_SAMPLES  # samples since something was sent
 
     def __call__(self, wave: np.ndarray | None, num: int) -> np.ndarray | None:
@@ -57,6 +58,8 @@ class Link:
                 self._filter = _OverlapFilter(shift_hz / a.rate_hz) if abs(shift_hz) > 0.1 * a.rate_hz else None
             self._heard = np.zeros(BLOCK + 1024, np.complex64)  # what the channel holds back
         self._silence = 0 if wave is not None else self._silence + num
+        if wave is not None:  # what the channel still holds when a board is muted left it before
+            self._gain_db = TX_FULL_SCALE_DBM + a.tx_gain_db - self._loss_db
         if self._channel is None or self._silence > SILENCE_SAMPLES:
             return None
         wave = np.zeros(num, np.complex64) if wave is None else wave
@@ -65,7 +68,7 @@ class Link:
         self._heard = np.concatenate([self._heard, self._channel.process(wave)])
         heard, self._heard = self._heard[:num], self._heard[num:]
         heard = heard if heard.size == num else np.pad(heard, (0, num - heard.size))
-        return heard * np.float32(10 ** ((TX_FULL_SCALE_DBM + a.tx_gain_db - self._loss_db) / 20))
+        return heard * np.float32(10 ** (self._gain_db / 20))
 
 
 class _OverlapFilter:

@@ -16,6 +16,7 @@ from dsp.errors import InputError, RadioError, RadioTimeoutError
 from dsp.radio import RadioConfig, open_sink, open_source, parse
 from dsp.radio.pluto import silence
 from dsp.radio.pluto_check import check
+from dsp.radio.record import RecordedSource, recording
 from dsp.units import db, linear
 from tests.link import white
 from tests.pluto import becomes_muted, boards, needs_libiio
@@ -93,8 +94,10 @@ def test_a_short_transmission_leaves_whole(num):
             powers, closed = [], threading.Event()
 
             def listen():
-                while not closed.is_set() or len(powers) < 8:
+                closed_at = None
+                while closed_at is None or len(powers) < closed_at + 8:
                     powers.append(np.abs(source.read()) ** 2)
+                    closed_at = len(powers) if closed.is_set() and closed_at is None else closed_at
 
             listener = threading.Thread(target=listen)
             with open_sink(address(sender), config(gain_db=0)) as sink:
@@ -136,6 +139,18 @@ def test_what_no_board_takes_is_refused_at_once(fields):
 def test_a_gain_needs_manual_mode(pair):
     with pytest.raises(InputError, match="manual"):
         open_source(address(pair[0]), config(gain_db=30, gain_mode="slow_attack")).__enter__()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, RadioError])
+def test_a_recording_survives_what_ends_the_reception(pair, tmp_path, error):
+    path = tmp_path / "heard.sigmf-meta"
+    with pytest.raises(error), open_source(address(pair[0]), config()) as source, recording(path, source) as record:
+        blocks = [RecordedSource(source, record).read() for _ in range(2)]
+        raise error
+    with open_source(f"file:{path}") as again:
+        assert np.array_equal(again.read(), np.concatenate(blocks))
+    assert subprocess.run([sys.executable, "-m", "sigmf.validate", path], capture_output=True).returncode == 0
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_one_contiguous_capture_ends_by_itself(pair):
@@ -246,19 +261,21 @@ def test_a_long_transmission_streams_without_a_gap(monkeypatch, pieces):
     monkeypatch.setattr("dsp.radio.pluto.HOLD_SAMPLES", 2 * PART)
     monkeypatch.setattr("dsp.radio.pluto.STREAM_SAMPLES", PART)
     samples = white(11 * PART + 317, 1.0, 3)
-    heard, sending = [], threading.Event()
+    heard, sent = [], threading.Event()
     with boards(0) as (server,), open_source(address(server), config()) as source:
 
         def listen():
-            while not sending.is_set() or len(heard) < 24:
+            sent_at = None
+            while sent_at is None or len(heard) < sent_at + 8:
                 heard.append(source.read())
+                sent_at = len(heard) if sent.is_set() and sent_at is None else sent_at
 
         listener = threading.Thread(target=listen)
         with open_sink(address(server), config(loopback=1)) as sink:
             listener.start()
             for piece in np.array_split(samples, pieces):
                 sink.send(piece)
-        sending.set()
+        sent.set()
         listener.join(20)
         assert sink.clipped == 0 and becomes_muted(server)
     words = 2048 * np.concatenate(heard)

@@ -20,6 +20,7 @@ from sim.benchmarks.stopwatch import shares, speeds
 from sim.channel import Channel, ChannelConfig
 from tests.flowgraph import needs_gnuradio
 from tests.link import make_burst
+from tests.pluto import needs_libiio
 from tx.pipeline import LEAD_SAMPLES, modulate
 
 
@@ -67,6 +68,18 @@ def test_a_lost_sample_is_seen():
     sent = speed.white(300_000)
     assert flowgraph.alike(sent * np.exp(1j * (2 + 2 * np.pi * 0.016 * np.arange(sent.size))), sent, 0)
     assert not flowgraph.alike(np.delete(sent, 290_000), sent[:-1], 0)
+
+
+@needs_libiio
+def test_boards_in_real_time_are_counted_on_both_sides(tmp_path):
+    """Whether samples are lost is the machine's affair; that none is passed over in the account is not."""
+    for measure in run(tmp_path, "realtime"):
+        detail = measure["detail"]
+        received, expected = map(int, re.findall(r"\d+", detail["frames"]))
+        assert detail["samples"] >= 2.5e6 and expected > 50
+        assert measure["holds"] == (measure["value"] == 0)
+        if measure["holds"]:  # nothing is missing, so every frame is there
+            assert abs(received - expected) <= 1
 
 
 @pytest.mark.parametrize("fft_size", peer.NUM_ACTIVE)
