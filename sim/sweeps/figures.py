@@ -155,7 +155,7 @@ def picture(path: Path, panels: dict[str, Curves], title: str) -> None:
     from matplotlib.figure import Figure  # half a second to import
 
     figure = Figure(figsize=(4.2 * len(panels), 3.9), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for each, (name, curves) in zip(axes, panels.items(), strict=True):
         curves.draw(each, name)
     axes[0].set_ylabel("top-1, %")
