@@ -1,7 +1,8 @@
 """5G LDPC code and Gray-mapped QAM through Sionna: bytes to unit-power symbols and back.
 
 The payload of ``num_bytes`` is followed by a CRC-32, zero-padded and cut into equal code blocks, each with the CRC-24A
-of 3GPP TS 38.212 section 5.1; the blocks are encoded and rate-matched (sections 5.3.2 and 5.4.2) to equal shares of the
+of 3GPP TS 38.212 section 5.1; all is scrambled, since zeros in a row would be one QAM point in a row, and not of unit
+power; the blocks are encoded and rate-matched (sections 5.3.2 and 5.4.2) to equal shares of the
 symbols and mapped to QPSK, 16-, 64- or 256-QAM (TS 38.211 section 5.1). The code has no rate below 1/5: lower ones
 repeat the code word cyclically, and the receiver adds the repeated LLRs. Everything follows from three numbers
 (`CodedPayload`), which travel in the manifest.
@@ -11,6 +12,7 @@ Sionna is imported where it is used: that takes seconds.
 
 import dataclasses
 import functools
+import hashlib
 import zlib
 
 import numpy as np
@@ -125,6 +127,7 @@ def encode(data: bytes, payload: CodedPayload) -> np.ndarray:
     data += zlib.crc32(data).to_bytes(CRC_BYTES, "big")
     rows = np.zeros((payload.num_blocks, (payload.block.info_bits - BLOCK_CRC_BITS) // 8), np.uint8)
     rows.reshape(-1)[: len(data)] = np.frombuffer(data, np.uint8)
+    rows ^= _scrambler(rows.shape)
     return np.resize(payload.block.encode(rows).reshape(-1), payload.num_symbols).astype(np.complex64)
 
 
@@ -137,10 +140,15 @@ def decode(statistic: np.ndarray, information: np.ndarray, payload: CodedPayload
     shape = payload.num_blocks, payload.block.num_symbols
     used = shape[0] * shape[1]
     rows, passed = payload.block.decode(statistic[:used].reshape(shape), information[:used].reshape(shape))
-    data = rows.tobytes()[: payload.num_bytes + CRC_BYTES]
+    data = (rows ^ _scrambler(rows.shape)).tobytes()[: payload.num_bytes + CRC_BYTES]
     if not passed.all() or zlib.crc32(data[:-CRC_BYTES]).to_bytes(CRC_BYTES, "big") != data[-CRC_BYTES:]:
         return None
     return data[:-CRC_BYTES]
+
+
+def _scrambler(shape: tuple[int, int]) -> np.ndarray:
+    """Bytes that look random, the same everywhere."""
+    return np.frombuffer(hashlib.shake_256(b"airnet-sdr").digest(shape[0] * shape[1]), np.uint8).reshape(shape)
 
 
 class _Sionna:

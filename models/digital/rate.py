@@ -27,6 +27,7 @@ TARGET_ERROR = 0.01  # of the whole model
 # symbols the means were 0.35 to 0.46 dB at -5 dB, 0.17 to 0.24 at 0, 0.11 at 10 and 20; the deviations 0.15 to 0.22,
 # 0.06 to 0.12, 0.02 to 0.05 and 0.05.
 LOSS_DB, SPREAD_DB = (0.1, 0.12), (0.05, 0.05)
+_SEARCH = np.linspace(0, 1, 200)[:-1]  # exponents at which a search begins
 QUANTILES = ndtri((np.arange(200) + 0.5) / 200)
 RATES = {
     2: (0.10, 0.15, 0.20, 0.25, 0.30, 0.36, 0.43, 0.50, 0.57, 0.64),
@@ -87,8 +88,9 @@ def _largest(num_symbols, bits_per_symbol, snr_db) -> CodedPayload | None:
         return payload if arrival(payload, snr_db) >= 1 - TARGET_ERROR else None
 
     most = num_symbols * bits_per_symbol // 8
-    # the rates of a modulation have a lowest one: begin where its lowest is surely above it
-    low = next((n for n in np.geomspace(1, most, 64).astype(int) if holds(int(n))), None)
+    # a modulation's rates have a lowest one; only of QPSK, which repeats, are there still lower ones
+    lowest = 1 if bits_per_symbol == min(MODULATIONS) else RATES[bits_per_symbol][0] * most
+    low = next((n for n in map(int, lowest * (most / lowest) ** _SEARCH) if holds(n)), None)
     if low is None:
         return None
     high = most + 1

@@ -2,7 +2,8 @@
 
 known-ARCH.png: every scheme planned for the SNR that it meets, one panel for each budget. mismatch-ARCH.png: planned
 for one SNR and met at another, static and in slow fading. Both as Markdown tables, too, with what they come to. A trial
-in which nothing arrived counts as guessing among ten classes.
+in which nothing arrived counts as guessing among ten classes. The bound is one where the SNR is known; met at another,
+what is planned at capacity has no margin.
 
 Means are over the trials of each training seed, then over the seeds. ± is half the 95 % interval of Student's t: of a
 static channel over the seeds' means, since there mostly the networks vary; in fading, whose gains vary far more, and
@@ -154,7 +155,7 @@ def picture(path: Path, panels: dict[str, Curves], title: str) -> None:
     from matplotlib.figure import Figure  # half a second to import
 
     figure = Figure(figsize=(4.2 * len(panels), 3.9), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
+    axes = np.atleast_1d(figure.subplots(1, len(panels)))
     for each, (name, curves) in zip(axes, panels.items(), strict=True):
         curves.draw(each, name)
     axes[0].set_ylabel("top-1, %")

@@ -26,8 +26,18 @@ def test_bytes_arrive_exactly_well_above_the_threshold(bits_per_symbol, num_byte
     payload = CodedPayload(num_bytes, round(8 * num_bytes / rate / bits_per_symbol) + 7, bits_per_symbol)
     symbols = encode(data, payload)
     assert symbols.dtype == np.complex64 and symbols.shape == (payload.num_symbols,)
-    assert np.mean(np.abs(symbols) ** 2) == pytest.approx(1, abs=0.05)
+    assert np.mean(np.abs(symbols) ** 2) == pytest.approx(1, abs=0.1)
     assert decode(*through(symbols, 30, 2), payload) == data
+
+
+@pytest.mark.parametrize("bits_per_symbol", MODULATIONS)
+@pytest.mark.parametrize("data", [b"", b"\xff" * 1000])
+def test_symbols_have_unit_power_whatever_the_bytes(bits_per_symbol, data):
+    """In every part of them: a payload is padded with zeros, which made one and the same QAM point in a row."""
+    symbols = encode(data, CodedPayload(1000, 24_000 // bits_per_symbol, bits_per_symbol))
+    for part in np.array_split(symbols, 4):
+        assert np.mean(np.abs(part) ** 2) == pytest.approx(1, abs=0.1)
+        assert abs(part.mean()) < 0.1
 
 
 def test_noise_gives_none():
@@ -59,7 +69,7 @@ def test_too_many_bytes_are_refused():
 @pytest.mark.parametrize("num_symbols", [5000, 157_752])
 def test_the_best_payload_is_between_the_capacity_and_three_and_a_half_decibels_below(snr_db, num_symbols):
     payload = best_payload(num_symbols, snr_db)
-    assert arrival(payload, snr_db) >= 0.99 > arrival(payload, snr_db - 0.2)
+    assert arrival(payload, snr_db) >= 0.99 > arrival(payload, snr_db - 0.6)
     efficiency = 8 * payload.num_bytes / num_symbols
     assert np.log2(1 + linear(snr_db - 3.5)) < efficiency < np.log2(1 + linear(snr_db))
 
