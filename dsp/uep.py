@@ -148,31 +148,31 @@ class Expansion:
     snr: float
     curves: tuple[Curve, ...] = ()
 
-    def arrived(self, uses: int, energy) -> np.ndarray:
-        """SNR of the weights, 1/NMSE - 1, after the best of the curves for that many uses, at these energies (G,)."""
-        total = np.asarray(energy, np.float64) * self.snr
-        nmse = 1 / (1 + total)
+    def arrived(self, uses, energy) -> np.ndarray:
+        """SNR of the weights, 1/NMSE - 1, after the best curve for so many uses (G,), at these energies (G,)."""
+        symbol = np.asarray(energy, np.float64) / uses * self.snr
+        nmse = 1 / (1 + uses * symbol)
         for curve in self.curves:
-            if curve.dims <= uses:
-                nmse = np.minimum(nmse, HANDICAP * curve.nmse(total / uses * (uses // curve.dims)))
+            copies = np.floor_divide(uses, curve.dims)
+            fits = HANDICAP * curve.nmse(np.maximum(copies, 1) * symbol)
+            nmse = np.where(copies > 0, np.minimum(nmse, fits), nmse)
         return np.minimum(1 / nmse - 1, MAX_SNR)
 
-    def damage(self, damage, uses: int, energy, snr_grid_db) -> np.ndarray:
-        """A layer's damage at these energies (G,), interpolated over dB and flat beyond the grid it is known on."""
+    def damage(self, damage, uses, energy, snr_grid_db) -> np.ndarray:
+        """A layer's damage at these uses and energies (G,), interpolated over dB and flat beyond the grid it has."""
         return np.interp(db(np.maximum(self.arrived(uses, energy), 1e-12)), snr_grid_db, damage)
 
 
 def share_uses(num_symbols, damage, snr_grid_db, channel: Expansion, budget_symbols: int, max_uses: int) -> np.ndarray:
     """Uses (L,) of each layer at unit power: along the convex minorants by gain a symbol, then whatever still fits."""
     possible = np.arange(1, max_uses + 1)
-    costs, pieces = [], []
-    for layer, curve in enumerate(damage):
-        cost = [float(channel.damage(curve, u, np.array([u]), snr_grid_db)[0]) for u in possible.tolist()]
-        cost = np.minimum.accumulate(cost)
+    at = db(np.maximum(channel.arrived(possible, possible), 1e-12))
+    costs = [np.minimum.accumulate(np.interp(at, snr_grid_db, curve)) for curve in damage]
+    pieces = []
+    for layer, cost in enumerate(costs):
         corner = convex_corners(possible, cost)
         gains = -np.diff(cost[corner]) / np.diff(possible[corner]) / num_symbols[layer]
         pieces += [(gain, layer, possible[end]) for gain, end in zip(gains, corner[1:], strict=True) if gain > 0]
-        costs.append(cost)
     uses, left = np.ones(len(num_symbols), np.int64), int(budget_symbols - num_symbols.sum())
 
     def spend(layer, target):
@@ -186,9 +186,11 @@ def share_uses(num_symbols, damage, snr_grid_db, channel: Expansion, budget_symb
     while True:
         best = (0.0, 0, 0)
         for layer, num in enumerate(num_symbols):
-            for target in range(uses[layer] + 1, min(max_uses, uses[layer] + left // num) + 1):
-                gain = costs[layer][uses[layer] - 1] - costs[layer][target - 1]
-                best = max(best, (gain / ((target - uses[layer]) * num), layer, target))
+            more = np.arange(1, min(max_uses - uses[layer], left // num) + 1)
+            if more.size:
+                now = uses[layer] - 1
+                gains = (costs[layer][now] - costs[layer][now + more]) / (more * num)
+                best = max(best, (gains.max(), layer, uses[layer] + more[gains.argmax()]))
         if best[0] <= 0:
             return uses
         spend(*best[1:])
