@@ -46,7 +46,7 @@ from tx.plan import PlanConfig, pick, protect
 
 PAYLOAD_USES = 157_752  # half the weights of `fashion` as it was before pruning: one copy of each
 HOLD_OUT = 2500  # of the training images that no network was trained on
-SMALL = ["pruned4", "pruned8"]
+SMALL = ["pruned4", "pruned8", "low8"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
 # thermal noise in 4.5 MHz, the noise figure of 5 dB and the margin of 2 dB that TR 38.817-02 assumes, is -1.2 dB.
 REFERENCE = CodedPayload(num_bytes=264, num_symbols=3600, bits_per_symbol=2)
 REFERENCE_SNR_DB = -1.2
+RECEIVER_LOSS_DB = 0.35  # of frames as short as these, at this SNR: noise and phase are estimated
 WIDTHS = (8, 8, 8, 8, 8)
 
 
@@ -48,10 +49,10 @@ def arrives(payload, snr_db, seed):
 def test_the_waterfall_is_within_a_decibel_of_3gpps_reference_channel():
     assert REFERENCE.block.info_bits == 2168 and REFERENCE.num_blocks == 1
     mean, sd = waterfall(REFERENCE)
-    half_db, reliable_db = mean, mean + 1.645 * sd
-    assert abs(reliable_db + 0.1 - REFERENCE_SNR_DB) < 1.0
+    half_db, reliable_db = mean + RECEIVER_LOSS_DB, mean + RECEIVER_LOSS_DB + 1.645 * sd
+    assert abs(reliable_db - REFERENCE_SNR_DB) < 1.0
     assert sum(arrives(REFERENCE, REFERENCE_SNR_DB, seed) for seed in range(20)) >= 19
-    assert 4 <= sum(arrives(REFERENCE, half_db + 0.1, seed) for seed in range(24)) <= 20  # at its middle
+    assert 4 <= sum(arrives(REFERENCE, half_db, seed) for seed in range(24)) <= 20  # at its middle
     assert not any(arrives(REFERENCE, REFERENCE_SNR_DB - 2, seed) for seed in range(6))
 
 

@@ -162,6 +162,17 @@ RUNS = [
         ],
         ["out/sweep/attenuation.json", "out/sweep/attenuation.csv", "out/sweep/attenuation.png"],
     ),
+    (with_gnuradio(make), ["make demo AIR=gnuradio"], ["out/demo/report.json"]),
+    (
+        with_gnuradio(together),
+        [
+            "python rx/receive.py --radio zmq:tcp://127.0.0.1:5556",
+            'python sim/gnuradio_air.py --rx zmq:tcp://127.0.0.1:5555 --tx "zmq:tcp://127.0.0.1:5556?bind=1" '
+            "--preset bench",
+            'python tx/send.py --model fashion --radio "zmq:tcp://127.0.0.1:5555?bind=1" --snr-db 12',
+        ],
+        [],
+    ),
     (
         one_by_one,
         [
@@ -178,17 +189,6 @@ RUNS = [
             "--out out/digital39"
         ],
         ["out/digital39/fashion.safetensors"],
-    ),
-    (with_gnuradio(make), ["make demo AIR=gnuradio"], ["out/demo/report.json"]),
-    (
-        with_gnuradio(together),
-        [
-            "python rx/receive.py --radio zmq:tcp://127.0.0.1:5556",
-            'python sim/gnuradio_air.py --rx zmq:tcp://127.0.0.1:5555 --tx "zmq:tcp://127.0.0.1:5556?bind=1" '
-            "--preset bench",
-            'python tx/send.py --model fashion --radio "zmq:tcp://127.0.0.1:5555?bind=1" --snr-db 12',
-        ],
-        [],
     ),
     (
         one_by_one,

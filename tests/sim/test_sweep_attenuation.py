@@ -74,6 +74,7 @@ def test_what_does_not_arrive_is_a_row_and_the_sweep_goes_on(model, tmp_path):
 @needs_libiio
 def test_what_was_measured_before_it_was_stopped_is_written(model, tmp_path, monkeypatch):
     """Ctrl-C in the second trial."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background are started without
     trial, calls = attenuation.trial, []
 
     def interrupted(*args):
