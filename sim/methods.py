@@ -34,7 +34,7 @@ from models.batch_norm import recompute
 from models.checkpoint import ZOO, Checkpoint, load, write_whole
 from models.data import load as load_data
 from models.evaluate import logits, top1
-from models.nets import build
+from models.nets import DATASETS, build, num_weights
 from models.packing import load_vectors, tensor_specs, to_vectors
 from rx.pipeline import Listener, rebuild
 from sim.channel import Channel
@@ -44,7 +44,7 @@ from sim.white_noise import WhiteNoise
 from tx.pipeline import Burst, prepare
 from tx.plan import PlanConfig, pick, protect
 
-PAYLOAD_USES = 157_752  # half the weights of `fashion` as it was before pruning: one copy of each
+DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # that there is a table of
 HOLD_OUT = 2500  # of the training images that no network was trained on
 SMALL = ["pruned4", "pruned8", "low8"]
 
@@ -85,14 +85,15 @@ class Sent:
 
 
 class Shelf:
-    """The networks of one training seed, and the images to choose by."""
+    """The networks of one architecture and training seed, and the images to choose by."""
 
-    def __init__(self, folder: Path, seed: int, held_out):
-        self.folder, self.seed, self.held_out = folder, seed, held_out
+    def __init__(self, folder: Path, seed: int, held_out, arch: str = "fashion"):
+        self.folder, self.seed, self.held_out, self.arch = folder, seed, held_out, arch
 
     def path(self, network: str) -> Path:
         """Where the network is; it need not be there."""
-        return self.folder / f"{network}-{self.seed}" / "fashion.safetensors"
+        name = network if self.arch == "fashion" else f"{self.arch}-{network}"
+        return self.folder / f"{name}-{self.seed}" / f"{self.arch}.safetensors"
 
     def plan(self, network: str, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """The network, protected for this channel."""
@@ -142,10 +143,10 @@ def accuracy_of(burst: Burst, received, images, labels, estimator: str = "linear
 
 def run_all(args) -> list[dict]:
     """Every run that the options ask for, as rows."""
-    images, labels = (array[: args.images] for array in load_data("fashion-mnist", "test", args.data))
-    held_out = tuple(array[-HOLD_OUT:][: args.images] for array in load_data("fashion-mnist", "train", args.data))
+    images, labels = (array[: args.images] for array in load_data(DATASETS[args.arch], "test", args.data))
+    held_out = tuple(array[-HOLD_OUT:][: args.images] for array in load_data(DATASETS[args.arch], "train", args.data))
     rows = []
-    shelves = [Shelf(args.networks, seed, held_out) for seed in args.training_seeds]
+    shelves = [Shelf(args.networks, seed, held_out, args.arch) for seed in args.training_seeds]
     cells = [
         (method, shelf, snr_db)
         for method in METHODS
@@ -214,7 +215,7 @@ def print_table(rows: list[dict]) -> None:
         )
 
 
-def draw(path: Path, rows: list[dict]) -> None:
+def draw(path: Path, rows: list[dict], arch: str, payload_uses: int) -> None:
     """Accuracy against SNR, a line with its deviation for each method."""
     from matplotlib.figure import Figure  # half a second to import
 
@@ -224,7 +225,11 @@ def draw(path: Path, rows: list[dict]) -> None:
         levels = sorted(by_snr)
         mean, deviation = (100 * np.array([by_snr[s][i] for s in levels]) for i in (0, 1))
         axes.errorbar(levels, mean, deviation, marker="o", ms=4, capsize=3, lw=1.2, label=method)
-    axes.set(xlabel="SNR per payload symbol, dB", ylabel="top-1, %", title="Fashion-MNIST, equivalent weight noise")
+    axes.set(
+        xlabel="SNR per payload symbol, dB",
+        ylabel="top-1, %",
+        title=f"{DATA_NAMES[arch]}, {payload_uses:,} payload symbols in white noise",
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=130)
@@ -236,13 +241,15 @@ def main(argv=None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/methods"), help="folder for methods.json and methods.png")
     parser.add_argument("--networks", type=Path, default=ZOO / "methods", help="folder of NETWORK-SEED/*.safetensors")
     parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20], metavar="D")
-    parser.add_argument("--payload-uses", type=int, default=PAYLOAD_USES, metavar="N")
+    parser.add_argument("--arch", choices=list(DATA_NAMES), default="fashion")
+    parser.add_argument("--payload-uses", type=int, metavar="N", help="default: one for each pair of weights unpruned")
     parser.add_argument("--training-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
     parser.add_argument("--link-seeds", type=int, default=5, metavar="K", help="how many")
     parser.add_argument("--images", type=int, help="evaluate on the first test images only")
     parser.add_argument("--link", action="store_true", help="send every run over the whole link as well")
     parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
     args = parser.parse_args(argv)
+    args.payload_uses = args.payload_uses or num_weights(args.arch) // 2
 
     def work():
         rows = run_all(args)
@@ -250,7 +257,7 @@ def main(argv=None) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         content = {"command": command, "payload_uses": args.payload_uses, "rows": rows}
         write_whole(args.out / "methods.json", (json.dumps(content, indent=1) + "\n").encode())
-        draw(args.out / "methods.png", rows)
+        draw(args.out / "methods.png", rows, args.arch, args.payload_uses)
         print_table(rows)
 
     return run_command("methods", work)

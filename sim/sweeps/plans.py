@@ -63,14 +63,9 @@ class Networks(Shelf):
 
     def __init__(self, place: Place, arch: str, seed: int):
         held_out = tuple(array[-HOLD_OUT:][: place.images] for array in data(arch, "train", place.data))
-        super().__init__(place.networks, seed, held_out)
+        super().__init__(place.networks, seed, held_out, arch)
         self.test_set = tuple(array[: place.images] for array in data(arch, "test", place.data))
-        self.arch = arch
         self._known: dict[tuple[bytes, bool], float] = {}
-
-    def path(self, network: str) -> Path:
-        name = network if self.arch == "fashion" else f"{self.arch}-{network}"
-        return self.folder / f"{name}-{self.seed}" / f"{self.arch}.safetensors"
 
     def trained_for_bits(self) -> list[Path]:
         """One checkpoint for each number of bits."""
