@@ -49,10 +49,11 @@ def one_epoch(tree, lines):
 
 
 def few_trials(tree, lines):
-    """The sweep, of one cell a question; then what is drawn of it."""
+    """The sweep, of one scheme and a cell a question; then what is drawn of it."""
     sweep, figures = lines
     grid = ["--arch", "fashion", "--training-seeds", "1", "--snr-db", "0", "--budgets", "4", "--plan-snr-db", "10"]
     grid += ["--met-snr-db", "8", "--fading-snr-db", "10", "--link-seeds", "1", "--fading-seeds", "1", "--images", "20"]
+    grid += ["--schemes", "analog"]  # the choice among digital networks takes a minute
     one_by_one(tree, [sweep], [*grid, "--workers", "1"])
     one_by_one(tree, [figures])
 

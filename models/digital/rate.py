@@ -25,8 +25,9 @@ TABLE = Path(__file__).with_name("thresholds.json")
 TARGET_ERROR = 0.01  # of the whole model
 # Of the SNR that the receiver loses, mean and deviation over bursts, each as a + b/S. Over bursts of 10,000 to 157,752
 # symbols the means were 0.35 to 0.46 dB at -5 dB, 0.17 to 0.24 at 0, 0.11 at 10 and 20; the deviations 0.15 to 0.22,
-# 0.06 to 0.12, 0.02 to 0.05 and 0.05.
-LOSS_DB, SPREAD_DB = (0.1, 0.12), (0.05, 0.05)
+# 0.06 to 0.12, 0.02 to 0.05 and 0.05. On top of the means 0.1 dB for waterfalls that are known from few blocks and only
+# nearly normal: without it 9 of 300 bursts were lost at 10 dB, where 3 may be.
+LOSS_DB, SPREAD_DB = (0.2, 0.12), (0.05, 0.05)
 _SEARCH = np.linspace(0, 1, 200)[:-1]  # exponents at which a search begins
 QUANTILES = ndtri((np.arange(200) + 0.5) / 200)
 RATES = {
