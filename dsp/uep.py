@@ -166,8 +166,7 @@ class Expansion:
 def share_uses(num_symbols, damage, snr_grid_db, channel: Expansion, budget_symbols: int, max_uses: int) -> np.ndarray:
     """Uses (L,) of each layer at unit power: along the convex minorants by gain a symbol, then whatever still fits."""
     possible = np.arange(1, max_uses + 1)
-    at = db(np.maximum(channel.arrived(possible, possible), 1e-12))
-    costs = [np.minimum.accumulate(np.interp(at, snr_grid_db, curve)) for curve in damage]
+    costs = [np.minimum.accumulate(channel.damage(layer, possible, possible, snr_grid_db)) for layer in damage]
     pieces = []
     for layer, cost in enumerate(costs):
         corner = convex_corners(possible, cost)

@@ -18,13 +18,11 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from models.checkpoint import load as load_checkpoint
 from models.digital import compress
 from models.digital.quantise import MAX_LEVEL, Quantised, dequantise
 from models.digital.scheme import fit, on_grid, steps_of
-from models.distill import distillation_loss
 from models.noise import straight_through
 from models.packing import load_vectors, tensors_of
 from models.trainer import TrainConfig, Trainer, learning_rate
@@ -120,10 +118,7 @@ class BitTrainer(Trainer):
         weights, entropy, smooth = quantiser(self.weights)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
             output = functional_call(self.module, weights, images).float()
-        if taught is None:
-            loss = F.cross_entropy(output, labels, label_smoothing=config.label_smoothing)
-        else:
-            loss = distillation_loss(output, taught, labels, config.temperature, config.teacher_share)
+        loss = self.task_loss(output, labels, taught)
         (loss + quantiser.price_now * smooth).backward()
         progress = (self.epoch + self._done / self._batches) / config.epochs
         quantiser.control(float(entropy), config.bits, progress, learning_rate(config, progress) / config.learning_rate)

@@ -192,13 +192,17 @@ class Trainer:
             weights = self.weights if widths is None else narrow(self.weights, config.model, widths)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
                 output = functional_call(module, self._arrived(weights, snr_db, rng), images).float()
-            if taught is None:
-                loss = F.cross_entropy(output, labels, label_smoothing=config.label_smoothing)
-            else:
-                loss = distillation_loss(output, taught, labels, config.temperature, config.teacher_share)
+            loss = self.task_loss(output, labels, taught)
             (loss / len(chosen)).backward()
             total += loss.item() / len(chosen)
         return total
+
+    def task_loss(self, output: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
+        """What the labels, and the teacher's logits where there is one, make of the network's."""
+        config = self.config
+        if taught is None:
+            return F.cross_entropy(output, labels, label_smoothing=config.label_smoothing)
+        return distillation_loss(output, taught, labels, config.temperature, config.teacher_share)
 
     def _gather(self) -> None:
         """Sum the gradients since the last pruning."""

@@ -7,6 +7,7 @@ What the channel holds back (some 8,000 samples) comes out with the silence that
 with ``--idle-s``, or at the end of a recording.
 """
 
+import argparse
 import math
 import sys
 from contextlib import suppress
@@ -26,6 +27,13 @@ from sim.channel import Channel, ChannelConfig, add_channel_arguments, channel_c
 def main(argv=None) -> int:
     """Run the air until it is told to stop (SIGINT, SIGTERM), the recording ends or the sender is idle."""
     parser = CommandParser(prog="air", description=__doc__, epilog="addresses:\n" + ADDRESS_HELP)
+    add_air_arguments(parser)
+    args = parser.parse_args(argv)
+    return run_command("air", lambda: air(args))
+
+
+def add_air_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of an air between processes, whoever makes it."""
     parser.add_argument("--rx", metavar="ADDRESS", required=True, help="where the sender is")
     parser.add_argument("--tx", metavar="ADDRESS", required=True, help="where the receiver is")
     parser.add_argument("--freq-hz", type=float, default=RadioConfig.freq_hz, help="carrier (default %(default)g)")
@@ -39,8 +47,6 @@ def main(argv=None) -> int:
         help="end when no sample has come for so long after the last one (default: never)",
     )
     add_channel_arguments(parser)
-    args = parser.parse_args(argv)
-    return run_command("air", lambda: air(args))
 
 
 def air(args) -> None:

@@ -27,7 +27,8 @@ from dsp.radio import ADDRESS_HELP, RadioConfig, open_sink, open_source, parse
 from dsp.radio.command import CommandParser, run_command
 from dsp.radio.scale import NOMINAL_POWER
 from dsp.units import linear
-from sim.channel import Channel, ChannelConfig, add_channel_arguments, channel_config_from_args, multipath
+from sim.air import add_air_arguments
+from sim.channel import Channel, ChannelConfig, channel_config_from_args, multipath
 from sim.gnuradio_process import Flowgraph, find_python
 from sim.impairments import iq_gains, profile
 
@@ -51,18 +52,7 @@ SILENT_DB = -300.0  # impairments takes its phase noise in dB
 def main(argv=None) -> int:
     """Run the air until it is told to stop (SIGINT, SIGTERM), the recording ends or the sender is idle."""
     parser = CommandParser(prog="gnuradio_air", description=__doc__, epilog="addresses:\n" + ADDRESS_HELP)
-    parser.add_argument("--rx", metavar="ADDRESS", required=True, help="where the sender is")
-    parser.add_argument("--tx", metavar="ADDRESS", required=True, help="where the receiver is")
-    parser.add_argument("--freq-hz", type=float, default=RadioConfig.freq_hz, help="carrier (default %(default)g)")
-    parser.add_argument("--rate-hz", type=float, default=RadioConfig.rate_hz, help="sample rate (default %(default)g)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
-    parser.add_argument(
-        "--idle-s",
-        type=float,
-        default=math.inf,
-        metavar="T",
-        help="end when no sample has come for so long after the last one (default: never)",
-    )
+    add_air_arguments(parser)
     parser.add_argument("--gnuradio-python", metavar="PATH", help="the Python that has GNU Radio (default: found)")
     parser.add_argument(
         "--timeout-s",
@@ -71,7 +61,6 @@ def main(argv=None) -> int:
         metavar="T",
         help="give up on a GNU Radio that says nothing for so long",
     )
-    add_channel_arguments(parser)
     args = parser.parse_args(argv)
     return run_command("gnuradio_air", lambda: air(args))
 

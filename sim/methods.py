@@ -36,7 +36,7 @@ from models.data import load as load_data
 from models.evaluate import logits, top1
 from models.nets import DATASETS, build, num_weights
 from models.packing import load_vectors, tensor_specs, to_vectors
-from rx.pipeline import Listener, rebuild
+from rx.pipeline import BurstCombiner, Listener, rebuild
 from sim.channel import Channel
 from sim.channel_config import ChannelConfig
 from sim.loopback import through_air
@@ -45,6 +45,7 @@ from tx.pipeline import Burst, prepare
 from tx.plan import PlanConfig, pick, protect
 
 DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # that there is a table of
+RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 HOLD_OUT = 2500  # of the training images that no network was trained on
 SMALL = ["pruned4", "pruned8", "low8"]
 
@@ -123,12 +124,17 @@ def over_the_link(
     sent: Sent, snr_db: float, seed: int, images, labels, air=ChannelConfig(), estimator: str = "linear"
 ) -> float | None:
     """Accuracy over the whole link, on an AWGN channel where no other is given; None when nothing was received."""
-    burst, listener = sent.burst(seed), Listener()
-    channel = Channel(dataclasses.replace(air, snr_db=snr_db), 2.5e6, 2.4e9, seed, signal_power=NOMINAL_POWER)
+    burst = sent.burst(seed)
+    received = heard(burst, snr_db, seed, air)
+    return None if received is None else accuracy_of(burst, received, images, labels, estimator)
+
+
+def heard(burst: Burst, snr_db: float, seed: int, air=ChannelConfig()) -> BurstCombiner | None:
+    """A burst over the whole link; None when its manifest was not received."""
+    listener = Listener()
+    channel = Channel(dataclasses.replace(air, snr_db=snr_db), RATE_HZ, FREQ_HZ, seed, signal_power=NOMINAL_POWER)
     through_air(burst, 1, channel, listener)
-    if listener.best is None or listener.best.manifest() is None:
-        return None
-    return accuracy_of(burst, listener.best, images, labels, estimator)
+    return None if listener.best is None or listener.best.manifest() is None else listener.best
 
 
 def accuracy_of(burst: Burst, received, images, labels, estimator: str = "linear") -> float:
@@ -136,7 +142,11 @@ def accuracy_of(burst: Burst, received, images, labels, estimator: str = "linear
     manifest = burst.manifest
     module = build(manifest.model, manifest.widths)
     weights = rebuild(received, manifest, [spec.numel for spec in tensor_specs(module)], estimator)
-    load_vectors(module, weights.vectors)
+    return accuracy(load_vectors(module, weights.vectors), images, labels)
+
+
+def accuracy(module, images, labels) -> float:
+    """Top-1, batch norm's statistics measured on these images without their labels, as the receiver does."""
     recompute(module, images)
     return top1(logits(module, images), labels)
 

@@ -53,9 +53,7 @@ def pick(
     members = from_metadata(checkpoint.metadata, checkpoint.arch)
     if not members:
         return checkpoint, config
-    budget = _budget(checkpoint, config, fmt)
-    if budget is None:
-        budget = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()) * config.copies
+    budget = _whole_budget(checkpoint, config, fmt)
     picked = extract(checkpoint, choose(members, checkpoint.arch, config.snr_db, budget))
     num_symbols = sum((tensor.size + 1) // 2 for tensor in picked.tensors.values())
     copies = min(max(budget // num_symbols, 1), 255)
@@ -68,10 +66,9 @@ def protect(
     """Copies and power of every tensor.
 
     Without UEP every symbol is sent ``copies`` times at equal power, or along the curve that does more in as many uses.
-    With it the same number of payload symbols, or the
-    budget where one is given, is divided so that the expected damage is least (`dsp.uep.plan_protection`): the damage
-    measured, or, where ``uep`` is "size", the error's share of each tensor, whichever it is, so that small tensors,
-    which cost little, are protected better.
+    With it the same number of payload symbols, or the budget where one is given, is divided so that the expected damage
+    is least (`dsp.uep.plan_protection`): the damage measured, or, where ``uep`` is "size", the error's share of each
+    tensor, whichever it is, so that small tensors, which cost little, are protected better.
     """
     num_symbols = np.array([(tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()])
     budget = _budget(checkpoint, config, fmt)
@@ -107,7 +104,7 @@ def code(
     The payload takes the budget where one is given, and else as many symbols as the analog weights would, ``copies``
     times.
     """
-    payload = best_payload(_coded_budget(checkpoint, config, fmt), config.snr_db)
+    payload = best_payload(_whole_budget(checkpoint, config, fmt), config.snr_db)
     curves = (None, None)
     if sensitivity is not None:
         curves = sensitivity.damage(list(checkpoint.tensors)), sensitivity.snr_grid_db
@@ -124,7 +121,7 @@ def pick_coded(
     trained = [checkpoint for checkpoint in checkpoints if {"bits", "validation"} <= checkpoint.metadata.keys()]
     if not trained:
         raise InputError("none of these networks was trained for a number of bits; make some with train.py --bits")
-    budget = max(_coded_budget(checkpoint, config, fmt) for checkpoint in trained)
+    budget = max(_whole_budget(checkpoint, config, fmt) for checkpoint in trained)
     num_bits = 8 * best_payload(budget, config.snr_db).num_bytes
     fitting = [checkpoint for checkpoint in trained if int(checkpoint.metadata["bits"]) <= num_bits]
     if not fitting:
@@ -137,7 +134,8 @@ def pick_coded(
     return picked, dataclasses.replace(config, payload_uses=budget, channel_uses=None)
 
 
-def _coded_budget(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat) -> int:
+def _whole_budget(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat) -> int:
+    """The budget; without one, what the weights sent linearly take, ``copies`` times."""
     budget = _budget(checkpoint, config, fmt)
     if budget is None:
         budget = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()) * config.copies

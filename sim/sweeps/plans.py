@@ -17,15 +17,13 @@ import numpy as np
 
 from dsp.errors import InputError
 from dsp.units import linear
-from models.batch_norm import recompute
 from models.checkpoint import Checkpoint, load
 from models.data import load as load_data
 from models.digital.rate import best_payload
 from models.digital.scheme import compressed, weights_of
-from models.evaluate import logits, top1
 from models.nets import DATASETS, num_weights
 from models.packing import load_vectors
-from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, equivalent
+from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy, equivalent
 
 SCHEMES = ("analog", "digital", "bound")
 LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
@@ -141,12 +139,6 @@ def delivered(checkpoint: Checkpoint, coded: bytes):
     """The network that arrives, all bytes right."""
     module = checkpoint.module()
     return load_vectors(module, weights_of(coded, [tensor.size for tensor in checkpoint.tensors.values()]))
-
-
-def accuracy(module, images, labels) -> float:
-    """Top-1, batch norm's statistics measured on these images without their labels, as the receiver does."""
-    recompute(module, images)
-    return top1(logits(module, images), labels)
 
 
 def _wanted(checkpoint: Checkpoint) -> float:

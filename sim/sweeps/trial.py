@@ -25,15 +25,13 @@ from dsp.units import db, linear
 from models.digital.rate import arrival, best_payload
 from models.digital.scheme import weights_of
 from models.packing import tensor_specs
-from rx.pipeline import Listener, rebuild
+from rx.pipeline import rebuild
 from sim.channel import Channel
 from sim.channel_config import ChannelConfig
-from sim.loopback import through_air
-from sim.methods import equivalent, over_the_link
+from sim.methods import FREQ_HZ, RATE_HZ, equivalent, heard, over_the_link
 from sim.sweeps.plans import Networks, Place, Plan
 from tx.pipeline import prepare_coded
 
-RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}
 
 KEY = ("arch", "scheme", "channel", "way", "payload_uses", "plan_snr_db", "snr_db", "training_seed", "link_seed")
@@ -135,15 +133,12 @@ def _arrives(trial: Trial, checkpoint, coded: bytes, payload) -> bool:
     """Whether the model comes out of the whole link, every bit right."""
     what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
     burst = prepare_coded(*what, coded, payload, trial.seed, widths=checkpoint.widths)
-    listener = Listener()
-    config = dataclasses.replace(AIRS[trial.channel], snr_db=trial.snr_db)
-    air = Channel(config, RATE_HZ, FREQ_HZ, trial.seed, signal_power=NOMINAL_POWER)
-    through_air(burst, 1, air, listener)
-    if listener.best is None or (manifest := listener.best.manifest()) is None:
+    received = heard(burst, trial.snr_db, trial.seed, AIRS[trial.channel])
+    if received is None:
         return False
     numels = [spec.numel for spec in tensor_specs(checkpoint.module())]
     try:
-        vectors = rebuild(listener.best, manifest, numels).vectors
+        vectors = rebuild(received, received.manifest(), numels).vectors
     except NothingReceivedError:
         return False
     return all(np.array_equal(a, b) for a, b in zip(vectors, weights_of(coded, numels), strict=True))
