@@ -42,6 +42,7 @@ class TrainConfig:
     warm_up: float = 0.15  # share of the steps over which the rate rises
     label_smoothing: float = 0.05
     max_shift: int = 1  # pixels
+    cutout: int = 0  # pixels of a side of the square that is blanked
     average_steps: int = 500  # time constant of the averaged weights, which are those kept
     min_snr_db: float = 0.0  # weight SNR after combining, drawn per step, uniform in dB
     max_snr_db: float = 30.0  # infinity: no noise
@@ -83,8 +84,12 @@ def learning_rate(config: TrainConfig, progress: float) -> float:
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - config.warm_up) / (1 - config.warm_up)))
 
 
-def augment(images: Tensor, max_shift: int, rng: torch.Generator) -> Tensor:
-    """Each image (N, C, H, W) shifted by up to `max_shift` pixels both ways, and mirrored half the time."""
+def augment(images: Tensor, max_shift: int, rng: torch.Generator, cutout: int = 0) -> Tensor:
+    """Each image (N, C, H, W) shifted by up to `max_shift` pixels both ways, and mirrored half the time.
+
+    A square of `cutout` pixels a side, its centre anywhere in the image, is made grey (DeVries and Taylor, Improved
+    regularization of convolutional neural networks with cutout, 2017).
+    """
     num, _, height, width = images.shape
     here = {"generator": rng, "device": images.device}
     padded = F.pad(images, (max_shift,) * 4)
@@ -93,7 +98,15 @@ def augment(images: Tensor, max_shift: int, rng: torch.Generator) -> Tensor:
     columns = left + torch.arange(width, device=images.device)  # (N, W)
     columns = torch.where(torch.rand(num, 1, **here) < 0.5, columns.flip(1), columns)
     chosen = torch.arange(num, device=images.device)[:, None, None]
-    return padded[chosen, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    moved = padded[chosen, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if cutout:
+        centre = torch.randint(0, height, (num, 1), **here), torch.randint(0, width, (num, 1), **here)
+        down, across = (
+            (torch.arange(size, device=images.device) - at + cutout // 2) // cutout == 0
+            for size, at in zip((height, width), centre, strict=True)
+        )
+        moved = moved.masked_fill((down[:, :, None] & across[:, None, :])[:, None], 128)
+    return moved
 
 
 class Trainer:
@@ -156,7 +169,7 @@ class Trainer:
             for group in self.optimiser.param_groups:
                 group["lr"] = learning_rate(config, progress)
             taught = None if answers is None else answers[batch]
-            inputs = augment(images[batch], config.max_shift, rng) if pictures else images[batch]
+            inputs = augment(images[batch], config.max_shift, rng, config.cutout) if pictures else images[batch]
             total_loss += self.step(inputs, labels[batch], rng, taught)
             if config.prune_to and (step + 1) % PRUNE_STEPS == 0:
                 self.prune(progress + 1 / (len(batches) * config.epochs))

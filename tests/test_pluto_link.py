@@ -184,7 +184,7 @@ def wake(pair, number):
     assert pair.become(number, muted=False, tx_gain_db=AWAKE_GAIN_DB)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_sender_that_is_stopped_leaves_the_board_muted(model, number):
     with virtual() as pair, send(model, pair.addresses[0], "--cycles", "0") as sender:
         sender.line("on the air")

@@ -21,9 +21,11 @@ class CommandParser(argparse.ArgumentParser):
 def run_command(name: str, work: Callable[[], int | None]) -> int:
     """Run ``work``; a LinkError becomes one line on standard error and its exit status, Ctrl-C and SIGTERM 130 and 143.
 
-    SIGTERM is raised inside ``work`` as SystemExit, so that ``with`` blocks shut their radios down.
+    SIGTERM, and SIGHUP of a terminal that is gone unless it is ignored (nohup), are raised inside ``work`` as
+    SystemExit, so that ``with`` blocks shut their radios down.
     """
-    previous = signal.signal(signal.SIGTERM, _terminate)
+    ends = [signal.SIGTERM, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else [])]
+    previous = {number: signal.signal(number, _terminate) for number in ends}
     try:
         return work() or 0
     except LinkError as error:
@@ -33,7 +35,8 @@ def run_command(name: str, work: Callable[[], int | None]) -> int:
         print(f"{name}: stopped by Ctrl-C", file=sys.stderr)
         return 130
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _terminate(signum, frame):

@@ -175,3 +175,15 @@ def test_augment_shifts_and_mirrors():
         augment(images, 0, torch.Generator().manual_seed(1)).flip(3)[:, 0, 10, 5] == 200,
         augment(images, 0, torch.Generator().manual_seed(1))[:, 0, 10, 22] == 200,
     )
+
+
+def test_cutout_blanks_a_square_wherever_it_falls():
+    images = torch.full((500, 3, 32, 32), 200, dtype=torch.uint8)
+    cut = augment(images, 0, torch.Generator().manual_seed(1), cutout=12)
+    assert set(cut.unique().tolist()) == {128, 200}
+    blank = cut[:, 0] == 128
+    assert torch.equal(blank, cut[:, 2] == 128)
+    sizes = blank.flatten(1).sum(1)
+    assert sizes.max() == 144 and sizes.min() >= 36  # a quarter of it, where its centre is in the image's corner
+    rows, columns = blank.any(2).sum(1), blank.any(1).sum(1)
+    assert torch.equal(rows * columns, sizes) and blank.any(0).all()
