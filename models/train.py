@@ -75,6 +75,8 @@ def train(
         while trainer.epoch < config.epochs:
             start = time.monotonic()
             loss = trainer.train_epoch(images, labels, taught, lambda: bar.advance(task))
+            if not math.isfinite(loss):
+                raise InputError(f"the loss is not finite in epoch {trainer.epoch}; lower --learning-rate")
             trainer.save_state(state)
             # The last average is kept whatever it scores; recipes are chosen on these images, never on the test set.
             module = trainer.averaged()

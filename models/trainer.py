@@ -189,10 +189,11 @@ class Trainer:
         return loss
 
     def backward(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
-        """Add the gradient to that of the weights; the loss.
+        """Add the gradient to that of the weights; the mean loss.
 
-        With networks within: the mean loss of the largest, the smallest and one between, each at an SNR from its own
-        range, so that each is trained for the channels on which it is the one that is sent.
+        With networks within: the sum of the gradients of the largest, the smallest and one between, each at an SNR from
+        its own range, so that each is trained for the channels on which it is the one that is sent. (Their mean would
+        leave the weights that only the largest has to the weight decay.)
         """
         config = self.config
         chosen = list(range(len(self.members)))
@@ -206,7 +207,7 @@ class Trainer:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
                 output = functional_call(module, self._arrived(weights, snr_db, rng), images).float()
             loss = self.task_loss(output, labels, taught)
-            (loss / len(chosen)).backward()
+            loss.backward()
             total += loss.item() / len(chosen)
         return total
 

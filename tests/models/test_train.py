@@ -101,6 +101,12 @@ def test_what_is_kept_in_half_precision_is_measured_so(tmp_path):
     assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in again.tensors.items())
 
 
+def test_a_training_that_diverges_ends_and_leaves_no_network(tmp_path):
+    with pytest.raises(InputError, match="not finite in epoch 1; lower --learning-rate"):
+        train(dataclasses.replace(SMALL, learning_rate=1e30), tmp_path, "command")
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
 def test_steps_lower_the_loss():
     images, labels = (array[:32] for array in training.load("fashion-mnist", "train"))
     trainer, rng = Trainer(TrainConfig(learning_rate=0.05, min_snr_db=15.0)), torch.Generator().manual_seed(1)
