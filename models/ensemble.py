@@ -6,19 +6,20 @@ channel calls for; the manifest names its widths. Members are trained together, 
 and one between (the sandwich rule; Yu and Huang, Universally Slimmable Networks, 2019), each at its own weight noise.
 
 What each member is worth at a weight SNR is measured once, on images kept from training, and travels in the
-checkpoint's metadata. A member of n weights sent in u payload symbols of SNR S has its weights at 2 u S / n after
-combining, and that is where its curve is read.
+checkpoint's metadata. A member is planned as it would be sent, and its curve is read at the SNR that leaves as much
+error as the plan does (`tx.plan.pick`).
 """
 
 import dataclasses
 import json
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dsp.errors import InputError
-from dsp.units import db, linear
+from dsp.units import linear
 from models.batch_norm import recompute
 from models.checkpoint import Checkpoint
 from models.evaluate import logits, top1
@@ -27,6 +28,7 @@ from models.noise import energies, noisy
 from models.packing import tensor_specs
 
 SNR_GRID_DB = tuple(range(-3, 25, 3))
+UEP = 0.5  # exponent of the protection that members are measured with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +69,7 @@ def reorder(module: nn.Module, scores: dict[str, Tensor]) -> nn.Module:
 
 def measure(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3) -> tuple[float, ...]:
     """Mean accuracy on these images with the weights at each of SNR_GRID_DB, protected by their tensor's size."""
-    shares, curve = energies({name: weight.numel() for name, weight in module.named_parameters()}, 0.5), []
+    shares, curve = energies({name: weight.numel() for name, weight in module.named_parameters()}, UEP), []
     for snr_db in SNR_GRID_DB:
         rng = torch.Generator().manual_seed(seed)
         snr = {name: float(linear(snr_db)) * share for name, share in shares.items()}
@@ -80,8 +82,20 @@ def measure(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, nu
     return tuple(curve)
 
 
-def choose(members: list[Member], arch: str, snr_db: float, payload_uses: int) -> Member:
-    """The member expected to do best in `payload_uses` symbols at `snr_db` each. InputError where none fits."""
+def equivalent_snr_db(numels: dict[str, int], snr) -> float:
+    """The SNR of `measure` that leaves as much error as tensors of `numels` have that arrive at linear `snr` (L,).
+
+    Error is the sum of the tensors' NMSE, which `--uep size` minimises.
+    """
+    shares = np.array(list(energies(numels, UEP).values()))
+    grid = np.arange(-30.0, 60.0, 0.5)
+    errors = (1 / (1 + linear(grid)[:, None] * shares)).sum(axis=1)
+    return float(np.interp(-np.sum(1 / (1 + np.asarray(snr))), -errors, grid))
+
+
+def choose(members: list[Member], arch: str, payload_uses: int, arrives: Callable[[Member], float]) -> Member:
+    """Of the members that `payload_uses` symbols hold, the one expected to do best where its weights arrive at the SNR
+    in dB that `arrives` tells. InputError where none fits."""
     sizes = {member: num_weights(arch, member.widths) for member in members}
     fitting = [member for member in members if sizes[member] <= 2 * payload_uses]
     if not fitting:
@@ -89,7 +103,7 @@ def choose(members: list[Member], arch: str, snr_db: float, payload_uses: int) -
             f"the smallest network in this {arch} needs {-(-min(sizes.values()) // 2)} payload symbols, "
             f"the budget has room for {payload_uses}; raise --payload-uses or --channel-uses"
         )
-    return max(fitting, key=lambda member: member.expected(snr_db + float(db(2 * payload_uses / sizes[member]))))
+    return max(fitting, key=lambda member: member.expected(arrives(member)))
 
 
 def extract(checkpoint: Checkpoint, member: Member) -> Checkpoint:

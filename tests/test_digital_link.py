@@ -27,7 +27,8 @@ pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
 
 # The uplink's fixed reference channel G-FR1-A1-1 of 3GPP TS 38.104 (annex A.1): QPSK, code block of 2168 bits, 3600
 # symbols. Its reference sensitivity, -101.7 dBm on 25 resource blocks (table 7.2.2-1) for 95 % of the throughput, less
-# thermal noise in 4.5 MHz, the noise figure of 5 dB and the margin of 2 dB that TR 38.817-02 assumes, is -1.2 dB.
+# thermal noise in 4.5 MHz, and a noise figure of 5 dB and margin of 2 dB as are usual (the standard has neither), is
+# -1.2 dB.
 REFERENCE = CodedPayload(num_bytes=264, num_symbols=3600, bits_per_symbol=2)
 REFERENCE_SNR_DB = -1.2
 RECEIVER_LOSS_DB = 0.35  # of frames as short as these, at this SNR: noise and phase are estimated

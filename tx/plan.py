@@ -14,7 +14,7 @@ from models.curves import curves
 from models.digital.channel_code import CodedPayload
 from models.digital.rate import best_payload
 from models.digital.scheme import compressed
-from models.ensemble import choose, extract, from_metadata
+from models.ensemble import choose, equivalent_snr_db, extract, from_metadata
 from models.manifest import Manifest, TensorPlan
 from models.sensitivity import Sensitivity
 
@@ -54,10 +54,21 @@ def pick(
     if not members:
         return checkpoint, config
     budget = _whole_budget(checkpoint, config, fmt)
-    picked = extract(checkpoint, choose(members, checkpoint.arch, config.snr_db, budget))
-    num_symbols = sum((tensor.size + 1) // 2 for tensor in picked.tensors.values())
-    copies = min(max(budget // num_symbols, 1), 255)
-    return picked, dataclasses.replace(config, copies=copies, payload_uses=budget)
+
+    def with_budget(member):
+        num_symbols = sum((tensor.size + 1) // 2 for tensor in member.tensors.values())
+        return dataclasses.replace(config, copies=min(max(budget // num_symbols, 1), 255), payload_uses=budget)
+
+    def arrives(member):
+        sent = extract(checkpoint, member)
+        planned = with_budget(sent)
+        if planned.uep == "auto":  # nobody has measured what is within
+            planned = dataclasses.replace(planned, uep="size")
+        snr = protect(sent, planned, None, fmt).snr(float(linear(config.snr_db)))
+        return equivalent_snr_db({name: tensor.size for name, tensor in sent.tensors.items()}, snr)
+
+    picked = extract(checkpoint, choose(members, checkpoint.arch, budget, arrives))
+    return picked, with_budget(picked)
 
 
 def protect(

@@ -9,8 +9,19 @@ import torch
 
 from dsp.errors import InputError
 from models.checkpoint import Checkpoint
-from models.ensemble import SNR_GRID_DB, Member, choose, from_metadata, measure, narrow, reorder, to_metadata
+from models.ensemble import (
+    SNR_GRID_DB,
+    Member,
+    choose,
+    equivalent_snr_db,
+    from_metadata,
+    measure,
+    narrow,
+    reorder,
+    to_metadata,
+)
 from models.nets import FASHION_WIDTHS, build
+from models.noise import energies
 from models.packing import tensors_of
 
 IMAGES = torch.randint(0, 256, (30, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
@@ -47,12 +58,19 @@ LARGE = Member(FASHION_WIDTHS, 0.93, tuple(np.minimum(np.linspace(0.2, 1.2, len(
 
 def test_the_channel_chooses():
     members, uses = [LARGE, SMALL], 157_752
-    assert choose(members, "fashion", 20, uses) == LARGE
-    assert choose(members, "fashion", -5, uses) == SMALL
-    assert choose(members, "fashion", 20, 20_000) == SMALL  # no room for the other
-    assert choose(members, "fashion", -5, 20_000 * uses) == LARGE
+    assert choose(members, "fashion", uses, lambda member: 20) == LARGE
+    assert choose(members, "fashion", uses, {LARGE: -5, SMALL: 5}.get) == SMALL
+    assert choose(members, "fashion", uses, {LARGE: 21, SMALL: 30}.get) == LARGE
+    assert choose(members, "fashion", 20_000, lambda member: 20) == SMALL  # no room for the other
     with pytest.raises(InputError, match="payload symbols"):
-        choose(members, "fashion", 20, 100)
+        choose(members, "fashion", 100, lambda member: 20)
+
+
+def test_the_equivalent_snr_leaves_as_much_error():
+    numels = {"small": 100, "large": 10_000}
+    shares = np.array(list(energies(numels, 0.5).values()))
+    assert equivalent_snr_db(numels, 10**0.7 * shares) == pytest.approx(7, abs=0.02)
+    assert equivalent_snr_db(numels, [5.0, 5.0]) < 7 < equivalent_snr_db(numels, [500.0, 5.0])
 
 
 def test_members_travel_in_the_metadata():
