@@ -112,7 +112,10 @@ class Shelf:
     def send(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """Of the networks that `method` has, the one that does best on the images to choose by."""
         networks = [network for network in method.networks if self.path(network).is_file()]
-        plans = [self.plan(network, method, snr_db, payload_uses) for network in networks]
+        return self.best([self.plan(network, method, snr_db, payload_uses) for network in networks], snr_db)
+
+    def best(self, plans: list[Sent], snr_db: float) -> Sent:
+        """The plan that does best on the images to choose by; where there is one, nothing is measured."""
         if len(plans) == 1:
             return plans[0]
         return max(

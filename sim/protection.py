@@ -78,27 +78,25 @@ def run_all(args) -> list[dict]:
     held_out = tuple(array[-HOLD_OUT:][: args.images] for array in load_data(DATASETS["fashion"], "train", args.data))
     cells = []
     for seed in args.training_seeds:
-        checkpoint = load(Shelf(args.networks, seed, held_out).path(args.network))
+        shelf = Shelf(args.networks, seed, held_out)
+        checkpoint = load(shelf.path(args.network))
         label = f"importance of {args.network}-{seed}"
         made = measure_checkpoint(checkpoint, 1000, seed, 2, "", args.data, functools.partial(track, description=label))
         cells += [
-            (seed, checkpoint, snr_db, name, tried)
+            (shelf, checkpoint, snr_db, name, tried)
             for snr_db in args.snr_db
             for name, tried in ways(checkpoint, made, snr_db, args.payload_uses).items()
         ]
     rows = []
-    for training_seed, checkpoint, snr_db, name, tried in track(cells, "protection"):
-        sent = [Sent(f"{args.network}-{training_seed}", checkpoint, protection) for protection in tried]
-        if len(sent) > 1:
-            best = max(sent, key=lambda each: np.mean([equivalent(each, snr_db, 1000 + k, *held_out) for k in (0, 1)]))
-        else:
-            best = sent[0]
+    for shelf, checkpoint, snr_db, name, tried in track(cells, "protection"):
+        sent = [Sent(f"{args.network}-{shelf.seed}", checkpoint, protection) for protection in tried]
+        best = shelf.best(sent, snr_db)
         for seed in range(args.link_seeds):
             rows.append(
                 {
                     "method": name,
                     "snr_db": snr_db,
-                    "training_seed": training_seed,
+                    "training_seed": shelf.seed,
                     "link_seed": seed,
                     "network": best.name,
                     "copies": best.protection.copies.tolist(),
