@@ -1,5 +1,6 @@
 """What the commands make of bad input and of being stopped: one clear line, the exit status, nothing half-written."""
 
+import contextlib
 import dataclasses
 import json
 import signal
@@ -408,6 +409,33 @@ def test_ctrl_c_while_a_file_is_written_leaves_nothing(folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         checkpoints.write_whole(folder / "report.json", b"{}")
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("signum", STOPPED)
+@pytest.mark.parametrize("module, end", [(send, "open_sink"), (receive, "open_source")])
+def test_a_stop_that_a_library_swallows_is_heard_with_the_next_samples(module, end, recording, monkeypatch, signum):
+    """The exception is lost, as one that strikes a destructor is."""
+    opens = getattr(module, end)
+
+    def swallowing(*args):
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            signal.raise_signal(signum)
+        return opens(*args)
+
+    monkeypatch.setattr(module, end, swallowing)
+    address = f"file:{recording if module is receive else recording.with_name('stopped.sigmf-meta')}"
+    options = [
+        "--truth" if module is receive else "--model",
+        recording.with_name("net.safetensors"),
+        "--radio",
+        address,
+    ]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the background is deaf to it
+    try:
+        assert run(module.main, *options).status == STOPPED[signum]
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not recording.with_name("stopped.sigmf-meta").exists()
 
 
 def listening(address):

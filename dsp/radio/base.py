@@ -7,6 +7,7 @@ import numpy as np
 
 from dsp.errors import InputError
 from dsp.radio.address import Address
+from dsp.radio.command import raise_if_stopped
 from dsp.radio.scale import BACKOFF_DB, to_full_scale
 
 GAIN_MODES = ("manual", "slow_attack", "fast_attack", "hybrid")
@@ -66,6 +67,7 @@ class Sink:
 
         Raises RadioTimeoutError when nobody takes the samples within the configured timeout.
         """
+        raise_if_stopped()
         scaled, num_clipped = to_full_scale(samples, self.config.backoff_db)
         if scaled.size:
             self._write(scaled, label)
@@ -119,6 +121,7 @@ class Source:
         Raises RadioTimeoutError when nothing comes within `timeout_s` (None: the configured timeout); reading may go
         on afterwards.
         """
+        raise_if_stopped()
         block = self._read(self.config.timeout_s if timeout_s is None else timeout_s)
         self.samples += 0 if block is None else block.size
         return block

@@ -18,14 +18,20 @@ class CommandParser(argparse.ArgumentParser):
         self.exit(1, f"{self.prog}: {message}; --help lists the options\n")
 
 
+_stopped_by: int | None = None  # the signal that the work at hand has been told to end with
+
+
 def run_command(name: str, work: Callable[[], int | None]) -> int:
     """Run ``work``; a LinkError becomes one line on standard error and its exit status, Ctrl-C and SIGTERM 130 and 143.
 
     SIGTERM, and SIGHUP of a terminal that is gone unless it is ignored (nohup), are raised inside ``work`` as
     SystemExit, so that ``with`` blocks shut their radios down.
     """
-    ends = [signal.SIGTERM, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else [])]
-    previous = {number: signal.signal(number, _terminate) for number in ends}
+    global _stopped_by
+    defaults = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    ends = [signal.SIGTERM, *(number for number, default in defaults.items() if signal.getsignal(number) is default)]
+    previous = {number: signal.signal(number, _stop) for number in ends}
+    _stopped_by = None
     try:
         return work() or 0
     except LinkError as error:
@@ -37,8 +43,22 @@ def run_command(name: str, work: Callable[[], int | None]) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        _stopped_by = None
 
 
-def _terminate(signum, frame):
-    signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb what shuts down
-    raise SystemExit(128 + signum)
+def raise_if_stopped() -> None:
+    """End what a signal has told to end, once more.
+
+    The exception that a signal raises is lost where it strikes a destructor, or a library that catches everything;
+    whatever may go on without end asks here in every round.
+    """
+    if _stopped_by is not None:
+        raise KeyboardInterrupt if _stopped_by == signal.SIGINT else SystemExit(128 + _stopped_by)
+
+
+def _stop(signum, frame):
+    global _stopped_by
+    _stopped_by = signum
+    if signum != signal.SIGINT:
+        signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb what shuts down
+    raise_if_stopped()

@@ -12,6 +12,7 @@ import numpy as np
 from dsp.errors import InputError
 from dsp.radio.address import Address
 from dsp.radio.base import RadioConfig, Sink, Source
+from dsp.radio.command import raise_if_stopped
 from dsp.radio.pluto_board import Board
 from dsp.radio.scale import to_full_scale
 
@@ -64,6 +65,7 @@ class PlutoSink(Sink):
     def watch(self, seconds: float) -> None:
         """Stay on the air for so long; RadioError when the board went away."""
         time.sleep(seconds)
+        raise_if_stopped()
         self.underflow |= self._board.underflow()
 
     def _words(self, scaled):
