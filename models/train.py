@@ -147,6 +147,9 @@ def main(argv=None) -> int:
     parser.add_argument("--weight-decay", type=float, default=TrainConfig.weight_decay)
     parser.add_argument("--max-shift", type=int, default=TrainConfig.max_shift, help="pixels that images are moved by")
     parser.add_argument("--cutout", type=int, default=TrainConfig.cutout, help="side of a blanked square, pixels")
+    parser.add_argument(
+        "--average-steps", type=int, default=TrainConfig.average_steps, help="time constant of the averaged weights"
+    )
     parser.add_argument("--min-snr-db", type=float, default=TrainConfig.min_snr_db)
     parser.add_argument("--max-snr-db", type=float, default=TrainConfig.max_snr_db)
     parser.add_argument("--uep", type=float, default=TrainConfig.uep, help="tensors protected by up to (size)^-UEP")
