@@ -1,0 +1,28 @@
+"""The payload in white noise is what the link delivers: tensors of every power arrive with the same error."""
+
+import numpy as np
+import pytest
+
+from dsp.uep import Protection
+from dsp.units import db, linear
+from rx.pipeline import rebuild
+from sim.methods import heard
+from sim.white_noise import WhiteNoise
+from tx.pipeline import prepare
+
+NUMELS, POWERS = np.array([100_000, 40_000, 20_000]), np.array([0.4, 1.0, 6.0])
+
+
+@pytest.mark.parametrize("snr_db", [-5, 0, 5, 15])
+def test_tensors_of_different_power_arrive_as_over_the_link(snr_db):
+    rng = np.random.default_rng(1)
+    vectors = [rng.standard_normal(numel, np.float32) for numel in NUMELS]
+    powers = POWERS * NUMELS.sum() / (POWERS @ NUMELS)  # of mean 1 over the payload
+    burst = prepare("fashion", "fashion-mnist", 0.9, vectors, Protection(np.ones(3, np.int64), powers), seed=1)
+    errors = []
+    for received in (WhiteNoise(burst, float(linear(snr_db)), 2), heard(burst, snr_db, 2)):
+        arrived = rebuild(received, burst.manifest, NUMELS.tolist()).vectors
+        errors.append([np.mean((a - b) ** 2) for a, b in zip(arrived, vectors, strict=True)])
+    ideal = 1 / (1 + powers * linear(snr_db))
+    assert db(errors[0]) == pytest.approx(db(errors[1]), abs=0.1)
+    assert 0.02 < db(errors[1][2] / ideal[2]) < 0.6 and db(errors[1]) != pytest.approx(db(ideal), abs=0.1)
