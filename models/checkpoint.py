@@ -1,5 +1,6 @@
 """Checkpoints: a network's weights and the names of its architecture and data set, as safetensors. Never pickle."""
 
+import dataclasses
 import json
 import math
 import os
@@ -100,6 +101,24 @@ def load(name_or_path, architecture: str | None = None) -> Checkpoint:
     if "dataset" not in metadata or not (accuracy is None or 0 <= accuracy <= 1):
         raise InputError(f"{path}: the metadata must have `dataset` and `accuracy` from 0 to 1; got {metadata}")
     return Checkpoint(arch, metadata["dataset"], accuracy, sent, metadata, widths, statistics)
+
+
+def load_mean(names_or_paths: str) -> Checkpoint:
+    """Of several checkpoints, with commas between, the mean of weights and statistics; one alone as it is.
+
+    Networks that were trained on from one another are, averaged, often better than each (Wortsman et al., Model soups,
+    2022). Raises InputError where one cannot be loaded, or is of another shape than the first.
+    """
+    several = [load(name) for name in str(names_or_paths).split(",")]
+    first = several[0]
+    for name, each in zip(str(names_or_paths).split(","), several, strict=True):
+        if (each.arch, each.widths) != (first.arch, first.widths):
+            raise InputError(f"{name} has not the architecture and widths of the first checkpoint; they have no mean")
+    tensors, statistics = (
+        {name: np.mean([group[name] for group in groups], axis=0) for name in groups[0]}
+        for groups in ([each.tensors for each in several], [each.statistics for each in several])
+    )
+    return dataclasses.replace(first, tensors=tensors, statistics=statistics) if len(several) > 1 else first
 
 
 def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarray]):

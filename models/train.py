@@ -176,7 +176,11 @@ def main(argv=None) -> int:
         help="the noise for that network, in the order of --nested (default: as for the largest)",
     )
     parser.add_argument("--bits", type=int, metavar="N", help="quantise while training, to fit N bits compressed")
-    parser.add_argument("--init", metavar="NAME|PATH", help="a checkpoint to go on from, with this recipe")
+    parser.add_argument(
+        "--init",
+        metavar="NAME|PATH",
+        help="a checkpoint to go on from, with this recipe; of several, with commas, the mean",
+    )
     parser.add_argument("--half", action="store_true", help="round the result to float16, in which it is kept")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (weights stay float32)")
     parser.add_argument("--hold-out", type=int, default=TrainConfig.hold_out, help="last images kept for validation")

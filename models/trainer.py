@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from dsp.errors import InputError
 from models import prune
-from models.checkpoint import load as load_checkpoint
-from models.checkpoint import write_whole
+from models.checkpoint import load_mean, write_whole
 from models.distill import distillation_loss
 from models.ensemble import narrow, reorder
 from models.nets import FULL_WIDTHS, build
@@ -48,7 +47,7 @@ class TrainConfig:
     max_snr_db: float = 30.0  # infinity: no noise
     min_uep: float = 0.0  # energies of tensors n^-x, x drawn per step, uniform (`models.noise.energies`)
     uep: float = 0.0  # at most
-    init: str | None = None  # a checkpoint to go on from, with this recipe; none: random weights
+    init: str | None = None  # a checkpoint, or the mean of several, to go on from with this recipe; none: random
     widths: tuple[int, ...] = ()  # of a network that begins with random weights; none: the architecture's own
     prune_to: int | None = None  # weights left after the first `prune_share` of the steps
     prune_share: float = 0.5
@@ -119,7 +118,7 @@ class Trainer:
         if config.init is None:
             self._take(build(config.model, config.widths), config.widths)
         else:
-            checkpoint = load_checkpoint(config.init)
+            checkpoint = load_mean(config.init)
             if checkpoint.arch != config.model:
                 raise InputError(
                     f"--init is a {checkpoint.arch}, --model {config.model}; give one of that architecture"

@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from dsp.errors import InputError
 from models.batch_norm import measured_statistics, recompute
-from models.checkpoint import Checkpoint, load, save, shipped
+from models.checkpoint import Checkpoint, load, load_mean, save, shipped
 from models.evaluate import accuracy
 from models.nets import build
 from models.packing import tensors_of
@@ -54,6 +54,23 @@ def test_half_precision_on_disk_is_single_precision_here(tmp_path, tensors):
     found = load(tmp_path / "a").tensors
     assert all(found[name].dtype == np.float32 for name in tensors)
     assert all(np.array_equal(found[name], tensor.astype(np.float16)) for name, tensor in tensors.items())
+
+
+def test_the_mean_of_several_networks(tmp_path, tensors):
+    """Weight by weight, with the first one's metadata; one alone is itself, and other widths have no mean."""
+    paths = [tmp_path / f"{i}.safetensors" for i in range(3)]
+    for i, path in enumerate(paths):
+        arrays = {name: tensor + np.float32(i) for name, tensor in tensors.items()}
+        save(path, Checkpoint("fashion", "fashion-mnist", 0.5, arrays, {"number": str(i)}))
+    mean = load_mean(",".join(map(str, paths)))
+    assert mean.metadata["number"] == "0"
+    for name, tensor in tensors.items():
+        np.testing.assert_allclose(mean.tensors[name], tensor + 1, atol=1e-6)
+        np.testing.assert_array_equal(load_mean(str(paths[0])).tensors[name], tensor)
+    narrow = (8, 8, 12, 12, 12)
+    save(paths[1], Checkpoint("fashion", "fashion-mnist", 0.5, tensors_of(build("fashion", narrow)), {}, narrow))
+    with pytest.raises(InputError, match=f"{paths[1]} has not the architecture and widths"):
+        load_mean(f"{paths[0]},{paths[1]}")
 
 
 def test_statistics_of_batch_norm_are_kept_but_are_no_tensors_to_send(tmp_path):
