@@ -5,11 +5,29 @@ import os
 import numpy as np
 import pytest
 
+from tests.command import run, save_untrained
+from tx import send
+
 
 @pytest.fixture
 def rng():
     """A generator with a fixed seed, fresh for every test."""
     return np.random.default_rng(20210524)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An untrained `fashion`, alone in its folder."""
+    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
+
+
+@pytest.fixture(scope="module")
+def recording(model):
+    """What the sender writes of it."""
+    path = model.with_name("sent.sigmf-meta")
+    result = run(send.main, "--model", model, "--radio", f"file:{path}")
+    assert (result.status, result.err) == (0, "")
+    return path
 
 
 def pytest_collection_modifyitems(items):

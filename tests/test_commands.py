@@ -21,13 +21,11 @@ from rx import receive
 from sim import air, demo, gnuradio_air, loopback, methods
 from tests.command import (
     ROOT,
-    Result,
     assert_refused,
     finish,
     killed,
     run,
     save_few_images,
-    save_untrained,
     start,
     wait_for,
     zmq_addresses,
@@ -35,29 +33,6 @@ from tests.command import (
 from tx import pipeline, plan, send
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
-
-
-@pytest.fixture(scope="module")
-def recording(model):
-    """What the sender writes of it."""
-    address = f"file:{model.with_name('sent.sigmf-meta')}"
-    assert run(send.main, "--model", model, "--radio", address) == Result(0, any_text, "")
-    return model.with_name("sent.sigmf-meta")
-
-
-class _Any(str):
-    def __eq__(self, other):
-        return isinstance(other, str)
-
-    __hash__ = str.__hash__
-
-
-any_text = _Any()
 
 
 @pytest.fixture

@@ -18,19 +18,6 @@ from tests.command import finish, killed, run, save_few_images, save_untrained, 
 from tx import pipeline, plan, send
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
-
-
-@pytest.fixture(scope="module")
-def recording(model):
-    """What the sender writes of it."""
-    path = model.with_name("sent.sigmf-meta")
-    assert run(send.main, "--model", model, "--radio", f"file:{path}").status == 0
-    return path
-
-
 def report_of(main, *argv, report):
     """Run a command that is to succeed; its report."""
     result = run(main, *argv, "--report", report)

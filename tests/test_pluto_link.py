@@ -15,7 +15,7 @@ import pytest
 
 from sim import loopback
 from sim.virtual_pluto.__main__ import cause
-from tests.command import run, save_untrained
+from tests.command import run
 from tests.pluto import boards, link_snr_db, needs_libiio
 
 pytestmark = needs_libiio
@@ -88,11 +88,6 @@ def virtual(*options):
     boards = ["--board", "0:ppm=23", "--board", "0:ppm=-21", "--clock", "lockstep", "--show-state"]
     with running("-m", "sim.virtual_pluto", *boards, *options) as air:
         yield Boards(air)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
 
 
 def send(model, address, *options):

@@ -15,27 +15,13 @@ from dsp.frame import DEFAULT_FORMAT
 from dsp.radio.scale import BACKOFF_DB
 from rx import receive
 from sim.gnuradio_process import environment
-from tests.command import ROOT, finish, killed, run, save_untrained, start, zmq_addresses
+from tests.command import ROOT, finish, killed, run, start, zmq_addresses
 from tests.flowgraph import COMPLEX, PYTHON, flowgraph, needs_gnuradio
 from tests.pluto import needs_libiio
-from tx import send
 
 FLOWGRAPHS = {path.stem: path for path in sorted((ROOT / "sim" / "flowgraphs").glob("*.grc"))}
 GRCC = PYTHON and (shutil.which("grcc", path=str(Path(PYTHON).parent)) or shutil.which("grcc"))
 needs_grcc = pytest.mark.skipif(GRCC is None, reason="grcc is not here: apt-get install gnuradio")
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
-
-
-@pytest.fixture(scope="module")
-def recording(model):
-    """What the sender writes of it."""
-    path = model.with_name("sent.sigmf-meta")
-    assert run(send.main, "--model", model, "--uep", "none", "--radio", f"file:{path}").status == 0
-    return path
 
 
 @pytest.fixture(scope="module")

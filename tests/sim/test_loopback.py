@@ -10,14 +10,9 @@ from models.checkpoint import Checkpoint, load, save
 from models.nets import build
 from models.packing import tensors_of
 from sim import loopback
-from tests.command import assert_refused, run, save_few_images, save_untrained
+from tests.command import assert_refused, run, save_few_images
 
 WIDTHS = (7, 9, 11, 13, 15)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
 
 
 def looped(model, folder, *options):

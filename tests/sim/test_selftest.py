@@ -5,15 +5,10 @@ import json
 import pytest
 
 from sim import selftest
-from tests.command import run, save_untrained
+from tests.command import run
 from tests.pluto import becomes_muted, boards, needs_libiio
 
 pytestmark = needs_libiio
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
 
 
 @pytest.mark.parametrize("path, gain_db, nmse_db", [("digital", "40", -50), ("cable", "55", -28)])

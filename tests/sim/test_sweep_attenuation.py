@@ -11,13 +11,8 @@ from dsp.theory import lmmse_nmse
 from dsp.units import db, linear
 from sim import sweep
 from sim.sweeps import attenuation
-from tests.command import run, save_untrained
+from tests.command import run
 from tests.pluto import becomes_muted, boards, link_snr_db, needs_libiio
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
 
 
 def sweep_over(servers, model, out, *options):
