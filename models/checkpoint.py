@@ -1,10 +1,9 @@
 """Checkpoints: a network's weights and the names of its architecture and data set, as safetensors. Never pickle."""
 
-import dataclasses
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -104,21 +103,21 @@ def load(name_or_path, architecture: str | None = None) -> Checkpoint:
 
 
 def load_mean(names_or_paths: str) -> Checkpoint:
-    """Of several checkpoints, with commas between, the mean of weights and statistics; one alone as it is.
+    """Of several checkpoints, with commas between, the mean of the weights; one alone as it is.
 
     Networks that were trained on from one another are, averaged, often better than each (Wortsman et al., Model soups,
-    2022). Raises InputError where one cannot be loaded, or is of another shape than the first.
+    2022). Batch norm's statistics are those of none of them, and left out. Raises InputError where one cannot be
+    loaded, or is of another shape than the first.
     """
-    several = [load(name) for name in str(names_or_paths).split(",")]
-    first = several[0]
-    for name, each in zip(str(names_or_paths).split(","), several, strict=True):
+    names = str(names_or_paths).split(",")
+    first, *others = several = [load(name) for name in names]
+    if not others:
+        return first
+    for name, each in zip(names, several, strict=True):
         if (each.arch, each.widths) != (first.arch, first.widths):
             raise InputError(f"{name} has not the architecture and widths of the first checkpoint; they have no mean")
-    tensors, statistics = (
-        {name: np.mean([group[name] for group in groups], axis=0) for name in groups[0]}
-        for groups in ([each.tensors for each in several], [each.statistics for each in several])
-    )
-    return dataclasses.replace(first, tensors=tensors, statistics=statistics) if len(several) > 1 else first
+    mean = {name: np.mean([each.tensors[name] for each in several], axis=0) for name in first.tensors}
+    return replace(first, tensors=mean, statistics={})
 
 
 def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarray]):

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models.checkpoint import load_mean
 from models.digital import compress
 from models.digital.quantise import MAX_LEVEL, Quantised, dequantise
 from models.digital.scheme import fit, on_grid, steps_of
@@ -99,8 +98,7 @@ class BitTrainer(Trainer):
 
     def __init__(self, config: TrainConfig):
         super().__init__(config)
-        stored = None if config.init is None else steps_of(load_mean(config.init).metadata)
-        self.quantiser = Quantiser(self.weights, stored)
+        self.quantiser = Quantiser(self.weights, steps_of(self.init_metadata))
         self._done = self._batches = 0
 
     def train_epoch(self, images: Tensor, *args, **options) -> float:

@@ -115,6 +115,7 @@ class Trainer:
         torch.manual_seed(config.seed)  # the initial weights
         self.config, self.epoch = config, 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.init_metadata: dict[str, str] = {}  # of the checkpoint that it goes on from
         if config.init is None:
             self._take(build(config.model, config.widths), config.widths)
         else:
@@ -124,6 +125,7 @@ class Trainer:
                     f"--init is a {checkpoint.arch}, --model {config.model}; give one of that architecture"
                 )
             self._take(checkpoint.module(), checkpoint.widths)
+            self.init_metadata = checkpoint.metadata
         self.num_at_start = sum(weight.numel() for weight in self.weights.values())
         self.gradients = self.example = None
 

@@ -47,7 +47,7 @@ from tx.plan import PlanConfig, pick, protect
 DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # that there is a table of
 RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 HOLD_OUT = 2500  # of the training images that no network was trained on
-SMALL = ["pruned2", "low8", "pruned8", "pruned4"]
+SMALL = ["low8", "pruned8", "pruned4"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,6 @@ import os
 import numpy as np
 import pytest
 
-from tests.command import run, save_untrained
-from tx import send
-
 
 @pytest.fixture
 def rng():
@@ -18,12 +15,17 @@ def rng():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """An untrained `fashion`, alone in its folder."""
+    from tests.command import save_untrained  # here, as tests without networks need no torch
+
     return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
 
 
 @pytest.fixture(scope="module")
 def recording(model):
     """What the sender writes of it."""
+    from tests.command import run
+    from tx import send
+
     path = model.with_name("sent.sigmf-meta")
     result = run(send.main, "--model", model, "--radio", f"file:{path}")
     assert (result.status, result.err) == (0, "")

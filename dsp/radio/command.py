@@ -31,7 +31,6 @@ def run_command(name: str, work: Callable[[], int | None]) -> int:
     defaults = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
     ends = [signal.SIGTERM, *(number for number, default in defaults.items() if signal.getsignal(number) is default)]
     previous = {number: signal.signal(number, _stop) for number in ends}
-    _stopped_by = None
     try:
         return work() or 0
     except LinkError as error:
