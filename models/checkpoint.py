@@ -15,10 +15,12 @@ from torch import nn
 
 from dsp.errors import InputError
 from models.batch_norm import statistics_of
+from models.digital.quantise import MAX_LEVEL, steps_of
 from models.nets import ARCHITECTURES, DATASETS, build
 from models.packing import load_vectors, to_vectors
 
 ZOO = Path(__file__).parent / "zoo"
+OFF_GRID = 0.1  # of a step: further than float16 takes a weight from its level
 
 
 @dataclass
@@ -65,9 +67,9 @@ def locate(name_or_path) -> Path:
 def load(name_or_path, architecture: str | None = None) -> Checkpoint:
     """Read and check a checkpoint: its architecture known, names and shapes the architecture's, all numbers finite.
 
-    Tensors may be float32 or float16 on disk. A file whose metadata names no architecture, as others write them, is
-    taken to be of `architecture`, of unmeasured accuracy, on that architecture's own data set. Raises InputError naming
-    the first thing that is wrong.
+    Tensors may be float32 or float16 on disk, or levels as `save` writes them. A file whose metadata names no
+    architecture, as others write them, is taken to be of `architecture`, of unmeasured accuracy, on that architecture's
+    own data set. Raises InputError naming the first thing that is wrong.
     """
     path = locate(name_or_path)
     try:
@@ -90,7 +92,7 @@ def load(name_or_path, architecture: str | None = None) -> Checkpoint:
         module = build(arch, widths)
     except ValueError as error:
         raise InputError(f"{path}: widths must be numbers with commas; got {metadata['widths']!r}") from error
-    sent, statistics = _check(path, arch, module, tensors)
+    sent, statistics = _check(path, arch, module, tensors, metadata)
     if foreign:
         return Checkpoint(arch, DATASETS.get(arch, "none"), None, sent, metadata, widths, statistics)
     try:
@@ -120,7 +122,7 @@ def load_mean(names_or_paths: str) -> Checkpoint:
     return replace(first, tensors=mean, statistics={})
 
 
-def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarray]):
+def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarray], metadata: dict[str, str]):
     """The tensors of a file that are sent, in order, and batch norm's statistics, both float32."""
     state = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
     counters = set(module.state_dict()) - set(state)
@@ -128,8 +130,14 @@ def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarr
     odd = sorted(((set(state) - home) - set(tensors)) | (set(tensors) - set(state) - counters))
     if odd:
         raise InputError(f"{path} has not the tensors of {arch}: missing or unknown {', '.join(odd)}")
+    try:
+        steps = dict(zip([name for name in state if name not in home], steps_of(metadata) or (), strict=False))
+    except ValueError as error:
+        raise InputError(f"{path}: steps must be numbers with commas; got {metadata['steps']!r}") from error
     for name in [name for name in state if name in tensors]:
         tensor, shape = tensors[name], tuple(state[name].shape)
+        if tensor.dtype == np.int8 and name in steps:
+            tensors[name] = tensor = tensor * np.float32(steps[name])
         if tensor.shape != shape or tensor.dtype not in (np.float32, np.float16):
             raise InputError(f"{path}: {name} is {tensor.dtype} {tensor.shape}; {arch} has float32 or float16 {shape}")
         if not np.isfinite(tensor).all():
@@ -145,7 +153,11 @@ def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarr
 
 
 def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
-    """Write a checkpoint, under a temporary name until it is whole; with `half` as float16, half as large."""
+    """Write a checkpoint, under a temporary name until it is whole; with `half` as float16, half as large.
+
+    Weights that lie on the levels of steps, as training for bits leaves them (`models.entropy`), are written as levels,
+    int8.
+    """
     path = Path(path)
     metadata = {
         **checkpoint.metadata,
@@ -158,6 +170,10 @@ def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
     dtype = np.float16 if half else np.float32
     tensors = {**checkpoint.tensors, **checkpoint.statistics}
     tensors = {name: np.ascontiguousarray(tensor, dtype) for name, tensor in tensors.items()}
+    for (name, tensor), step in zip(checkpoint.tensors.items(), steps_of(metadata) or (), strict=False):
+        levels = np.rint(tensor / step)
+        if np.abs(levels).max(initial=0) <= MAX_LEVEL and np.abs(tensor / step - levels).max(initial=0) < OFF_GRID:
+            tensors[name] = levels.astype(np.int8)
     write_whole(path, serialise(tensors, {key: str(value) for key, value in metadata.items()}))
 
 

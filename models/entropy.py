@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from models.digital import compress
-from models.digital.quantise import MAX_LEVEL, Quantised, dequantise
-from models.digital.scheme import fit, on_grid, steps_of
+from models.digital.quantise import MAX_LEVEL, Quantised, dequantise, steps_of
+from models.digital.scheme import fit, on_grid
 from models.noise import straight_through
 from models.packing import load_vectors, tensors_of
 from models.trainer import TrainConfig, Trainer, learning_rate

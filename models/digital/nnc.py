@@ -28,7 +28,8 @@ from models.batch_norm import recompute
 from models.checkpoint import Checkpoint
 from models.data import load as load_data
 from models.digital import compress
-from models.digital.scheme import compress_to_fit, on_grid, steps_of, weights_of
+from models.digital.quantise import steps_of
+from models.digital.scheme import compress_to_fit, on_grid, weights_of
 from models.evaluate import logits, top1
 from models.packing import load_vectors, to_vectors
 

@@ -40,6 +40,12 @@ def step_value(code: int) -> float:
     return float(2.0 ** ((code - 32768) / STEPS_PER_OCTAVE))
 
 
+def steps_of(metadata: dict[str, str]) -> list[float] | None:
+    """The steps on whose levels the weights of a checkpoint lie, where it was trained for that (`models.entropy`)."""
+    codes = [int(code) for code in metadata.get("steps", "").split(",") if code]
+    return [step_value(code) for code in codes] or None
+
+
 def quantise(weights: np.ndarray, code: int, rounding: float = ROUNDING) -> Quantised:
     """Finite weights, float32 of any shape, to levels with the step of a code; at most ±127."""
     rows, kernel = (len(weights), int(np.prod(weights.shape[2:]))) if weights.ndim > 1 else (1, 1)

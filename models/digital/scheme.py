@@ -13,7 +13,7 @@ import numpy as np
 
 from dsp.errors import InputError
 from models.digital import compress
-from models.digital.quantise import Quantised, dequantise, quantise, step_code, step_value
+from models.digital.quantise import Quantised, dequantise, quantise, step_code, steps_of
 
 STEPS = np.geomspace(0.02, 8, 70)  # of a tensor's RMS
 ROUNDINGS = (0.5, 0.4, 0.33)  # dead zones
@@ -72,12 +72,6 @@ def compress_to_fit(tensors: list[np.ndarray], num_bytes: int, damage=None, snr_
 def weights_of(data: bytes, numels: list[int]) -> list[np.ndarray]:
     """The inverse of `compress_to_fit` and `compress.encode`: weights (numel,) float32 a tensor."""
     return [dequantise(tensor) for tensor in compress.decode(data, numels)]
-
-
-def steps_of(metadata: dict[str, str]) -> list[float] | None:
-    """The steps on whose levels the weights of a checkpoint lie, where it was trained for that (`models.entropy`)."""
-    codes = [int(code) for code in metadata.get("steps", "").split(",") if code]
-    return [step_value(code) for code in codes] or None
 
 
 def on_grid(tensors: list[np.ndarray], steps: list[float], rounding: float = 0.5) -> list[Quantised]:

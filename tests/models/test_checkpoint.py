@@ -8,6 +8,7 @@ from safetensors.numpy import save_file
 from dsp.errors import InputError
 from models.batch_norm import measured_statistics, recompute
 from models.checkpoint import Checkpoint, load, load_mean, save, shipped
+from models.digital.quantise import step_code, step_value
 from models.evaluate import accuracy
 from models.nets import build
 from models.packing import tensors_of
@@ -54,6 +55,25 @@ def test_half_precision_on_disk_is_single_precision_here(tmp_path, tensors):
     found = load(tmp_path / "a").tensors
     assert all(found[name].dtype == np.float32 for name in tensors)
     assert all(np.array_equal(found[name], tensor.astype(np.float16)) for name, tensor in tensors.items())
+
+
+def test_weights_on_levels_are_kept_as_levels(tmp_path, tensors):
+    """A byte each, and nothing is lost; where one tensor is off its levels, or beyond them, it stays as it is."""
+    codes = [step_code(np.abs(tensor).max() / 20) for tensor in tensors.values()]
+    coarse = {
+        name: (np.rint(tensor / step_value(code)) * step_value(code)).astype(np.float32)
+        for (name, tensor), code in zip(tensors.items(), codes, strict=True)
+    }
+    coarse["conv2.weight"] = tensors["conv2.weight"]
+    coarse["dense.weight"] = 10 * coarse["dense.weight"]  # to level 200
+    metadata = {"steps": ",".join(map(str, codes))}
+    save(tmp_path / "a", Checkpoint("fashion", "fashion-mnist", 0.5, coarse, metadata))
+    save(tmp_path / "b", Checkpoint("fashion", "fashion-mnist", 0.5, coarse))
+    found = load(tmp_path / "a").tensors
+    assert all(found[name].dtype == np.float32 and np.array_equal(found[name], coarse[name]) for name in coarse)
+    loose = sum(coarse[name].size for name in ("conv2.weight", "dense.weight"))
+    saved = (tmp_path / "b").stat().st_size - (tmp_path / "a").stat().st_size
+    assert saved == pytest.approx(3 * (sum(tensor.size for tensor in coarse.values()) - loose), rel=0.01)
 
 
 def test_the_mean_of_several_networks(tmp_path, tensors):
@@ -114,6 +134,8 @@ CASES = {
     "extra tensor": (lambda t: broken(t, extra=np.zeros(3, np.float32)), "extra"),
     "shape": (lambda t: broken(t, **{"dense.weight": np.zeros((10, 7), np.float32)}), "dense.weight"),
     "type": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.float64)}), "float64"),
+    "levels without steps": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.int8)}), "int8"),
+    "no steps": (lambda t: broken(t, {**METADATA, "steps": "3,wide"}), "wide"),
     "NaN": (lambda t: broken(t, **{"conv1.weight": t["conv1.weight"] * np.nan}), "conv1.weight has 144"),
 }
 

@@ -12,7 +12,8 @@ from models import train as training
 from models.checkpoint import load
 from models.data import load as load_data
 from models.digital import compress
-from models.digital.scheme import compressed, on_grid, steps_of, weights_of
+from models.digital.quantise import steps_of
+from models.digital.scheme import compressed, on_grid, weights_of
 from models.entropy import BitTrainer, Quantiser
 from models.evaluate import logits, top1
 from models.packing import load_vectors
