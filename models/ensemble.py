@@ -52,6 +52,23 @@ def narrow(tensors: dict, arch: str, widths: tuple[int, ...]) -> dict:
     return {spec.name: tensors[spec.name][tuple(slice(size) for size in spec.shape)] for spec in specs}
 
 
+def grow(small: dict[str, Tensor], arch: str, widths: tuple[int, ...]) -> nn.Module:
+    """The network of these widths whose member `small` is (tensors by name), and which at first computes the same.
+
+    Its further channels are random, of each tensor's own mean and deviation, and nothing reads them yet: the weights
+    that will are zero (after Chen, Goodfellow and Shlens, Net2Net, 2016). For plain chains of layers without biases;
+    the output stays where channels are normalised each by itself.
+    """
+    module = build(arch, widths)
+    with torch.no_grad():
+        for name, weight in module.named_parameters():
+            old = small[name]
+            weight.normal_(old.mean(), old.std())
+            weight[: len(old)] = 0
+            weight[tuple(slice(size) for size in old.shape)] = old
+    return module
+
+
 def reorder(module: nn.Module, scores: dict[str, Tensor]) -> nn.Module:
     """Sort each convolution's output channels by `scores` (channels,), best first, in place; the output stays.
 

@@ -69,7 +69,7 @@ def train(
 
         note(command)
         note(f"{config}; torch {torch.__version__}, {torch.get_num_threads()} threads")
-        if config.nested and trainer.epoch == 0 < config.epochs:
+        if config.nested and not trainer.grown and trainer.epoch == 0 < config.epochs:
             trainer.order(images, labels, taught)
         task = bar.add_task(config.model, total=num_steps * config.epochs, completed=num_steps * trainer.epoch)
         while trainer.epoch < config.epochs:
@@ -157,7 +157,7 @@ def main(argv=None) -> int:
     parser.add_argument("--prune-to", type=int, metavar="N", help="take channels, gradually, until N weights are left")
     parser.add_argument("--teacher", metavar="NAME|PATH", help="a checkpoint to learn from")
     parser.add_argument(
-        "--widths", type=widths_from, default=(), metavar="W,W...", help="begin with this narrow a network"
+        "--widths", type=widths_from, default=(), metavar="W,W...", help="begin with, or grow to, this narrow a network"
     )
     parser.add_argument(
         "--nested",
@@ -165,7 +165,7 @@ def main(argv=None) -> int:
         action="append",
         default=[],
         metavar="W,W...",
-        help="also train this network within",
+        help="also train this network within; where --init is that narrow, the largest grows from it",
     )
     parser.add_argument(
         "--nested-snr-db",

@@ -20,7 +20,7 @@ from dsp.errors import InputError
 from models import prune
 from models.checkpoint import load_mean, write_whole
 from models.distill import distillation_loss
-from models.ensemble import narrow, reorder
+from models.ensemble import grow, narrow, reorder
 from models.nets import FULL_WIDTHS, build
 from models.noise import energies, receive_all, straight_through
 
@@ -48,13 +48,13 @@ class TrainConfig:
     min_uep: float = 0.0  # energies of tensors n^-x, x drawn per step, uniform (`models.noise.energies`)
     uep: float = 0.0  # at most
     init: str | None = None  # a checkpoint, or the mean of several, to go on from with this recipe; none: random
-    widths: tuple[int, ...] = ()  # of a network that begins with random weights; none: the architecture's own
+    widths: tuple[int, ...] = ()  # of a network that begins with random weights, or grows; none: the architecture's own
     prune_to: int | None = None  # weights left after the first `prune_share` of the steps
     prune_share: float = 0.5
     teacher: str | None = None  # a checkpoint to learn from
     teacher_share: float = 0.8  # of the loss
     temperature: float = 2.0
-    nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within
+    nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within; from --init that narrow it grows
     nested_snr_db: tuple[tuple[float, float], ...] = ()  # least and most of each of them; none: as the largest's
     bits: int | None = None  # that the network has to fit compressed; it is then trained without weight noise
     half: bool = False  # the result rounded to float16, in which it is kept
@@ -116,6 +116,7 @@ class Trainer:
         self.config, self.epoch = config, 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.init_metadata: dict[str, str] = {}  # of the checkpoint that it goes on from
+        self.grown = False  # from one of the networks within
         if config.init is None:
             self._take(build(config.model, config.widths), config.widths)
         else:
@@ -124,7 +125,12 @@ class Trainer:
                 raise InputError(
                     f"--init is a {checkpoint.arch}, --model {config.model}; give one of that architecture"
                 )
-            self._take(checkpoint.module(), checkpoint.widths)
+            module, widths = checkpoint.module(), checkpoint.widths
+            self.grown = widths in config.nested
+            if self.grown:
+                widths = config.widths or FULL_WIDTHS[config.model]
+                module = grow(dict(module.named_parameters()), config.model, widths)
+            self._take(module, widths)
             self.init_metadata = checkpoint.metadata
         self.num_at_start = sum(weight.numel() for weight in self.weights.values())
         self.gradients = self.example = None

@@ -12,6 +12,7 @@ trained on, never on the test images.
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -47,6 +48,7 @@ from tx.plan import PlanConfig, pick, protect
 DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # that there is a table of
 RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 HOLD_OUT = 2500  # of the training images that no network was trained on
+GUESS = 0.1  # the accuracy of guessing
 SMALL = ["low8", "pruned8", "pruned4"]
 
 
@@ -186,7 +188,7 @@ def run_all(args) -> list[dict]:
         raise InputError(f"no network in {args.networks}; train them, see models/zoo/methods/README.md")
     for method, shelf, snr_db in track(cells, "methods"):
         sent = shelf.send(method, snr_db, args.payload_uses)
-        for seed in range(args.link_seeds):
+        for seed in range(100 * shelf.seed, 100 * shelf.seed + args.link_seeds):
             row = {
                 "method": method.name,
                 "snr_db": snr_db,
@@ -204,10 +206,10 @@ def run_all(args) -> list[dict]:
 
 
 def summarise(rows: list[dict], key: str = "accuracy") -> dict[str, dict[float, tuple[float, float, int]]]:
-    """Mean, deviation and number of runs by method and SNR; a run that was not received counts as guessing, 0.1."""
+    """Mean, deviation and number of runs by method and SNR; a run that was not received counts as guessing."""
     table: dict = {}
     for row in rows:
-        score = 0.1 if row[key] is None else row[key]
+        score = GUESS if row[key] is None else row[key]
         table.setdefault(row["method"], {}).setdefault(row["snr_db"], []).append(score)
     return {
         method: {
@@ -234,13 +236,23 @@ def print_table(rows: list[dict]) -> None:
     if clean:
         console.print(f"the plain network without noise: {100 * np.mean(list(clean)):.2f} %")
     if "accuracy_link" in rows[0]:
-        link = summarise(rows, "accuracy_link")
-        apart = {(m, s): 100 * (link[m][s][0] - summary[m][s][0]) for m in summary for s in summary[m]}
-        (method, snr_db), worst = max(apart.items(), key=lambda item: abs(item[1]))
-        console.print(
-            f"whole link less equivalent noise: mean {np.mean(list(apart.values())):+.2f} points, "
-            f"furthest {worst:+.2f} ({method}, {snr_db:g} dB)"
-        )
+        console.print(apart(rows, levels))
+
+
+def apart(rows: list[dict], levels: list[float]) -> Table:
+    """The whole link less equivalent noise in points: mean of the runs, which draw their noises independently, and its
+    standard error."""
+    table = Table(title="whole link less equivalent noise, points ± standard error")
+    table.add_column("method")
+    for snr_db in levels:
+        table.add_column(f"{snr_db:g} dB", justify="right")
+    pairs = [
+        row | {"apart": (GUESS if (sent := row["accuracy_link"]) is None else sent) - row["accuracy"]} for row in rows
+    ]
+    for method, by_snr in summarise(pairs, "apart").items():
+        cells = ((100 * mean, 100 * deviation / math.sqrt(num)) for mean, deviation, num in (by_snr[s] for s in levels))
+        table.add_row(method, *(f"{mean:+.2f} ± {error:.2f}" for mean, error in cells))
+    return table
 
 
 def draw(path: Path, rows: list[dict], arch: str, payload_uses: int) -> None:

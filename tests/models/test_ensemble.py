@@ -15,6 +15,7 @@ from models.ensemble import (
     choose,
     equivalent_snr_db,
     from_metadata,
+    grow,
     measure,
     narrow,
     reorder,
@@ -49,6 +50,20 @@ def test_sorted_channels_leave_the_output():
     torch.testing.assert_close(module(IMAGES), before, atol=1e-4, rtol=1e-4)
     best, first = torch.argmax(scores["conv2"]), torch.argmax(scores["conv1"])
     assert torch.equal(module.conv2.weight[0, 0], weight[best, first])
+
+
+def test_a_grown_network_computes_what_it_grew_from():
+    torch.manual_seed(1)
+    small = build("cifar", (4,) * 7)
+    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8)
+    grown = grow(dict(small.named_parameters()), "cifar", (4, 6, 6, 8, 8, 5, 7))
+    torch.testing.assert_close(grown(images), small(images), atol=1e-5, rtol=1e-4)
+    within = narrow(grown.state_dict(), "cifar", (4,) * 7)
+    assert all(torch.equal(within[name], weight) for name, weight in small.named_parameters())
+    new = grown.conv4.weight[4:]  # its further channels
+    assert new.std().item() == pytest.approx(small.conv4.weight.std().item(), rel=0.2)
+    grown(images).square().sum().backward()
+    assert (grown.conv5.weight.grad[:4, 4:] != 0).any()  # they come to be read
 
 
 CONVS = [f"conv{number}" for number in range(1, 6)]

@@ -10,7 +10,7 @@ import torch
 from dsp.errors import InputError
 from models import train as training
 from models.checkpoint import Checkpoint, load, save
-from models.ensemble import from_metadata
+from models.ensemble import from_metadata, narrow
 from models.nets import build, num_weights
 from models.packing import tensors_of
 from models.train import main, train
@@ -160,6 +160,22 @@ def test_each_network_within_meets_its_own_noise(monkeypatch):
     trainer.step(images, torch.arange(8), torch.Generator().manual_seed(1))
     sizes = [num_weights("fashion", widths) for widths in (WIDTHS, *nested)]
     assert met == list(zip(sizes, ((5, 20), (2, 9), (1, 4)), strict=True))
+
+
+def test_the_largest_grows_from_a_network_within(small_data, tmp_path):
+    """With no channels sorted: after a training of no epochs, what was given is still within, and computes the same."""
+    within = (4, 5, 6, 7, 8)
+    train(dataclasses.replace(SMALL, widths=within, epochs=0), tmp_path / "small", "")
+    small = tmp_path / "small" / "fashion.safetensors"
+    recipe = dataclasses.replace(SMALL, widths=WIDTHS, init=str(small), nested=(within,))
+    grown = train(dataclasses.replace(recipe, epochs=0), tmp_path / "grown", "")
+    assert grown.widths == WIDTHS
+    for name, tensor in narrow(grown.tensors, "fashion", within).items():
+        assert np.array_equal(tensor, load(small).tensors[name])
+    trained = train(dataclasses.replace(recipe, epochs=1), tmp_path / "trained", "")
+    assert [member.widths for member in from_metadata(trained.metadata, "fashion")] == [WIDTHS, within]
+    moved = trained.tensors["conv4.weight"][: within[3], within[2] :]
+    assert np.abs(moved).max() > 0 and not grown.tensors["conv4.weight"][: within[3], within[2] :].any()
 
 
 def test_learning_rate_rises_and_falls_to_nothing():
