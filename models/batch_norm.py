@@ -33,6 +33,15 @@ def measured_statistics(module: nn.Module) -> dict[str, np.ndarray]:
     return {name: state[name].detach().cpu().float().numpy().copy() for name in statistics_of(module)}
 
 
+def without_statistics(module: nn.Module) -> nn.Module:
+    """The module itself, its batch norm from now on by each batch's own statistics, of which none are kept."""
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.track_running_stats = False
+            layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+    return module
+
+
 @contextlib.contextmanager
 def live(module: nn.Module):
     """While this lasts every batch is normalised by its own statistics, and none are kept."""

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from dsp.errors import InputError
 from models import prune
+from models.batch_norm import without_statistics
 from models.checkpoint import load_mean, write_whole
 from models.distill import distillation_loss
 from models.ensemble import grow, narrow, reorder
@@ -154,7 +155,7 @@ class Trainer:
         # each network within, without memory of its own: its weights are slices
         config, own = self.config, (self.config.min_snr_db, self.config.max_snr_db)
         ranges = config.nested_snr_db or (own,) * len(config.nested)
-        within = [build(config.model, widths).to("meta") for widths in config.nested]
+        within = [without_statistics(build(config.model, widths).to("meta")) for widths in config.nested]
         self.members = [(None, self.module, own), *zip(config.nested, within, ranges, strict=True)]
 
     def _tensors(self) -> dict[str, Tensor]:

@@ -162,6 +162,16 @@ def test_each_network_within_meets_its_own_noise(monkeypatch):
     assert met == list(zip(sizes, ((5, 20), (2, 9), (1, 4)), strict=True))
 
 
+def test_networks_with_batch_norm_nest_too():
+    """The largest alone keeps statistics; those within go by each batch's own."""
+    recipe = dataclasses.replace(SMALL, model="cifar", widths=(4,) * 7, nested=((3,) * 7, (2,) * 7))
+    trainer = Trainer(recipe)
+    images = torch.randint(0, 255, (8, 3, 32, 32), dtype=torch.uint8)
+    assert math.isfinite(trainer.step(images, torch.arange(8), torch.Generator().manual_seed(1)))
+    assert trainer.module.norm1.num_batches_tracked == 1
+    assert all(weight.grad.abs().max() > 0 for weight in trainer.weights.values())
+
+
 def test_the_largest_grows_from_a_network_within(small_data, tmp_path):
     """With no channels sorted: after a training of no epochs, what was given is still within, and computes the same."""
     within = (4, 5, 6, 7, 8)
