@@ -49,7 +49,7 @@ DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # that th
 RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 HOLD_OUT = 2500  # of the training images that no network was trained on
 GUESS = 0.1  # the accuracy of guessing
-SMALL = ["low8", "pruned8", "pruned4"]
+SMALL = ["low32", "low16", "low8", "pruned8", "low4", "pruned4"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from models.evaluate import logits
 from models.nets import build
 from models.packing import tensors_of
 from sim import methods
-from sim.methods import Sent, Shelf, equivalent, over_the_link, summarise
+from sim.methods import Sent, Shelf, apart, equivalent, over_the_link, summarise
 from tests.command import run
 from tx.plan import PlanConfig, protect
 
@@ -45,6 +45,7 @@ def test_the_table(networks, few, tmp_path):
     assert len(rows) == 2 * 2 * 2 * 3  # two methods have all their networks here
     assert {row["method"] for row in rows} == {"plain analog", "+ weight noise"}
     assert all(0 <= row["accuracy"] <= 1 and row["weights"] > 1000 for row in rows)
+    assert len({row["link_seed"] for row in rows}) == 6  # training seeds draw noise of their own
     assert (tmp_path / "methods.png").stat().st_size > 1000 and "plain analog" in result.out
     again = run(methods.main, "--networks", networks, "--out", tmp_path, "--payload-uses", "9000", *options)
     assert again.status == 0 and json.loads((tmp_path / "methods.json").read_text())["rows"] == rows
@@ -68,6 +69,14 @@ def test_mean_and_deviation_are_over_all_seeds():
     rows = [{"method": "a", "snr_db": 0, "accuracy": score} for score in (0.5, 0.7, None)]
     mean, deviation, number = summarise(rows)["a"][0]
     assert (mean, number) == (pytest.approx(1.3 / 3), 3) and deviation == pytest.approx(np.std([0.5, 0.7, 0.1], ddof=1))
+
+
+def test_link_and_equivalent_noise_are_compared_run_by_run():
+    pairs = [(0.5, 0.52), (0.9, 0.9), (0.6, None)]
+    rows = [{"method": "a", "snr_db": 0, "accuracy": fast, "accuracy_link": link} for fast, link in pairs]
+    (cell,) = list(apart(rows, [0]).columns[1].cells)
+    apart_by = np.array([2, 0, -50])
+    assert cell == f"{apart_by.mean():+.2f} ± {apart_by.std(ddof=1) / 3**0.5:.2f}"
 
 
 @pytest.mark.parametrize("snr_db, uep", [(0, "none"), (0, "size"), (10, "size")])
