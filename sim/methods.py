@@ -180,6 +180,7 @@ def run_all(args) -> list[dict]:
     cells = [
         (method, shelf, snr_db)
         for method in METHODS
+        if method.name in args.methods
         for shelf in shelves
         for snr_db in args.snr_db
         if shelf.path(method.networks[-1]).is_file()
@@ -282,6 +283,8 @@ def main(argv=None) -> int:
     parser.add_argument("--networks", type=Path, default=ZOO / "methods", help="folder of NETWORK-SEED/*.safetensors")
     parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20], metavar="D")
     parser.add_argument("--arch", choices=list(DATA_NAMES), default="fashion")
+    names = [method.name for method in METHODS]
+    parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help="rows of the table")
     parser.add_argument("--payload-uses", type=int, metavar="N", help="default: one for each pair of weights unpruned")
     parser.add_argument("--training-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
     parser.add_argument("--link-seeds", type=int, default=5, metavar="K", help="how many")

@@ -49,6 +49,12 @@ def test_the_table(networks, few, tmp_path):
     assert (tmp_path / "methods.png").stat().st_size > 1000 and "plain analog" in result.out
     again = run(methods.main, "--networks", networks, "--out", tmp_path, "--payload-uses", "9000", *options)
     assert again.status == 0 and json.loads((tmp_path / "methods.json").read_text())["rows"] == rows
+    options += ["--methods", "+ weight noise"]
+    one = run(methods.main, "--networks", networks, "--out", tmp_path / "one", "--payload-uses", "9000", *options)
+    assert (
+        one.status == 0
+        and json.loads((tmp_path / "one" / "methods.json").read_text())["rows"] == rows[len(rows) // 2 :]
+    )
 
 
 def test_without_networks_there_is_no_table(tmp_path, few):
