@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -296,7 +297,7 @@ def main(argv=None) -> int:
 
     def work():
         rows = run_all(args)
-        command = " ".join(["python sim/methods.py", *argv])
+        command = shlex.join(["python", "sim/methods.py", *argv])
         args.out.mkdir(parents=True, exist_ok=True)
         content = {"command": command, "payload_uses": args.payload_uses, "rows": rows}
         write_whole(args.out / "methods.json", (json.dumps(content, indent=1) + "\n").encode())
