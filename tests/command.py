@@ -54,12 +54,13 @@ def start(*argv, cwd=ROOT, data=None, **options) -> subprocess.Popen:
     """A command as a process of its own, its output in pipes."""
     command = [sys.executable, *(str(arg) for arg in argv)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env=environment(data), preexec_fn=hear_ctrl_c, **pipes, **options)
+    return subprocess.Popen(command, cwd=cwd, env=environment(data), preexec_fn=hear_signals, **pipes, **options)
 
 
-def hear_ctrl_c():
-    """Tests run in the background inherit a shell's deafness to SIGINT; what they start must not."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def hear_signals():
+    """Tests run in the background or by nohup inherit deafness to SIGINT or SIGHUP; what they start must not."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen) -> Result:

@@ -15,7 +15,7 @@ import pytest
 
 from sim import loopback
 from sim.virtual_pluto.__main__ import cause
-from tests.command import run
+from tests.command import hear_signals, run
 from tests.pluto import boards, link_snr_db, needs_libiio
 
 pytestmark = needs_libiio
@@ -27,7 +27,7 @@ class Process(subprocess.Popen):
     def __init__(self, *arguments):
         command = [sys.executable, *map(str, arguments)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        super().__init__(command, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+        super().__init__(command, **pipes, preexec_fn=hear_signals)
         self._lines = queue.Queue()
         threading.Thread(target=lambda: [self._lines.put(line) for line in self.stdout], daemon=True).start()
 
