@@ -225,11 +225,10 @@ def summarise(rows: list[dict], key: str = "accuracy") -> dict[str, dict[float, 
 def print_table(rows: list[dict]) -> None:
     """Percent, mean ± deviation, and what the clean network has without noise."""
     console, summary = Console(), summarise(rows)
-    table = Table(title="top-1 in percent, mean ± deviation over training and link seeds; SNR per payload symbol")
     levels = sorted({row["snr_db"] for row in rows})
-    table.add_column("method")
-    for snr_db in levels:
-        table.add_column(f"{snr_db:g} dB", justify="right")
+    table = empty_table(
+        "top-1 in percent, mean ± deviation over training and link seeds; SNR per payload symbol", levels
+    )
     for method, by_snr in summary.items():
         cells = (f"{100 * by_snr[s][0]:.2f} ± {100 * by_snr[s][1]:.2f}" if s in by_snr else "" for s in levels)
         table.add_row(method, *cells)
@@ -241,13 +240,19 @@ def print_table(rows: list[dict]) -> None:
         console.print(apart(rows, levels))
 
 
-def apart(rows: list[dict], levels: list[float]) -> Table:
-    """The whole link less equivalent noise in points: mean of the runs, which draw their noises independently, and its
-    standard error."""
-    table = Table(title="whole link less equivalent noise, points ± standard error")
+def empty_table(title: str, levels: list[float]) -> Table:
+    """A column for the method, then one for each SNR."""
+    table = Table(title=title)
     table.add_column("method")
     for snr_db in levels:
         table.add_column(f"{snr_db:g} dB", justify="right")
+    return table
+
+
+def apart(rows: list[dict], levels: list[float]) -> Table:
+    """The whole link less equivalent noise in points: mean of the runs, which draw their noises independently, and its
+    standard error."""
+    table = empty_table("whole link less equivalent noise, points ± standard error", levels)
     pairs = [
         row | {"apart": (GUESS if (sent := row["accuracy_link"]) is None else sent) - row["accuracy"]} for row in rows
     ]

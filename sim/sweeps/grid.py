@@ -5,9 +5,9 @@
 
 Two questions. known: every scheme is planned for the SNR that it meets, for budgets of b, b/2 and b/4 payload symbols;
 b holds every weight of the architecture once. mismatch: planned for 10 dB and met at 0 to 20 dB, static and in slow
-fading. First each plan's network is chosen (`sim.sweeps.plans`), then the trials are run
-(`sim.sweeps.trial`); both are kept as they are finished, in the folder of --out, and a run that was stopped goes on
-from there. The same options and seeds give the same rows, however many workers there are.
+fading. First each plan's network is chosen (`sim.sweeps.plans`), then the trials are run (`sim.sweeps.trial`); both are
+kept as they are finished, in the folder of --out, and a run that was stopped goes on from there. The same options and
+seeds give the same rows, however many workers there are.
 
 Of every cell the first --whole-link trials go through the whole link; the others take the fast ways, which the column
 `way` names: equivalent noise for analog, the measured waterfalls of the code for digital.
