@@ -69,7 +69,7 @@ def train(
 
         note(command)
         note(f"{config}; torch {torch.__version__}, {torch.get_num_threads()} threads")
-        if config.nested and not trainer.grown and trainer.epoch == 0 < config.epochs:
+        if config.nested and trainer.epoch == 0 < config.epochs:
             trainer.order(images, labels, taught)
         task = bar.add_task(config.model, total=num_steps * config.epochs, completed=num_steps * trainer.epoch)
         while trainer.epoch < config.epochs:

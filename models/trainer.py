@@ -21,7 +21,7 @@ from models import prune
 from models.batch_norm import without_statistics
 from models.checkpoint import load_mean, write_whole
 from models.distill import distillation_loss
-from models.ensemble import grow, narrow, reorder
+from models.ensemble import from_metadata, grow, narrow, reorder
 from models.nets import FULL_WIDTHS, build
 from models.noise import energies, receive_all, straight_through
 
@@ -117,7 +117,7 @@ class Trainer:
         self.config, self.epoch = config, 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.init_metadata: dict[str, str] = {}  # of the checkpoint that it goes on from
-        self.grown = False  # from one of the networks within
+        self.ordered = False  # the first channels of each layer are already those of the networks within
         if config.init is None:
             self._take(build(config.model, config.widths), config.widths)
         else:
@@ -127,8 +127,9 @@ class Trainer:
                     f"--init is a {checkpoint.arch}, --model {config.model}; give one of that architecture"
                 )
             module, widths = checkpoint.module(), checkpoint.widths
-            self.grown = widths in config.nested
-            if self.grown:
+            within = {member.widths for member in from_metadata(checkpoint.metadata, checkpoint.arch)}
+            self.ordered = widths in config.nested or within >= set(config.nested)
+            if widths in config.nested:
                 widths = config.widths or FULL_WIDTHS[config.model]
                 module = grow(dict(module.named_parameters()), config.model, widths)
             self._take(module, widths)
@@ -232,7 +233,9 @@ class Trainer:
         self.gradients = new if self.gradients is None else {n: g + new[n] for n, g in self.gradients.items()}
 
     def order(self, images: Tensor, labels: Tensor, answers: Tensor | None = None, num_batches: int = 40) -> None:
-        """Sort the channels by saliency, so that the networks within begin with the best of them."""
+        """Sort the channels by saliency, so that the networks within begin with the best of them, unless they do."""
+        if self.ordered:
+            return
         rng = torch.Generator(self.device).manual_seed(self.config.seed)
         self.example = images[:1]
         batches = torch.randperm(len(images), generator=rng, device=self.device).split(self.config.batch_size)

@@ -188,6 +188,19 @@ def test_the_largest_grows_from_a_network_within(small_data, tmp_path):
     assert np.abs(moved).max() > 0 and not grown.tensors["conv4.weight"][: within[3], within[2] :].any()
 
 
+def test_what_is_nested_already_is_not_sorted_again(small_data, tmp_path):
+    within = (4, 5, 6, 7, 8)
+    recipe = dataclasses.replace(SMALL, widths=WIDTHS, nested=(within,))
+    train(dataclasses.replace(recipe, epochs=1), tmp_path / "first", "")
+    path = tmp_path / "first" / "fashion.safetensors"
+    again, images = Trainer(dataclasses.replace(recipe, widths=(), init=str(path))), torch.zeros(8, 1, 28, 28)
+    again.order(images.byte(), torch.zeros(8, dtype=torch.int64))
+    assert np.array_equal(again.module.conv2.weight.detach().numpy(), load(path).tensors["conv2.weight"])
+    other = Trainer(dataclasses.replace(recipe, widths=(), init=str(path), nested=((3, 5, 6, 7, 8),)))
+    other.order(images.byte(), torch.zeros(8, dtype=torch.int64))
+    assert not np.array_equal(other.module.conv2.weight.detach().numpy(), load(path).tensors["conv2.weight"])
+
+
 def test_learning_rate_rises_and_falls_to_nothing():
     config = TrainConfig()
     assert learning_rate(config, config.warm_up) == pytest.approx(config.learning_rate)
