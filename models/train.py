@@ -175,6 +175,13 @@ def main(argv=None) -> int:
         metavar="LEAST,MOST",
         help="the noise for that network, in the order of --nested (default: as for the largest)",
     )
+    parser.add_argument(
+        "--nested-step",
+        type=int,
+        default=TrainConfig.nested_step,
+        metavar="N",
+        help="networks in a step: 3 (the largest, the smallest, one between) or 2 (the largest, one within)",
+    )
     parser.add_argument("--bits", type=int, metavar="N", help="quantise while training, to fit N bits compressed")
     parser.add_argument(
         "--init",

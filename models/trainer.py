@@ -57,6 +57,7 @@ class TrainConfig:
     temperature: float = 2.0
     nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within; from --init that narrow it grows
     nested_snr_db: tuple[tuple[float, float], ...] = ()  # least and most of each of them; none: as the largest's
+    nested_step: int = 3  # networks in a step: the largest, the smallest and one between; 2: the largest and one within
     bits: int | None = None  # that the network has to fit compressed; it is then trained without weight noise
     half: bool = False  # the result rounded to float16, in which it is kept
     bf16: bool = False  # the network's arithmetic in bfloat16: twice as fast on processors that have it
@@ -73,6 +74,8 @@ class TrainConfig:
                 f"--nested-snr-db takes LEAST,MOST, once for each --nested or never; got {len(self.nested_snr_db)} for "
                 f"{len(self.nested)}"
             )
+        if self.nested_step not in (2, 3):
+            raise InputError(f"--nested-step must be 2 or 3; got {self.nested_step}")
         if self.bits is not None and (self.nested or self.bits < 1):
             raise InputError(f"--bits must be 1 or more, and excludes --nested; got {self.bits}")
 
@@ -206,9 +209,10 @@ class Trainer:
         """
         config = self.config
         chosen = list(range(len(self.members)))
-        if len(chosen) > 3:
-            between = torch.randint(1, len(chosen) - 1, (), generator=rng, device=self.device).item()
-            chosen = [0, between, len(chosen) - 1]
+        if len(chosen) > config.nested_step:
+            always = [0] if config.nested_step == 2 else [0, chosen.pop()]
+            drawn = torch.randint(1, len(chosen), (), generator=rng, device=self.device).item()
+            chosen = [*always, drawn]
         total = 0.0
         for index in chosen:
             widths, module, snr_db = self.members[index]

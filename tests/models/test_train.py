@@ -136,6 +136,7 @@ def test_a_recipe_that_cannot_be_is_refused():
         {"prune_to": 9, "nested": (WIDTHS,)},
         {"nested": (WIDTHS,), "nested_snr_db": ((0, 9), (0, 9))},
         {"nested": (WIDTHS,), "nested_snr_db": ((0, 9, 10),)},
+        {"nested": (WIDTHS,), "nested_step": 1},
     ):
         with pytest.raises(InputError):
             TrainConfig(**options)
@@ -159,7 +160,13 @@ def test_each_network_within_meets_its_own_noise(monkeypatch):
     images = torch.randint(0, 255, (8, 1, 28, 28), dtype=torch.uint8)
     trainer.step(images, torch.arange(8), torch.Generator().manual_seed(1))
     sizes = [num_weights("fashion", widths) for widths in (WIDTHS, *nested)]
-    assert met == list(zip(sizes, ((5, 20), (2, 9), (1, 4)), strict=True))
+    met_by_each = list(zip(sizes, ((5, 20), (2, 9), (1, 4)), strict=True))
+    assert met == met_by_each
+    met.clear()
+    trainer, rng = Trainer(dataclasses.replace(config, nested_step=2)), torch.Generator().manual_seed(1)
+    for _ in range(10):
+        trainer.step(images, torch.arange(8), rng)
+    assert met[::2] == met_by_each[:1] * 10 and set(met[1::2]) == set(met_by_each[1:])
 
 
 def test_networks_with_batch_norm_nest_too():
