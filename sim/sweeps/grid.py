@@ -33,7 +33,6 @@ from sim.sweeps.trial import Trial, networks_of
 from sim.sweeps.workers import Workers
 
 TRIALS_A_TASK = 4
-BUDGETS = {"fashion": (1, 2, 4)}  # b over these; of other architectures there are no networks for less than b
 FAST = {"analog": "equivalent", "digital": "table", "bound": "bound"}
 
 
@@ -47,7 +46,7 @@ def plans_and_trials(args) -> list[Trial]:
         uses = reference_uses(arch)
         for scheme in args.schemes:
             if "known" in args.questions:
-                for divisor, snr_db in itertools.product(args.budgets or BUDGETS.get(arch, (1,)), args.snr_db):
+                for divisor, snr_db in itertools.product(args.budgets, args.snr_db):
                     plan = Plan(arch, scheme, seed, uses // divisor, snr_db)
                     grid += _cell(plan, "static", snr_db, args)
             if "mismatch" in args.questions:
@@ -155,9 +154,7 @@ def main(argv=None) -> int:
     parser.add_argument("--questions", nargs="+", choices=["known", "mismatch"], default=["known", "mismatch"])
     parser.add_argument("--networks", type=Path, default=ZOO / "methods", help="folder of NETWORK-SEED/*.safetensors")
     parser.add_argument("--snr-db", type=float, nargs="+", default=list(range(-5, 26, 5)), metavar="D", help="known")
-    parser.add_argument(
-        "--budgets", type=int, nargs="+", metavar="K", help="of b/K symbols; known (default: 1 2 4 of fashion, else 1)"
-    )
+    parser.add_argument("--budgets", type=int, nargs="+", default=[1, 2, 4], metavar="K", help="of b/K symbols; known")
     parser.add_argument("--plan-snr-db", type=float, nargs="+", default=[10], metavar="D", help="mismatch: planned")
     parser.add_argument(
         "--met-snr-db", type=float, nargs="+", default=list(range(0, 21, 2)), metavar="D", help="mismatch: met"
@@ -166,7 +163,7 @@ def main(argv=None) -> int:
         "--fading-snr-db", type=float, nargs="+", default=list(range(0, 21, 5)), metavar="D", help="mismatch: mean, met"
     )
     parser.add_argument("--training-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
-    parser.add_argument("--link-seeds", type=int, default=3, metavar="K", help="trials of a static cell")
+    parser.add_argument("--link-seeds", type=int, default=5, metavar="K", help="trials of a static cell")
     parser.add_argument("--fading-seeds", type=int, default=8, metavar="K", help="trials of a cell in fading")
     parser.add_argument("--whole-link", type=int, default=1, metavar="K", help="of them over the whole link")
     parser.add_argument("--images", type=int, help="look at the first images only")
@@ -176,7 +173,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     args.snr_db, args.plan_snr_db = [float(v) for v in args.snr_db], [float(v) for v in args.plan_snr_db]
     args.met_snr_db, args.fading_snr_db = [float(v) for v in args.met_snr_db], [float(v) for v in args.fading_snr_db]
-    if min(args.workers, args.link_seeds, args.fading_seeds, *(args.budgets or ())) < 1:
+    if min(args.workers, args.link_seeds, args.fading_seeds, *args.budgets) < 1:
         parser.error("--workers, --link-seeds, --fading-seeds and --budgets must be at least 1")
     command = shlex.join(["python", "sim/sweep.py", *(sys.argv[1:] if argv is None else argv)])
     return run_command("sweep", lambda: sweep(args, command))

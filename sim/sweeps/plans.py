@@ -8,12 +8,11 @@ A choice is made on training images that no network was trained on, never on the
 - bound: the same with b·log2(1 + S) bits, which no code exceeds at b symbols of SNR S.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
 from pathlib import Path
-
-import numpy as np
 
 from dsp.errors import InputError
 from dsp.units import linear
@@ -23,7 +22,7 @@ from models.digital.rate import best_payload
 from models.digital.scheme import compressed, weights_of
 from models.nets import DATASETS, num_weights
 from models.packing import load_vectors
-from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy, equivalent
+from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy
 
 SCHEMES = ("analog", "digital", "bound")
 LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
@@ -75,19 +74,21 @@ class Networks(Shelf):
 
     def choose(self, plan: Plan) -> str | None:
         """The name of the network that is sent; None where none fits."""
-        scores = self.analog_scores(plan) if plan.scheme == "analog" else self.digital_scores(plan)
+        if plan.scheme == "analog":
+            return self._choose_analog(plan)
+        scores = self.digital_scores(plan)
         return max(scores, key=scores.get) if scores else None
 
-    def analog_scores(self, plan: Plan) -> dict[str, float]:
-        found = {}
+    def _choose_analog(self, plan: Plan) -> str | None:
+        fitting = {}
         for name in self.analog():
-            try:
+            with contextlib.suppress(InputError):  # it does not fit
                 sent = self.sent(plan, name)
-            except InputError:  # it does not fit
-                continue
-            draws = [equivalent(sent, plan.plan_snr_db, 1000 + k, *self.held_out) for k in (0, 1)]
-            found[name] = float(np.mean(draws))
-        return found
+                fitting[sent.name] = name, sent
+        if not fitting:
+            return None
+        best = self.best([sent for _, sent in fitting.values()], plan.plan_snr_db)
+        return fitting[best.name][0]
 
     def digital_scores(self, plan: Plan) -> dict[str, float]:
         found = {}
@@ -100,10 +101,10 @@ class Networks(Shelf):
                 coded = compressed(checkpoint, room)
             except InputError:  # it does not fit
                 continue
-            found[str(path.relative_to(self.folder))] = self.score(checkpoint, coded)
+            found[str(path.relative_to(self.folder))] = self.score_coded(checkpoint, coded)
         return found
 
-    def score(self, checkpoint: Checkpoint, coded: bytes) -> float:
+    def score_coded(self, checkpoint: Checkpoint, coded: bytes) -> float:
         """Accuracy of the network that these bytes are, on the images to choose by."""
         return self._accuracy(checkpoint, coded, False)
 

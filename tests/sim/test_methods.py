@@ -71,6 +71,27 @@ def test_the_network_that_does_best_on_the_images_to_choose_by_is_sent(networks)
         assert shelf.send(method, 30, 9000).name == f"{name}-1"
 
 
+def test_networks_that_are_close_get_more_draws(monkeypatch, networks):
+    """Two draws mislead by a deviation of 0.02; what is hopeless costs no more than them."""
+    shelf, plans, true, drawn = Shelf(networks, 1, ((), ())), list("abcd"), {"a": 0.80, "b": 0.83, "c": 0.5, "d": 0.81}, {}
+
+    def score(sent, snr_db, seed, *images):
+        drawn[sent, seed] = True
+        return true[sent] + 0.02 * np.random.default_rng([seed, trial, ord(sent)]).standard_normal()
+
+    monkeypatch.setattr(shelf, "score", score)
+    right = 0
+    for trial in range(100):
+        right += shelf.best(plans, 0) == "b"
+    hasty = 0
+    for trial in range(100):
+        hasty += max(plans, key=lambda sent: score(sent, 0, 1000) + score(sent, 0, 1001)) == "b"
+    assert right > hasty + 5 and right >= 90
+    assert {seed for sent, seed in drawn if sent == "c"} == {1000, 1001}
+    assert len({seed for sent, seed in drawn if sent == "b"}) == methods.MOST_DRAWS
+    assert shelf.best(["a"], 0) == "a"
+
+
 def test_mean_and_deviation_are_over_all_seeds():
     rows = [{"method": "a", "snr_db": 0, "accuracy": score} for score in (0.5, 0.7, None)]
     mean, deviation, number = summarise(rows)["a"][0]

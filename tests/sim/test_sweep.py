@@ -80,14 +80,14 @@ def test_a_grid_that_was_killed_goes_on_and_one_or_two_workers_find_the_same(her
     assert all((tmp_path / f"{name}-fashion.png").stat().st_size > 1000 for name in ("known", "mismatch"))
 
 
-def test_budgets_are_those_there_are_networks_for(monkeypatch):
+def test_budgets_are_parts_of_what_each_architecture_takes(monkeypatch):
     monkeypatch.setattr(grid, "_there", lambda *args: True)
     planned = []
     monkeypatch.setattr(grid, "sweep", lambda args, command: planned.extend(grid.plans_and_trials(args)))
     options = ["--questions", "known", "--snr-db", "0", "--training-seeds", "1"]
     assert run(grid.main, *options).status == 0
     uses = {(trial.plan.arch, trial.plan.payload_uses) for trial in planned}
-    assert uses == {("fashion", 157_752 // divisor) for divisor in (1, 2, 4)} | {("cifar", 494_608)}
+    assert uses == {(arch, b // part) for arch, b in (("fashion", 157_752), ("cifar", 494_608)) for part in (1, 2, 4)}
     planned.clear()
     assert run(grid.main, *options, "--budgets", "8").status == 0
     assert {trial.plan.payload_uses for trial in planned} == {157_752 // 8, 494_608 // 8}
