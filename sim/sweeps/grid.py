@@ -163,7 +163,7 @@ def main(argv=None) -> int:
         "--fading-snr-db", type=float, nargs="+", default=list(range(0, 21, 5)), metavar="D", help="mismatch: mean, met"
     )
     parser.add_argument("--training-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
-    parser.add_argument("--link-seeds", type=int, default=5, metavar="K", help="trials of a static cell")
+    parser.add_argument("--link-seeds", type=int, default=3, metavar="K", help="trials of a static cell")
     parser.add_argument("--fading-seeds", type=int, default=8, metavar="K", help="trials of a cell in fading")
     parser.add_argument("--whole-link", type=int, default=1, metavar="K", help="of them over the whole link")
     parser.add_argument("--images", type=int, help="look at the first images only")
