@@ -3,7 +3,8 @@
 A small network's weights are sent more often in the same channel uses, so each channel has a size that does best on
 it: at low SNR fewer weights, better protected, win. The sender stores the largest and sends the member that the
 channel calls for; the manifest names its widths. Members are trained together, at each step the largest, the smallest
-and one between (the sandwich rule; Yu and Huang, Universally Slimmable Networks, 2019), each at its own weight noise.
+and one between (the sandwich rule; Yu and Huang, Universally Slimmable Networks, 2019) or the largest and one within,
+each at its own weight noise.
 
 What each member is worth at a weight SNR is measured once, on images kept from training, and travels in the
 checkpoint's metadata. A member is planned as it would be sent, and its curve is read at the SNR that leaves as much

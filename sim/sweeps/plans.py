@@ -62,7 +62,7 @@ class Networks(Shelf):
         held_out = tuple(array[-HOLD_OUT:][: place.images] for array in data(arch, "train", place.data))
         super().__init__(place.networks, seed, held_out, arch)
         self.test_set = tuple(array[: place.images] for array in data(arch, "test", place.data))
-        self._known: dict[tuple[bytes, bool], float] = {}
+        self._arrived: dict[tuple[bytes, bool], float] = {}
 
     def trained_for_bits(self) -> list[Path]:
         """One checkpoint for each number of bits."""
@@ -83,12 +83,11 @@ class Networks(Shelf):
         fitting = {}
         for name in self.analog():
             with contextlib.suppress(InputError):  # it does not fit
-                sent = self.sent(plan, name)
-                fitting[sent.name] = name, sent
+                fitting[name] = self.sent(plan, name)
         if not fitting:
             return None
-        best = self.best([sent for _, sent in fitting.values()], plan.plan_snr_db)
-        return fitting[best.name][0]
+        best = self.best(list(fitting.values()), plan.plan_snr_db)
+        return next(name for name, sent in fitting.items() if sent is best)
 
     def digital_scores(self, plan: Plan) -> dict[str, float]:
         found = {}
@@ -113,10 +112,10 @@ class Networks(Shelf):
         return self._accuracy(checkpoint, coded, True)
 
     def _accuracy(self, checkpoint, coded, test) -> float:
-        if (coded, test) not in self._known:
+        if (coded, test) not in self._arrived:
             pictures = self.test_set if test else self.held_out
-            self._known[coded, test] = accuracy(delivered(checkpoint, coded), *pictures)
-        return self._known[coded, test]
+            self._arrived[coded, test] = accuracy(delivered(checkpoint, coded), *pictures)
+        return self._arrived[coded, test]
 
     def sent(self, plan: Plan, name: str) -> Sent:
         """The analog network of that name, protected for the plan."""
