@@ -17,7 +17,7 @@ from dsp.errors import InputError
 from models.batch_norm import statistics_of
 from models.digital.quantise import MAX_LEVEL, steps_of
 from models.nets import ARCHITECTURES, DATASETS, build
-from models.packing import load_vectors, to_vectors
+from models.packing import load_vectors, tensor_specs, to_vectors
 
 ZOO = Path(__file__).parent / "zoo"
 OFF_GRID = 0.1  # of a step: further than float16 takes a weight from its level
@@ -45,6 +45,20 @@ class Checkpoint:
         module = load_vectors(build(self.arch, self.widths), to_vectors(self.tensors))
         module.load_state_dict({name: torch.from_numpy(each) for name, each in self.statistics.items()}, strict=False)
         return module
+
+    def as_architecture(self, arch: str) -> "Checkpoint":
+        """These weights in another architecture, which batch norm's statistics are not those of.
+
+        Raises InputError where that has other tensors.
+        """
+        if arch == self.arch:
+            return self
+        shapes = {spec.name: spec.shape for spec in tensor_specs(build(arch, self.widths))}
+        if shapes != {name: tensor.shape for name, tensor in self.tensors.items()}:
+            raise InputError(
+                f"a {self.arch} does not make a {arch}: their tensors differ; give one of that architecture"
+            )
+        return replace(self, arch=arch, accuracy=None, statistics={})
 
 
 def shipped() -> dict[str, Path]:

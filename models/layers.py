@@ -24,6 +24,16 @@ class Norm(nn.Module):
         return F.relu(F.group_norm(x, num_groups=1))
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Zero mean and unit variance of each channel over the batch, or as measured, then ReLU. Has no weights."""
+
+    def __init__(self, num_channels: int):
+        super().__init__(num_channels, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(super().forward(x))
+
+
 class Gain(nn.Module):
     """A fixed factor: small ahead of the last layer, it lets that learn at the other layers' rate."""
 

@@ -3,9 +3,11 @@
 Nothing but weights is sent, so a network meant for the link keeps no running statistics: `fashion` normalises every
 layer's output over the image's own channels and pixels (Ba, Kiros and Hinton, Layer normalization, 2016, without
 gain and bias). That also makes it blind to the common factor S / (1 + S) by which a linear MMSE receiver shrinks
-weights.
+weights. `fashion-bn` has the same weights and batch norm, whose statistics the receiver measures (`models.batch_norm`):
+that takes out the offset that noise on a filter gives its whole channel, and so bears more noise.
 """
 
+import functools
 from collections import OrderedDict
 
 import torch
@@ -13,15 +15,15 @@ from torch import nn
 
 from dsp.errors import InputError
 from models.cifar_nets import CIFAR_WIDTHS, VGG16_WIDTHS, cifar, resnet20, vgg16
-from models.layers import Gain, Norm, Scale
+from models.layers import BatchNorm, Gain, Norm, Scale
 
 FASHION_WIDTHS = (16, 32, 64, 128, 176)
 
 
-def fashion(widths: tuple[int, ...] = FASHION_WIDTHS) -> nn.Module:
+def fashion(widths: tuple[int, ...] = FASHION_WIDTHS, norm=lambda num_channels: Norm()) -> nn.Module:
     """Plain convolutional net, 1x28x28 to 10 classes: 315,504 weights in six tensors, 18 M multiply-adds an image.
 
-    `widths` are the output channels of its five convolutions.
+    `widths` are the output channels of its five convolutions; `norm` makes what normalises so many channels.
     """
 
     def conv(num_in, num_out):
@@ -32,17 +34,17 @@ def fashion(widths: tuple[int, ...] = FASHION_WIDTHS) -> nn.Module:
             scale=Scale(mean=0.286, std=0.353),
             conv1=conv(1, widths[0]),
             pool1=nn.MaxPool2d(2),
-            norm1=Norm(),
+            norm1=norm(widths[0]),
             conv2=conv(*widths[0:2]),
-            norm2=Norm(),
+            norm2=norm(widths[1]),
             conv3=conv(*widths[1:3]),
             pool3=nn.MaxPool2d(2),
-            norm3=Norm(),
+            norm3=norm(widths[2]),
             conv4=conv(*widths[2:4]),
-            norm4=Norm(),
+            norm4=norm(widths[3]),
             conv5=conv(*widths[3:5]),
             pool5=nn.MaxPool2d(2),
-            norm5=Norm(),
+            norm5=norm(widths[4]),
             gain=Gain(1 / 8),
             flatten=nn.Flatten(),
             dense=nn.Linear(widths[4] * 3 * 3, 10, bias=False),
@@ -65,6 +67,7 @@ def fashion_teacher() -> nn.Module:
 
 ARCHITECTURES = {
     "fashion": fashion,
+    "fashion-bn": functools.partial(fashion, norm=BatchNorm),
     "fashion-teacher": fashion_teacher,
     "cifar": cifar,
     "cifar-vgg16": vgg16,
@@ -72,11 +75,13 @@ ARCHITECTURES = {
 }
 FULL_WIDTHS = {  # of the architectures that come narrower, too
     "fashion": FASHION_WIDTHS,
+    "fashion-bn": FASHION_WIDTHS,
     "cifar": CIFAR_WIDTHS,
     "cifar-vgg16": VGG16_WIDTHS,
 }
 DATASETS = {  # what they are trained on
     "fashion": "fashion-mnist",
+    "fashion-bn": "fashion-mnist",
     "fashion-teacher": "fashion-mnist",
     "cifar": "cifar10-jpeg",
     "cifar-vgg16": "cifar10-jpeg",

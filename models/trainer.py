@@ -48,7 +48,7 @@ class TrainConfig:
     max_snr_db: float = 30.0  # infinity: no noise
     min_uep: float = 0.0  # energies of tensors n^-x, x drawn per step, uniform (`models.noise.energies`)
     uep: float = 0.0  # at most
-    init: str | None = None  # a checkpoint, or the mean of several, to go on from with this recipe; none: random
+    init: str | None = None  # a checkpoint, or the mean of several, of the same tensors, to go on from; none: random
     widths: tuple[int, ...] = ()  # of a network that begins with random weights, or grows; none: the architecture's own
     prune_to: int | None = None  # weights left after the first `prune_share` of the steps
     prune_share: float = 0.5
@@ -124,11 +124,7 @@ class Trainer:
         if config.init is None:
             self._take(build(config.model, config.widths), config.widths)
         else:
-            checkpoint = load_mean(config.init)
-            if checkpoint.arch != config.model:
-                raise InputError(
-                    f"--init is a {checkpoint.arch}, --model {config.model}; give one of that architecture"
-                )
+            checkpoint = load_mean(config.init).as_architecture(config.model)
             module, widths = checkpoint.module(), checkpoint.widths
             within = {member.widths for member in from_metadata(checkpoint.metadata, checkpoint.arch)}
             self.ordered = widths in config.nested or within >= set(config.nested)

@@ -101,9 +101,13 @@ class Shelf:
         self._known: dict[tuple, float] = {}
 
     def path(self, network: str) -> Path:
-        """Where the network is; it need not be there."""
+        """Where the network is, or one of several; it need not be there.
+
+        It may be another architecture of the same data set.
+        """
         name = network if self.arch == "fashion" else f"{self.arch}-{network}"
-        return self.folder / f"{name}-{self.seed}" / f"{self.arch}.safetensors"
+        folder = self.folder / f"{name}-{self.seed}"
+        return next(iter(sorted(folder.glob("*.safetensors"))), folder / f"{self.arch}.safetensors")
 
     def plan(self, network: str, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """The network, protected for this channel."""

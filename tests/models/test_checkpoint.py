@@ -93,6 +93,18 @@ def test_the_mean_of_several_networks(tmp_path, tensors):
         load_mean(f"{paths[0]},{paths[1]}")
 
 
+def test_weights_go_into_another_architecture_of_the_same_tensors(tensors):
+    narrow = tensors_of(build("fashion", (4, 6, 8, 10, 12)))
+    checkpoint = Checkpoint("fashion", "fashion-mnist", 0.9, narrow, widths=(4, 6, 8, 10, 12))
+    assert checkpoint.as_architecture("fashion") is checkpoint
+    other = checkpoint.as_architecture("fashion-bn")
+    assert (other.arch, other.accuracy, other.widths) == ("fashion-bn", None, checkpoint.widths)
+    assert [np.array_equal(a, b) for a, b in zip(other.tensors.values(), narrow.values(), strict=True)] == [True] * 6
+    whole = Checkpoint("fashion", "fashion-mnist", 0.9, tensors)
+    with pytest.raises(InputError, match="a fashion does not make a fashion-teacher"):
+        whole.as_architecture("fashion-teacher")
+
+
 def test_statistics_of_batch_norm_are_kept_but_are_no_tensors_to_send(tmp_path):
     torch.manual_seed(1)
     module = build("cifar", (4,) * 7)

@@ -27,6 +27,22 @@ def test_an_image_is_judged_alone_and_blind_to_the_scale_of_weights():
     np.testing.assert_allclose(module(images).detach(), whole, rtol=1e-3, atol=1e-4)
 
 
+def test_batch_norm_takes_out_what_noise_adds_to_a_whole_channel():
+    """A channel's offset and scale, whatever they are; a channel that lost its sign is lost."""
+    torch.manual_seed(1)
+    module = build("fashion-bn").train()
+    assert [name for name, _ in module.named_parameters()] == [name for name, _ in build("fashion").named_parameters()]
+    images = torch.randint(0, 256, (16, 1, 28, 28), dtype=torch.uint8)
+    whole = module(images).detach()
+    with torch.no_grad():
+        module.conv2.weight *= torch.linspace(0.5, 2, 32)[:, None, None, None]
+    module.conv3.register_forward_hook(lambda _, inputs, output: output + torch.linspace(-3, 3, 64)[:, None, None])
+    np.testing.assert_allclose(module(images).detach(), whole, rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        module.conv2.weight *= -1
+    assert (module(images) - whole).abs().max() > 0.1
+
+
 def test_fashion_comes_narrower():
     module = build("fashion", (3, 8, 1, 12, 5))
     sizes = [weight.numel() for weight in module.state_dict().values()]

@@ -29,8 +29,9 @@ def here(tmp_path_factory):
     """Untrained networks in the places of the trained ones, analog and for bits, and images."""
     folder = tmp_path_factory.mktemp("sweep")
     save_few_images(folder / "few", 200)
-    for name in ("clean", "noise", "pruned4", "pruned8"):
+    for name in ("clean", "noise", "pruned4"):
         save(folder / f"{name}-1" / "fashion.safetensors", untrained(WIDTHS))
+    save(folder / "pruned8-1" / "fashion-bn.safetensors", untrained(WIDTHS).as_architecture("fashion-bn"))
     for num_bits in (4000, 6000, 9000):
         small = untrained(WIDTHS)
         tensors = list(small.tensors.values())
