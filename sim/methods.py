@@ -51,7 +51,8 @@ RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 HOLD_OUT = 2500  # of the training images that no network was trained on
 GUESS = 0.1  # the accuracy of guessing
 MOST_DRAWS, DOUBT = 8, 3.0  # of a choice among networks
-SMALL = ["low32", "low16", "low8", "pruned8", "low4", "pruned4"]
+SMALL = ["low16", "low8", "pruned8", "low4", "pruned4"]
+NORMALISED = ["norm16", "norm8", "norm4"]  # with batch norm, where the others have none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +75,7 @@ METHODS = (
     Method("+ pruning and distillation", ("clean", "noise", *SMALL)),
     Method("+ expansion", ("clean", "noise", *SMALL), "none", "auto"),
     Method("+ unequal protection", ("clean", "noise", *SMALL), "size", "auto"),
+    Method("+ batch norm", ("clean", "noise", *SMALL, *NORMALISED), "size", "auto"),
     Method("nested networks", ("nested",), "size", "auto"),
 )
 
