@@ -103,13 +103,10 @@ class Shelf:
         self._known: dict[tuple, float] = {}
 
     def path(self, network: str) -> Path:
-        """Where the network is, or one of several; it need not be there.
-
-        It may be another architecture of the same data set.
-        """
+        """Where the network is, which may be a variant of the architecture; it need not be there."""
         name = network if self.arch == "fashion" else f"{self.arch}-{network}"
         folder = self.folder / f"{name}-{self.seed}"
-        return next(iter(sorted(folder.glob("*.safetensors"))), folder / f"{self.arch}.safetensors")
+        return next(iter(sorted(folder.glob(f"{self.arch}*.safetensors"))), folder / f"{self.arch}.safetensors")
 
     def plan(self, network: str, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """The network, protected for this channel."""
