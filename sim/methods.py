@@ -52,7 +52,7 @@ HOLD_OUT = 2500  # of the training images that no network was trained on
 GUESS = 0.1  # the accuracy of guessing
 MOST_DRAWS, DOUBT = 8, 3.0  # of a choice among networks
 SMALL = ["low16", "low8", "pruned8", "low4", "pruned4"]
-NORMALISED = ["norm16", "norm8", "norm4"]  # with batch norm, where the others have none
+NORMALISED = ["norm16", "norm8"]  # with batch norm, where the others have none
 
 
 @dataclasses.dataclass(frozen=True)
