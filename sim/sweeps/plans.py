@@ -82,6 +82,7 @@ class Networks(Shelf):
     def _choose_analog(self, plan: Plan) -> str | None:
         fitting = {}
         for name in self.analog():
+            _load(self.path(name))  # one that cannot be read is not passed over as one that does not fit
             with contextlib.suppress(InputError):  # it does not fit
                 fitting[name] = self.sent(plan, name)
         if not fitting:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from dsp.errors import InputError
 from dsp.units import linear
 from models.checkpoint import Checkpoint, load, save
 from models.digital.scheme import fit
@@ -50,6 +51,19 @@ def untrained(widths):
 
 def place(here):
     return Place(here, str(here / "few"), 100)
+
+
+def test_a_network_that_cannot_be_read_is_not_passed_over(here, tmp_path):
+    networks, plan = (
+        Networks(Place(tmp_path, str(here / "few"), 100), "fashion", 1),
+        Plan("fashion", "analog", 1, 2000, 0),
+    )
+    save(tmp_path / "clean-1" / "fashion.safetensors", untrained(WIDTHS))
+    assert networks.choose(plan) == "clean"
+    (tmp_path / "noise-1").mkdir()
+    (tmp_path / "noise-1" / "fashion.safetensors").write_bytes(b"no network")
+    with pytest.raises(InputError, match="noise-1"):
+        networks.choose(plan)
 
 
 def begin(here, out, workers):
