@@ -11,6 +11,7 @@ trained on, never on the test images.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -53,6 +54,8 @@ GUESS = 0.1  # the accuracy of guessing
 MOST_DRAWS, DOUBT = 8, 3.0  # of a choice among networks
 SMALL = ["low16", "low8", "pruned8", "low4", "pruned4"]
 NORMALISED = ["norm16", "norm8"]  # with batch norm, where the others have none
+
+load_once = functools.lru_cache(maxsize=64)(load)  # many plans send the same networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Shelf:
     def plan(self, network: str, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """The network, protected for this channel."""
         config = PlanConfig(method.uep, 1, snr_db, payload_uses, expansion=method.expansion)
-        checkpoint, config = pick(load(self.path(network)), config)
+        checkpoint, config = pick(load_once(self.path(network)), config)
         num_symbols = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
         config = dataclasses.replace(config, copies=payload_uses // num_symbols)
         return Sent(f"{network}-{self.seed}", checkpoint, protect(checkpoint, config, None))

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from dsp.errors import InputError
 from dsp.units import linear
-from models.checkpoint import Checkpoint, load
+from models.checkpoint import Checkpoint
 from models.data import load as load_data
 from models.digital.rate import best_payload
 from models.digital.scheme import compressed, weights_of
 from models.nets import DATASETS, num_weights
 from models.packing import load_vectors
-from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy
+from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy, load_once
 
 SCHEMES = ("analog", "digital", "bound")
 LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
@@ -82,7 +82,7 @@ class Networks(Shelf):
     def _choose_analog(self, plan: Plan) -> str | None:
         fitting = {}
         for name in self.analog():
-            _load(self.path(name))  # one that cannot be read is not passed over as one that does not fit
+            load_once(self.path(name))  # one that cannot be read is not passed over as one that does not fit
             with contextlib.suppress(InputError):  # it does not fit
                 fitting[name] = self.sent(plan, name)
         if not fitting:
@@ -93,7 +93,7 @@ class Networks(Shelf):
     def digital_scores(self, plan: Plan) -> dict[str, float]:
         found = {}
         for path in [*self.trained_for_bits(), *filter(Path.is_file, map(self.path, LATER))]:
-            checkpoint = _load(path)
+            checkpoint = load_once(path)
             try:
                 room = num_bytes(plan)
                 if _wanted(checkpoint) > 8 * room:
@@ -125,7 +125,7 @@ class Networks(Shelf):
 
     def coded(self, plan: Plan, name: str) -> tuple[Checkpoint, bytes]:
         """The digital network of that name, and its bytes."""
-        checkpoint = _load(self.folder / name)
+        checkpoint = load_once(self.folder / name)
         return checkpoint, compressed(checkpoint, num_bytes(plan))
 
 
@@ -152,8 +152,3 @@ def _wanted(checkpoint: Checkpoint) -> float:
 def data(arch: str, split: str, data_dir: str | None):
     """Images and labels of the architecture's data set."""
     return load_data(DATASETS[arch], split, data_dir)
-
-
-@functools.lru_cache(maxsize=64)
-def _load(path: Path) -> Checkpoint:
-    return load(path)

@@ -54,10 +54,8 @@ def place(here):
 
 
 def test_a_network_that_cannot_be_read_is_not_passed_over(here, tmp_path):
-    networks, plan = (
-        Networks(Place(tmp_path, str(here / "few"), 100), "fashion", 1),
-        Plan("fashion", "analog", 1, 2000, 0),
-    )
+    networks = Networks(Place(tmp_path, str(here / "few"), 100), "fashion", 1)
+    plan = Plan("fashion", "analog", 1, 2000, 0)
     save(tmp_path / "clean-1" / "fashion.safetensors", untrained(WIDTHS))
     assert networks.choose(plan) == "clean"
     (tmp_path / "noise-1").mkdir()
