@@ -13,17 +13,19 @@ the entropy follows a target, which falls from what the network begins with to t
 knows more than a tensor's shares of levels, needs fewer; how many fewer is measured after every epoch.
 """
 
+import copy
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from models.digital import compress
-from models.digital.quantise import MAX_LEVEL, Quantised, dequantise, steps_of
+from models.digital.quantise import MAX_LEVEL, Quantised, dequantise, step_value, steps_of
 from models.digital.scheme import fit, on_grid
-from models.noise import straight_through
-from models.packing import load_vectors, tensors_of
+from models.noise import receive, straight_through
+from models.packing import load_vectors, tensors_of, to_vectors
 from models.trainer import TrainConfig, Trainer, learning_rate
 
 FIRST_STEP = 0.5  # of a tensor's RMS
@@ -31,6 +33,7 @@ STEP_RATE = 0.004  # octaves that a step moves at most in a training step
 FIRST_PRICE = 1e-6  # of a bit
 INTEGRAL, PROPORTIONAL = 0.005, 8.0  # of the price's control, per octave that the entropy is above its target
 SHARE = 0.5  # of training in which the target falls
+NEAR_LEVEL = 0.45  # of a step: a hybrid's weights are at most so far from their levels, float16 included
 
 
 class Quantiser:
@@ -94,7 +97,11 @@ class Quantiser:
 
 
 class BitTrainer(Trainer):
-    """`Trainer` for a network that has to arrive in ``config.bits``, compressed; of weight noise it knows nothing."""
+    """`Trainer` for a network that has to arrive in ``config.bits``, compressed; of weight noise it knows nothing.
+
+    With ``config.refine`` it is trained for a hybrid: what quantisation leaves of the weights arrives beside the bits,
+    in noise, and the network computes with the sum.
+    """
 
     def __init__(self, config: TrainConfig):
         super().__init__(config)
@@ -114,6 +121,10 @@ class BitTrainer(Trainer):
         """Add the gradient of the loss with the price of the bits to that of the weights; the loss without it."""
         config, quantiser = self.config, self.quantiser
         weights, entropy, smooth = quantiser(self.weights)
+        if config.refine:
+            left = {name: (self.weights[name] - weight).detach() for name, weight in weights.items()}
+            left = self._arrived(left, (config.min_snr_db, config.max_snr_db), rng)
+            weights = {name: weight + left[name] for name, weight in weights.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
             output = functional_call(self.module, weights, images).float()
         loss = self.task_loss(output, labels, taught)
@@ -124,9 +135,28 @@ class BitTrainer(Trainer):
         return loss.item()
 
     def averaged(self) -> nn.Module:
-        """The network with the averaged weights, quantised so that it fits, as it is kept and arrives."""
+        """The network with the averaged weights, quantised so that it fits, as it is kept and arrives.
+
+        For a hybrid the weights themselves, no further from their levels than they may be to be taken for them again.
+        """
         module = super().averaged()
-        return load_vectors(module, [dequantise(tensor) for tensor in self.fitted(module)])
+        levels = self.fitted(module)
+        if not self.config.refine:
+            return load_vectors(module, [dequantise(tensor) for tensor in levels])
+        kept = []
+        for weights, tensor in zip(to_vectors(tensors_of(module)), levels, strict=True):
+            base, reach = dequantise(tensor), NEAR_LEVEL * step_value(tensor.step_code)
+            kept.append(np.clip(weights, base - reach, base + reach).astype(np.float32))
+        return load_vectors(module, kept)
+
+    def arrived(self, module: nn.Module, snr_db: float, rng: torch.Generator) -> nn.Module | None:
+        """A hybrid as it arrives, what quantisation leaves at one SNR; None of a network that arrives as it is kept."""
+        if not self.config.refine:
+            return None
+        base = [dequantise(tensor) for tensor in self.fitted(module)]
+        left = [torch.from_numpy(w - b) for w, b in zip(to_vectors(tensors_of(module)), base, strict=True)]
+        heard = [receive(weights, 10 ** (snr_db / 10), rng).numpy() for weights in left]
+        return load_vectors(copy.deepcopy(module), [b + h for b, h in zip(base, heard, strict=True)])
 
     def fitted(self, module: nn.Module) -> list[Quantised]:
         """Its tensors as levels."""

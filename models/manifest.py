@@ -6,7 +6,8 @@ names; number of widths (8 bits, 0 where they are the architecture's own) and ea
 65535 unknown); number of tensors (16 bits); for each tensor the mean (upper 16 bits of a float32), the scale (16-bit
 code of log2, 0 for a constant tensor), copies (8 bits), power (8 bits, quarter dB), shape of the weights' density (8
 bits, place in `dsp.expansion.SHAPES`) and curve (8 bits, `models.curves`, 0 for none). A digital payload has 65535 for
-the number of tensors, and then its bytes and symbols (32 bits each) and the coded bits a symbol (8 bits).
+the number of tensors, and then its bytes and symbols (32 bits each) and the coded bits a symbol (8 bits). A hybrid has
+65534 there, then the same, then the number of tensors and the plan of each, which is that of what quantisation left.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ _SCALE_STEPS_PER_OCTAVE = 256
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 SHAPE_WEIGHTS = 1 << 16  # that a shape is fitted to at most
 _TENSOR = struct.Struct(">HHBbBB")
-_CODED = 65535  # tensors
+_CODED, _HYBRID = 65535, 65534  # tensors
 _PAYLOAD = struct.Struct(">IIB")
 
 
@@ -58,7 +59,8 @@ class Manifest:
     """Architecture, evaluation data set, accuracy as sent (None unknown) and the plan of every tensor in order.
 
     `widths` are those that `models.nets.build` takes, () for the architecture's own. A network that travels digitally
-    has `coded`, and no plans of its tensors.
+    has `coded`, and no plans of its tensors. A hybrid has both: after the coded symbols come, analog, those of what
+    quantisation took from each tensor, and the receiver adds them.
     """
 
     model: str
@@ -68,21 +70,28 @@ class Manifest:
     widths: tuple[int, ...] = ()
     coded: CodedPayload | None = None
 
+    @property
+    def scheme(self) -> str:
+        """How the weights travel: analog, digital or hybrid."""
+        return "analog" if self.coded is None else "hybrid" if self.tensors else "digital"
+
     def to_bytes(self) -> bytes:
         """Encode; InputError when a name or value does not fit."""
         names = _name_bytes(self.model) + _name_bytes(self.dataset)
         if self.accuracy is not None and not 0 <= self.accuracy <= 1:
             raise InputError(f"manifest: accuracy must be 0 to 1; got {self.accuracy}")
-        if len(self.tensors) >= _CODED:
-            raise InputError(f"manifest: tensors must be fewer than {_CODED}; got {len(self.tensors)}")
+        if len(self.tensors) >= _HYBRID:
+            raise InputError(f"manifest: tensors must be fewer than {_HYBRID}; got {len(self.tensors)}")
         if len(self.widths) > 255 or not all(1 <= width <= 65535 for width in self.widths):
             raise InputError(f"manifest: widths must be at most 255 numbers from 1 to 65535; got {list(self.widths)}")
         widths = struct.pack(f">B{len(self.widths)}H", len(self.widths), *self.widths)
         accuracy = 65535 if self.accuracy is None else round(self.accuracy * 65534)
+        head = names + widths + struct.pack(">H", accuracy)
         if self.coded is not None:
-            return names + widths + struct.pack(">HH", accuracy, _CODED) + _PAYLOAD.pack(*astuple(self.coded))
-        rows = b"".join(_tensor_bytes(t) for t in self.tensors)
-        return names + widths + struct.pack(">HH", accuracy, len(self.tensors)) + rows
+            head += struct.pack(">H", _HYBRID if self.tensors else _CODED) + _PAYLOAD.pack(*astuple(self.coded))
+            if not self.tensors:
+                return head
+        return head + struct.pack(">H", len(self.tensors)) + b"".join(_tensor_bytes(t) for t in self.tensors)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
@@ -94,10 +103,12 @@ class Manifest:
             widths = struct.unpack_from(f">{num_widths}H", data)
             data = data[2 * num_widths :]
             accuracy, count = struct.unpack_from(">HH", data)
-            coded = None
-            if count == _CODED:
-                coded, count = CodedPayload(*_PAYLOAD.unpack_from(data, 4)), 0
-            rows = [_TENSOR.unpack_from(data, 4 + i * _TENSOR.size) for i in range(count)]
+            coded, data = None, data[4:]
+            if count in (_CODED, _HYBRID):
+                coded, data = CodedPayload(*_PAYLOAD.unpack_from(data)), data[_PAYLOAD.size :]
+                count = 0 if count == _CODED else struct.unpack_from(">H", data)[0]
+                data = data[2:]  # of a hybrid
+            rows = [_TENSOR.unpack_from(data, i * _TENSOR.size) for i in range(count)]
         except (struct.error, IndexError, UnicodeDecodeError, InputError) as error:
             raise LinkError("manifest: CRC right but content wrong; the sender is another version") from error
         tensors = tuple(

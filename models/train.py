@@ -23,7 +23,6 @@ from rich.progress import Progress
 
 from dsp.errors import InputError
 from dsp.radio.command import CommandParser, run_command
-from dsp.units import linear
 from models.batch_norm import measured_statistics, recompute
 from models.checkpoint import Checkpoint, save
 from models.data import load
@@ -32,7 +31,6 @@ from models.ensemble import Member, measure, narrow, to_metadata
 from models.entropy import BitTrainer
 from models.evaluate import logits, top1
 from models.nets import DATASETS, FULL_WIDTHS, build
-from models.noise import noisy
 from models.packing import tensors_of
 from models.register import add_architecture_argument, from_file
 from models.trainer import TrainConfig, Trainer
@@ -82,9 +80,8 @@ def train(
             module = trainer.averaged()
             recompute(module, images.cpu())
             scores = f"{top1(logits(module, held_out[0]), held_out[1]):.4f}"
-            if config.max_snr_db < math.inf and config.bits is None:
-                rng = torch.Generator().manual_seed(trainer.epoch)
-                arrived = noisy(module, float(linear(config.min_snr_db)), rng)
+            arrived = trainer.arrived(module, config.min_snr_db, torch.Generator().manual_seed(trainer.epoch))
+            if arrived is not None:
                 recompute(arrived, images.cpu())
                 scores += f", at {config.min_snr_db:g} dB {top1(logits(arrived, held_out[0]), held_out[1]):.4f}"
             size = f"  {sum(weight.numel() for weight in module.parameters())} weights" if config.prune_to else ""
@@ -183,6 +180,11 @@ def main(argv=None) -> int:
         help="networks in a step: 3 (the largest, the smallest, one between) or 2 (the largest, one within)",
     )
     parser.add_argument("--bits", type=int, metavar="N", help="quantise while training, to fit N bits compressed")
+    parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="with --bits: what quantisation leaves arrives analog, in noise; for hybrids",
+    )
     parser.add_argument(
         "--init",
         metavar="NAME|PATH",

@@ -23,7 +23,7 @@ from models.checkpoint import load_mean, write_whole
 from models.distill import distillation_loss
 from models.ensemble import from_metadata, grow, narrow, reorder
 from models.nets import FULL_WIDTHS, build
-from models.noise import energies, receive_all, straight_through
+from models.noise import energies, noisy, receive_all, straight_through
 
 PRUNE_STEPS = 40  # between one pruning and the next
 
@@ -58,7 +58,8 @@ class TrainConfig:
     nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within; from --init that narrow it grows
     nested_snr_db: tuple[tuple[float, float], ...] = ()  # least and most of each of them; none: as the largest's
     nested_step: int = 3  # networks in a step: the largest, the smallest and one between; 2: the largest and one within
-    bits: int | None = None  # that the network has to fit compressed; it is then trained without weight noise
+    bits: int | None = None  # that the network has to fit compressed; it is then trained without weight noise...
+    refine: bool = False  # ...but with what quantisation leaves arriving beside, in the noise of the SNRs
     half: bool = False  # the result rounded to float16, in which it is kept
     bf16: bool = False  # the network's arithmetic in bfloat16: twice as fast on processors that have it
     hold_out: int = 5000  # the last training images are kept for validation, and for nothing else
@@ -78,6 +79,8 @@ class TrainConfig:
             raise InputError(f"--nested-step must be 2 or 3; got {self.nested_step}")
         if self.bits is not None and (self.nested or self.bits < 1):
             raise InputError(f"--bits must be 1 or more, and excludes --nested; got {self.bits}")
+        if self.refine and (self.bits is None or self.max_snr_db == math.inf):
+            raise InputError("--refine goes with --bits, and with a --max-snr-db that is no infinity")
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
@@ -256,8 +259,8 @@ class Trainer:
         exponent = config.min_uep + (config.uep - config.min_uep) * uneven
         shares = energies({name: weight.numel() for name, weight in weights.items()}, exponent)
         with torch.no_grad():
-            noisy = receive_all(weights, {name: snr * share for name, share in shares.items()}, rng)
-        return {name: straight_through(weight, noisy[name]) for name, weight in weights.items()}
+            received = receive_all(weights, {name: snr * share for name, share in shares.items()}, rng)
+        return {name: straight_through(weight, received[name]) for name, weight in weights.items()}
 
     def prune(self, progress: float) -> None:
         """Take the channels that matter least, down to what the schedule leaves at `progress` (0 to 1)."""
@@ -285,6 +288,10 @@ class Trainer:
     def averaged(self) -> nn.Module:
         """A network with the averaged weights, the ones that are kept."""
         return self._holding(self.average).cpu()
+
+    def arrived(self, module: nn.Module, snr_db: float, rng: torch.Generator) -> nn.Module | None:
+        """A kept network as it arrives, every weight at one SNR; None where it is trained for no noise."""
+        return None if self.config.max_snr_db == math.inf else noisy(module, 10 ** (snr_db / 10), rng)
 
     def save_state(self, path: Path) -> None:
         """Write all that `load_state` needs to go on as if nothing had been."""

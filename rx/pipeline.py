@@ -116,7 +116,8 @@ class BurstCombiner:
 class ReceivedWeights:
     """Weights as estimated, a vector (numel,) float32 a tensor, and the NMSE that the receiver expects of each.
 
-    None for digital weights: what the quantiser cost, the receiver does not know.
+    None for digital weights: what the quantiser cost, the receiver does not know. A refined one it does: the error is
+    that of what was left, and the weights have the power of the estimate and of the error.
     """
 
     vectors: list[np.ndarray]
@@ -130,34 +131,41 @@ def rebuild(
     estimator "bayes", by their posterior mean given the density that the manifest names.
 
     What came along a curve is decoded by its posterior mean either way: a curve folds, and a weight far out in a heavy
-    tail, which no Gaussian would be, must not be taken for one on the turn below. Digital weights are decoded instead.
-    Raises NothingReceivedError where a code block was not, and LinkError where manifest and architecture do not fit
-    each other.
+    tail, which no Gaussian would be, must not be taken for one on the turn below. Digital weights are decoded instead,
+    and what is estimated of a hybrid is added to them. Raises NothingReceivedError where a code block was not decoded,
+    and LinkError where manifest and architecture do not fit each other.
     """
-    if manifest.coded is not None:
-        return _decode(combiner, manifest.coded, numels)
+    coded = manifest.coded
+    if coded is not None and not manifest.tensors:
+        return ReceivedWeights(_decode(combiner, coded, numels), [None] * len(numels))
     if len(numels) != len(manifest.tensors):
         raise LinkError(
             f"the manifest describes {len(manifest.tensors)} tensors, {manifest.model!r} has {len(numels)} here; "
             "use the sender's version of the architecture"
         )
     lengths = [(numel + 1) // 2 * plan.uses for numel, plan in zip(numels, manifest.tensors, strict=True)]
-    if sum(lengths) > combiner.capacity:
+    start = 0 if coded is None else coded.num_symbols
+    if start + sum(lengths) > combiner.capacity:
         raise LinkError(
-            f"the manifest wants {sum(lengths)} payload symbols, the frames hold {combiner.capacity}; "
+            f"the manifest wants {start + sum(lengths)} payload symbols, the frames hold {combiner.capacity}; "
             "the sender's architecture is another one"
         )
-    vectors, expected, start = [], [], 0
-    for numel, plan, length in zip(numels, manifest.tensors, lengths, strict=True):
+    base = None if coded is None else _decode(combiner, coded, numels)
+    vectors, expected = [], []
+    for i, (numel, plan, length) in enumerate(zip(numels, manifest.tensors, lengths, strict=True)):
         vector, nmse = _estimate(combiner, plan, start, numel, estimator)
+        if base is not None:
+            vector += base[i]
+            error = nmse * plan.scale**2
+            nmse = error / (float(np.var(vector)) + error) if error else 0.0
         vectors.append(vector)
         expected.append(nmse)
         start += length
     return ReceivedWeights(vectors, expected)
 
 
-def _decode(combiner: BurstCombiner, coded: CodedPayload, numels: list[int]) -> ReceivedWeights:
-    """Digital weights: exactly as they were sent, or not at all."""
+def _decode(combiner: BurstCombiner, coded: CodedPayload, numels: list[int]) -> list[np.ndarray]:
+    """Digital weights (numel,) float32 a tensor: exactly as they were sent, or not at all."""
     if coded.num_symbols > combiner.capacity:
         raise LinkError(f"the manifest wants {coded.num_symbols} payload symbols, the frames hold {combiner.capacity}")
     data = channel_code.decode(*combiner.soft(0, coded.num_symbols), coded)
@@ -166,7 +174,7 @@ def _decode(combiner: BurstCombiner, coded: CodedPayload, numels: list[int]) -> 
             f"the digital payload of {coded.num_blocks} code blocks was not decoded: a digital model arrives whole or "
             "not at all; raise the SNR, listen for more cycles, or plan for a lower --snr-db"
         )
-    return ReceivedWeights(weights_of(data, numels), [None] * len(numels))
+    return weights_of(data, numels)
 
 
 def _estimate(

@@ -45,7 +45,7 @@ def make_report(
         "schema": SCHEMA,
         "model": manifest.model,
         "widths": list(manifest.widths) or None,
-        "scheme": "analog" if manifest.coded is None else "digital",
+        "scheme": manifest.scheme,
         "accuracy": accuracy,
         "accuracy_sent": manifest.accuracy,
         "frames": {
@@ -86,10 +86,9 @@ def channel_uses(
 ) -> dict[str, int]:
     """What one cycle costs, in samples (total) and in subcarriers of OFDM symbols (the rest)."""
     frames = header.num_frames
-    if manifest.coded is None:
-        payload = sum((s.numel + 1) // 2 * plan.uses for s, plan in zip(specs, manifest.tensors, strict=True))
-    else:
-        payload = manifest.coded.num_symbols
+    plans = manifest.tensors or [None] * len(specs)
+    payload = sum((s.numel + 1) // 2 * plan.uses for s, plan in zip(specs, plans, strict=True) if plan)
+    payload += 0 if manifest.coded is None else manifest.coded.num_symbols
     return {
         "total": frames * frame_samples(header, fmt),
         "payload": payload,

@@ -103,6 +103,37 @@ def test_over_the_whole_link_it_arrives_or_it_does_not(here, snr_db, status):
         assert_refused(result, 2, "arrives whole or not at all")
 
 
+def test_a_hybrids_base_arrives_exactly_and_what_it_lacks_with_the_noise_of_the_channel(here, tmp_path):
+    """The error goes on falling with the SNR, as 1/(1 + copies·S) of what quantisation left; below the base's SNR all
+    is lost."""
+    plan = [
+        "--plan-snr-db",
+        5,
+        "--payload-uses",
+        12_000,
+        "--digital-share",
+        0.3,
+        "--uep",
+        "none",
+        "--expansion",
+        "none",
+    ]
+    options = ["--scheme", "hybrid", "--model", here / "net.safetensors", *plan, "--data", here / "few"]
+    errors = []
+    for snr_db in (6, 20):
+        result = run(loopback.main, *options, "--snr-db", snr_db, "--report", tmp_path / "report.json")
+        assert (result.status, result.err) == (0, "") and "what that leaves" in result.out
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["scheme"] == "hybrid" and report["channel_uses"]["payload"] <= 12_000
+        assert report["weights"]["snr_db"] == pytest.approx(-report["weights"]["nmse_db"], abs=0.5)
+        errors.append(report["weights"]["nmse_db"])
+    (copies,) = {layer["copies"] for layer in report["layers"]}
+    assert copies > 1
+    by_theory = 10 * np.log10((1 + copies * 10**2.0) / (1 + copies * 10**0.6))
+    assert errors[0] - errors[1] == pytest.approx(by_theory, abs=0.6)
+    assert_refused(run(loopback.main, *options, "--snr-db", 2), 2, "arrives whole or not at all")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("snr_db", [0.0, 10.0])
 def test_a_model_arrives_whole_in_99_of_100_trials_at_the_planned_snr(snr_db):

@@ -15,6 +15,7 @@ from dsp.units import db, linear
 from models.digital import channel_code
 from models.digital.channel_code import CodedPayload
 from models.manifest import Manifest, TensorPlan, normalisation
+from tx.plan import Hybrid
 
 LEAD_SAMPLES = 4096
 TAIL_SAMPLES = 16384
@@ -49,15 +50,21 @@ def prepare(
     seed : part of the burst id, so that the same model sent twice can be two bursts
     run : maps a function over parts of the work, `map` or an executor's
     """
+    plans = _plans(vectors, protection, run)
+    stream = _map_weights(vectors, plans, run)
+    return _lay_out(Manifest(model, dataset, accuracy, plans, tuple(widths)), stream, seed, fmt, run)
+
+
+def _plans(vectors, protection, run=map) -> tuple[TensorPlan, ...]:
+    """How each tensor travels, as the receiver will know it."""
     plans = []
     for weights, copies, power, curve in zip(
         vectors, protection.copies, protection.power, protection.curves, strict=True
     ):
         mean, scale, density = normalisation(weights, curve, run)
-        power_db = POWER_STEP_DB * round(float(db(power)) / POWER_STEP_DB)  # as the receiver will know it
+        power_db = POWER_STEP_DB * round(float(db(power)) / POWER_STEP_DB)
         plans.append(TensorPlan(mean, scale, int(copies), power_db, density, curve))
-    stream = _map_weights(vectors, plans, run)
-    return _lay_out(Manifest(model, dataset, accuracy, tuple(plans), tuple(widths)), stream, seed, fmt, run)
+    return tuple(plans)
 
 
 def _map_weights(vectors, plans, run) -> np.ndarray:
@@ -88,6 +95,16 @@ def prepare_coded(
     """The digital counterpart of `prepare`: compressed weights, at most as many bytes as the payload carries."""
     manifest = Manifest(model, dataset, accuracy, (), tuple(widths), payload)
     return _lay_out(manifest, channel_code.encode(data, payload), seed, fmt)
+
+
+def prepare_hybrid(
+    model, dataset, accuracy, hybrid: Hybrid, seed=0, fmt: FrameFormat = DEFAULT_FORMAT, widths=()
+) -> Burst:
+    """A digital base and its analog refinement: the coded symbols of the one, then the symbols of the other."""
+    plans = _plans(hybrid.residual, hybrid.protection)
+    coded = channel_code.encode(hybrid.data, hybrid.payload)
+    stream = np.concatenate([coded, _map_weights(hybrid.residual, plans, map)])
+    return _lay_out(Manifest(model, dataset, accuracy, plans, tuple(widths), hybrid.payload), stream, seed, fmt)
 
 
 def _lay_out(manifest, stream, seed, fmt, run=map) -> Burst:

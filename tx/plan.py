@@ -12,10 +12,11 @@ from dsp.units import linear
 from models.checkpoint import Checkpoint
 from models.curves import curves
 from models.digital.channel_code import CodedPayload
-from models.digital.rate import best_payload
-from models.digital.scheme import compressed
+from models.digital.rate import best_payload, least_symbols
+from models.digital.scheme import compressed, weights_of
 from models.ensemble import choose, equivalent_snr_db, extract, from_metadata
 from models.manifest import Manifest, TensorPlan
+from models.packing import to_vectors
 from models.sensitivity import Sensitivity
 
 SIZE_GRID_DB = np.arange(-30.0, 41.0)
@@ -24,7 +25,8 @@ SIZE_GRID_DB = np.arange(-30.0, 41.0)
 @dataclasses.dataclass(frozen=True)
 class PlanConfig:
     """uep: "auto", "size" or "none"; snr_db, per payload symbol, of the channel; budgets in channel uses of a cycle;
-    expansion: "auto" for curves where they help, "none" for copies alone; by default "auto" unless uep is "none"."""
+    expansion: "auto" for curves where they help, "none" for copies alone; by default "auto" unless uep is "none".
+    digital_share: of a hybrid's payload, in the symbols of its base; None for what its bits need."""
 
     uep: str = "auto"
     copies: int = 1
@@ -32,14 +34,31 @@ class PlanConfig:
     payload_uses: int | None = None
     channel_uses: int | None = None
     expansion: str | None = None
+    digital_share: float | None = None
 
     def __post_init__(self):
         if not 1 <= self.copies <= 255:
             raise InputError(f"--copies must be 1 to 255; got {self.copies}")
         if not -30 <= self.snr_db <= 60:
             raise InputError(f"--snr-db must be -30 to 60 dB; got {self.snr_db}")
+        if self.digital_share is not None and not 0 < self.digital_share < 1:
+            raise InputError(f"--digital-share must be between 0 and 1; got {self.digital_share}")
         if self.expansion is None:
             object.__setattr__(self, "expansion", "none" if self.uep == "none" else "auto")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hybrid:
+    """A digital base, its bytes and their payload, and the analog refinement: what each tensor still lacks.
+
+    `base` and `residual` are vectors (numel,) float32 a tensor, `protection` is that of the residual.
+    """
+
+    data: bytes
+    payload: CodedPayload
+    base: list[np.ndarray]
+    residual: list[np.ndarray]
+    protection: Protection
 
 
 def pick(
@@ -122,6 +141,38 @@ def code(
     return compressed(checkpoint, payload.num_bytes, *curves), payload
 
 
+def refine(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> Hybrid:
+    """A digital base with an analog refinement, as in hybrid digital-analog coding (Mittal and Phamdo, IEEE Trans.
+    Inf. Theory 48(5), 2002): where the base arrives, the error goes on falling with the SNR.
+
+    The base takes as few symbols as carry the bits that the network was trained for, or the share that is asked for;
+    all others are the residual's, protected by size or not at all. Raises InputError where they do not hold it once.
+    """
+    if config.uep == "auto":
+        raise InputError("what quantisation leaves has no measured sensitivity; send a hybrid with --uep size or none")
+    budget, tensors = _whole_budget(checkpoint, config, fmt, CodedPayload(1, 1000, 2)), checkpoint.tensors
+    if config.digital_share is not None:
+        num_coded = round(config.digital_share * budget)
+    elif "bits" in checkpoint.metadata:
+        num_coded = least_symbols(-(-int(checkpoint.metadata["bits"]) // 8), config.snr_db, budget)
+    else:
+        raise InputError("this network was not trained for a number of bits; say how many symbols with --digital-share")
+    payload = best_payload(num_coded, config.snr_db)
+    data = compressed(checkpoint, payload.num_bytes)
+    base = weights_of(data, [tensor.size for tensor in tensors.values()])
+    residual = [weights - part for weights, part in zip(to_vectors(tensors), base, strict=True)]
+    left = dataclasses.replace(checkpoint, tensors=dict(zip(tensors, residual, strict=True)))
+    num_symbols = sum((weights.size + 1) // 2 for weights in residual)
+    if budget - num_coded < num_symbols:
+        raise InputError(
+            f"of {budget} payload symbols the digital base leaves {budget - num_coded}, its refinement needs "
+            f"{num_symbols}; raise --payload-uses or --channel-uses, or lower --digital-share"
+        )
+    copies = min((budget - num_coded) // num_symbols, 255)
+    rest = dataclasses.replace(config, copies=copies, payload_uses=budget - num_coded, channel_uses=None)
+    return Hybrid(data, payload, base, residual, protect(left, rest, None, fmt))
+
+
 def pick_coded(
     checkpoints: list[Checkpoint], config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT
 ) -> tuple[Checkpoint, PlanConfig]:
@@ -145,26 +196,26 @@ def pick_coded(
     return picked, dataclasses.replace(config, payload_uses=budget, channel_uses=None)
 
 
-def _whole_budget(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat) -> int:
+def _whole_budget(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat, coded=None) -> int:
     """The budget; without one, what the weights sent linearly take, ``copies`` times."""
-    budget = _budget(checkpoint, config, fmt)
+    budget = _budget(checkpoint, config, fmt, coded)
     if budget is None:
         budget = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()) * config.copies
     return budget
 
 
-def _budget(checkpoint, config, fmt) -> int | None:
-    """Payload symbols that the budgets allow; None without one."""
+def _budget(checkpoint, config, fmt, coded=None) -> int | None:
+    """Payload symbols that the budgets allow; None without one. `coded` is a hybrid's, whose manifest is longer."""
     if config.channel_uses is None:
         return config.payload_uses
-    room = _payload_room(config.channel_uses, _manifest_bytes(checkpoint), fmt)
+    room = _payload_room(config.channel_uses, _manifest_bytes(checkpoint, coded), fmt)
     return room if config.payload_uses is None else min(room, config.payload_uses)
 
 
-def _manifest_bytes(checkpoint: Checkpoint) -> int:
+def _manifest_bytes(checkpoint: Checkpoint, coded=None) -> int:
     plan = TensorPlan(0.0, 1.0, 1, 0.0)
     plans = (plan,) * len(checkpoint.tensors)
-    return len(Manifest(checkpoint.arch, checkpoint.dataset, None, plans, checkpoint.widths).to_bytes())
+    return len(Manifest(checkpoint.arch, checkpoint.dataset, None, plans, checkpoint.widths, coded).to_bytes())
 
 
 def _payload_room(channel_uses: int, manifest_bytes: int, fmt: FrameFormat) -> int:

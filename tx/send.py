@@ -20,8 +20,8 @@ from models.digital.channel_code import MODULATIONS
 from models.packing import to_vectors
 from models.register import add_architecture_argument, use_architecture
 from models.sensitivity import find_sensitivity
-from tx.pipeline import Burst, modulate, prepare, prepare_coded, transmission
-from tx.plan import PlanConfig, code, pick, pick_coded, protect
+from tx.pipeline import Burst, modulate, prepare, prepare_coded, prepare_hybrid, transmission
+from tx.plan import PlanConfig, code, pick, pick_coded, protect, refine
 
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +34,14 @@ def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--scheme",
-        choices=["analog", "digital"],
+        choices=["analog", "digital", "hybrid"],
         default="analog",
-        help="how the weights travel: as they are, or compressed and coded",
+        help="how the weights travel: as they are, compressed and coded, or coded and what that leaves as it is",
     )
+    group.add_argument(
+        "--digital-share", type=float, metavar="F",
+        help="hybrid: of the payload, for its digital base (default: what the bits it was trained for need)",
+    )  # fmt: skip
     group.add_argument(
         "--uep", choices=["none", "size", "auto"], help="unequal error protection; auto where sensitivities are known"
     )
@@ -66,6 +70,8 @@ def make_burst(args, plan_snr_db: float) -> Burst:
     if args.scheme == "digital" and Path(args.model).is_dir():
         return make_digital_burst(args, plan_snr_db)
     checkpoint = checkpoints.load(args.model, use_architecture(args))
+    if args.scheme == "hybrid":
+        return make_hybrid_burst(args, checkpoint, plan_snr_db)
     sensitivity = None if args.uep == "none" else find_sensitivity(args.model)
     uep = args.uep or ("size" if "members" in checkpoint.metadata else "none" if sensitivity is None else "auto")
     config = PlanConfig(uep, args.copies, plan_snr_db, args.payload_uses, args.channel_uses, args.expansion)
@@ -76,6 +82,14 @@ def make_burst(args, plan_snr_db: float) -> Burst:
         return prepare_coded(*what, *coded, args.seed, widths=checkpoint.widths)
     protection = protect(checkpoint, config, sensitivity)
     return prepare(*what, to_vectors(checkpoint.tensors), protection, args.seed, widths=checkpoint.widths)
+
+
+def make_hybrid_burst(args, checkpoint, plan_snr_db: float) -> Burst:
+    """A digital base with an analog refinement."""
+    budgets = args.payload_uses, args.channel_uses, args.expansion, args.digital_share
+    config = PlanConfig(args.uep or "size", args.copies, plan_snr_db, *budgets)
+    what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
+    return prepare_hybrid(*what, refine(checkpoint, config), args.seed, widths=checkpoint.widths)
 
 
 def make_digital_burst(args, plan_snr_db: float) -> Burst:
@@ -89,22 +103,24 @@ def make_digital_burst(args, plan_snr_db: float) -> Burst:
 
 
 def describe(burst: Burst) -> str:
-    """Two lines on what is sent."""
+    """Two lines on what is sent, of a hybrid three."""
     frames = f"{burst.header.num_frames} frames, {burst.num_samples} samples a cycle"
-    coded = burst.manifest.coded
+    coded, plans, stream = burst.manifest.coded, burst.manifest.tensors, burst.stream
+    digital, refines = "", ""
     if coded is not None:
-        return (
+        digital = (
             f"{burst.manifest.model}: {coded.num_bytes} bytes on {coded.num_symbols} symbols, "
             f"{MODULATIONS[coded.bits_per_symbol]}, code rate {coded.block.rate:.2f}, {coded.num_blocks} code blocks\n"
-            + frames
         )
-    plans = burst.manifest.tensors
+        if not plans:
+            return digital + frames
+        stream, refines = stream[coded.num_symbols :], ", what that leaves"
     uses, powers = [plan.uses for plan in plans], [plan.power_db for plan in plans]
     curved = sum(plan.curve is not None for plan in plans)
     return (
-        f"{burst.manifest.model}: {burst.stream.size} payload symbols of mean power {db(power(burst.stream)):.2f} dB, "
-        f"{min(uses)} to {max(uses)} a pair of weights, {min(powers):g} to {max(powers):g} dB a tensor, "
-        f"{curved} of {len(plans)} along curves\n" + frames
+        f"{digital}{burst.manifest.model}{refines}: {stream.size} payload symbols of mean power "
+        f"{db(power(stream)):.2f} dB, {min(uses)} to {max(uses)} a pair of weights, "
+        f"{min(powers):g} to {max(powers):g} dB a tensor, {curved} of {len(plans)} along curves\n" + frames
     )
 
 

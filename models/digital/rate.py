@@ -48,6 +48,24 @@ def best_payload(num_symbols: int, snr_db: float) -> CodedPayload:
     return max(found, key=lambda payload: payload.num_bytes)
 
 
+def least_symbols(num_bytes: int, snr_db: float, most: int) -> int:
+    """The fewest of at most ``most`` symbols that carry so many bytes at ``snr_db``; InputError where all do not."""
+
+    def carry(num_symbols):
+        try:
+            return best_payload(num_symbols, snr_db).num_bytes >= num_bytes
+        except InputError:
+            return False
+
+    if not carry(most):
+        raise InputError(f"{most} symbols at {snr_db:g} dB do not carry {num_bytes} bytes; raise the SNR or the budget")
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if carry(middle) else (middle, high)
+    return high
+
+
 def arrival(payload: CodedPayload, snr_db: float) -> float:
     """Probability that the whole payload arrives at an SNR a symbol; 0 where nothing was measured of its mode.
 

@@ -21,8 +21,13 @@ from dsp.radio.command import CommandParser, run_command
 from sim.sweeps.store import read
 
 GUESSING = 0.1
-SCHEMES = {"analog": "tab:blue", "digital": "tab:red", "bound": "tab:gray"}
-LABELS = {"analog": "analog", "digital": "digital, LDPC and QAM", "bound": "digital, error-free at capacity"}
+SCHEMES = {"analog": "tab:blue", "hybrid": "tab:purple", "digital": "tab:red", "bound": "tab:gray"}
+LABELS = {
+    "analog": "analog",
+    "hybrid": "digital base, analog refinement",
+    "digital": "digital, LDPC and QAM",
+    "bound": "digital, error-free at capacity",
+}
 
 
 def score(row: dict) -> float:
@@ -49,7 +54,12 @@ class Curves:
     """Means of the trials that fit some conditions, by scheme and the SNR that was met."""
 
     def __init__(self, rows: list[dict], **conditions):
-        fitting = [row for row in rows if all(row[name] == value for name, value in conditions.items())]
+        fitting = [
+            row
+            for row in rows
+            if all(row[name] == value for name, value in conditions.items())
+            and (row["scheme"] != "hybrid" or row["network"] is not None)  # there are few: where none fits is a gap
+        ]
         self.rows = fitting
         self.levels = sorted({row["snr_db"] for row in fitting})
         self.schemes = [scheme for scheme in SCHEMES if any(row["scheme"] == scheme for row in fitting)]
@@ -112,22 +122,18 @@ def findings(by_budget: dict[str, Curves], by_channel: dict[str, Curves]) -> lis
     """What the comparison comes to, in sentences."""
     lines = []
     for name, curves in by_budget.items():
-        ahead = {
-            s: a[0] - d[0] for s in curves.levels if (a := curves.at("analog", s)) and (d := curves.at("digital", s))
-        }
-        if not ahead:
-            continue
-        low = {snr_db: value for snr_db, value in ahead.items() if snr_db <= 5}
-        worst = min(low, key=low.get) if low else None
-        wins = [f"{snr_db:g}" for snr_db, value in ahead.items() if value < 0]
-        lines.append(
-            f"{name}, known SNR: digital is ahead at {', '.join(wins) or 'no SNR'}{' dB' if wins else ''}"
-            + (
-                ""
-                if worst is None
-                else f"; at 5 dB or less, analog is at worst {low[worst]:+.1f} points ({worst:g} dB)"
-            )
-        )
+        for scheme in ("analog", "hybrid"):
+            ahead = {
+                s: a[0] - d[0] for s in curves.levels if (a := curves.at(scheme, s)) and (d := curves.at("digital", s))
+            }
+            if not ahead:
+                continue
+            low = {snr_db: value for snr_db, value in ahead.items() if snr_db <= 5}
+            worst = min(low, key=low.get) if low else None
+            wins = [f"{snr_db:g}" for snr_db, value in ahead.items() if value < 0]
+            least = "" if worst is None else f"; at 5 dB or less at worst {low[worst]:+.1f} points ({worst:g} dB)"
+            beaten = f"digital is ahead at {', '.join(wins)} dB" if wins else "digital is ahead at no SNR"
+            lines.append(f"{name}, known SNR, {scheme}: {beaten}{least}")
     for name, curves in by_channel.items():
         if not {"analog", "digital"} <= set(curves.schemes):
             continue
@@ -187,7 +193,7 @@ def report(trials: list[Path], out: Path) -> None:
 def ways(rows: list[dict], arch: str) -> list[str]:
     """How many trials there were of each way, and how the fast ways compare where both were taken."""
     rows, lines = [row for row in rows if row["arch"] == arch], []
-    for scheme in ("analog", "digital"):
+    for scheme in ("analog", "hybrid", "digital"):
         count = {
             way: sum(r["scheme"] == scheme and r["way"] == way for r in rows) for way in ("link", "equivalent", "table")
         }

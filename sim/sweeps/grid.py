@@ -10,7 +10,7 @@ kept as they are finished, in the folder of --out, and a run that was stopped go
 seeds give the same rows, however many workers there are.
 
 Of every cell the first --whole-link trials go through the whole link; the others take the fast ways, which the column
-`way` names: equivalent noise for analog, the measured waterfalls of the code for digital.
+`way` names: equivalent noise for analog, the measured waterfalls of the code for digital, both for a hybrid.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from sim.sweeps.trial import Trial, networks_of
 from sim.sweeps.workers import Workers
 
 TRIALS_A_TASK = 4
-FAST = {"analog": "equivalent", "digital": "table", "bound": "bound"}
+FAST = {"analog": "equivalent", "hybrid": "equivalent", "digital": "table", "bound": "bound"}
 
 
 def plans_and_trials(args) -> list[Trial]:
@@ -45,6 +45,8 @@ def plans_and_trials(args) -> list[Trial]:
             continue
         uses = reference_uses(arch)
         for scheme in args.schemes:
+            if scheme == "hybrid" and not _folder(place, arch, scheme, seed).is_dir():
+                continue
             if "known" in args.questions:
                 for divisor, snr_db in itertools.product(args.budgets, args.snr_db):
                     plan = Plan(arch, scheme, seed, uses // divisor, snr_db)
@@ -71,8 +73,7 @@ def _cell(plan: Plan, channel: str, snr_db: float, args) -> list[Trial]:
 
 def _there(place: Place, arch: str, seed: int) -> bool:
     """Whether there is anything of this architecture and seed to send, and data to measure it on."""
-    name = "" if arch == "fashion" else f"{arch}-"
-    if not (place.networks / f"{name}clean-{seed}").is_dir():
+    if not _folder(place, arch, "clean", seed).is_dir():
         return False
     try:
         data(arch, "train", place.data)
@@ -80,6 +81,10 @@ def _there(place: Place, arch: str, seed: int) -> bool:
         Console(stderr=True).print(f"[yellow]{arch} is left out: {error}[/]", highlight=False, soft_wrap=True)
         return False
     return True
+
+
+def _folder(place: Place, arch: str, network: str, seed: int) -> Path:
+    return place.networks / f"{'' if arch == 'fashion' else f'{arch}-'}{network}-{seed}"
 
 
 def choose(plan: Plan, place: Place) -> str | None:

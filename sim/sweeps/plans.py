@@ -5,7 +5,9 @@ A choice is made on training images that no network was trained on, never on the
 - analog: of the networks of `sim.methods` the one that does best at the planned SNR, protected by size;
 - digital: of the networks trained for a number of bits (`models.entropy`) and of the others quantised afterwards, the
   one that does best of those that fit what modulation and code carry at the planned SNR;
-- bound: the same with b·log2(1 + S) bits, which no code exceeds at b symbols of SNR S.
+- hybrid: of the networks trained for a digital base with an analog refinement the one that does best at the planned
+  SNR, its base as small as its bits allow;
+- bound: the same as digital with b·log2(1 + S) bits, which no code exceeds at b symbols of SNR S.
 """
 
 import contextlib
@@ -22,11 +24,16 @@ from models.digital.rate import best_payload
 from models.digital.scheme import compressed, weights_of
 from models.nets import DATASETS, num_weights
 from models.packing import load_vectors
+from rx.pipeline import rebuild
 from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy, load_once
+from sim.white_noise import WhiteNoise
+from tx.pipeline import prepare
+from tx.plan import Hybrid, PlanConfig, refine
 
-SCHEMES = ("analog", "digital", "bound")
+SCHEMES = ("analog", "hybrid", "digital", "bound")
 LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
 LEAST_BITS = 0.4  # a weight: below, a network that was not trained for it is lost (below 85 % at 0.42)
+DRAWS = range(1000, 1004)  # of the noise on a refinement, for a choice
 NEAR = 1.25  # times the bits that fit a network may have been trained for, and be quantised again
 
 
@@ -64,9 +71,9 @@ class Networks(Shelf):
         self.test_set = tuple(array[: place.images] for array in data(arch, "test", place.data))
         self._arrived: dict[tuple[bytes, bool], float] = {}
 
-    def trained_for_bits(self) -> list[Path]:
+    def trained_for_bits(self, scheme: str = "digital") -> list[Path]:
         """One checkpoint for each number of bits."""
-        return sorted(self.path("digital").parent.glob("*.safetensors"))
+        return sorted(self.path(scheme).parent.glob("*.safetensors"))
 
     def analog(self) -> dict[str, Method]:
         """Each network that there is, with the method that makes most of it."""
@@ -76,7 +83,7 @@ class Networks(Shelf):
         """The name of the network that is sent; None where none fits."""
         if plan.scheme == "analog":
             return self._choose_analog(plan)
-        scores = self.digital_scores(plan)
+        scores = self.hybrid_scores(plan) if plan.scheme == "hybrid" else self.digital_scores(plan)
         return max(scores, key=scores.get) if scores else None
 
     def _choose_analog(self, plan: Plan) -> str | None:
@@ -104,6 +111,16 @@ class Networks(Shelf):
             found[str(path.relative_to(self.folder))] = self.score_coded(checkpoint, coded)
         return found
 
+    def hybrid_scores(self, plan: Plan) -> dict[str, float]:
+        found = {}
+        for path in self.trained_for_bits("hybrid"):
+            checkpoint = load_once(path)
+            with contextlib.suppress(InputError):  # it does not fit
+                hybrid = refined(checkpoint, plan)
+                scores = [equivalent(checkpoint, hybrid, plan.plan_snr_db, seed, *self.held_out) for seed in DRAWS]
+                found[str(path.relative_to(self.folder))] = sum(scores) / len(scores)
+        return found
+
     def score_coded(self, checkpoint: Checkpoint, coded: bytes) -> float:
         """Accuracy of the network that these bytes are, on the images to choose by."""
         return self._accuracy(checkpoint, coded, False)
@@ -127,6 +144,21 @@ class Networks(Shelf):
         """The digital network of that name, and its bytes."""
         checkpoint = load_once(self.folder / name)
         return checkpoint, compressed(checkpoint, num_bytes(plan))
+
+
+def refined(checkpoint: Checkpoint, plan: Plan) -> Hybrid:
+    """A digital base with an analog refinement. Raises InputError where it does not fit."""
+    return refine(checkpoint, PlanConfig("size", 1, plan.plan_snr_db, plan.payload_uses))
+
+
+def equivalent(checkpoint: Checkpoint, hybrid: Hybrid, snr_db: float, seed: int, images, labels) -> float:
+    """Accuracy of a hybrid whose base arrives, with the noise that the link would leave on its refinement."""
+    what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
+    burst = prepare(*what, hybrid.residual, hybrid.protection, seed, widths=checkpoint.widths)
+    noisy = WhiteNoise(burst, float(linear(snr_db)), seed)
+    found = rebuild(noisy, burst.manifest, [vector.size for vector in hybrid.residual]).vectors
+    module = load_vectors(checkpoint.module(), [a + b for a, b in zip(hybrid.base, found, strict=True)])
+    return accuracy(module, images, labels)
 
 
 def num_bytes(plan: Plan) -> int:

@@ -2,6 +2,7 @@
 
 - link: the frames, the air, the receiver and the LDPC decoder of `sim.loopback`;
 - equivalent (analog): the noise that the link leaves on the weights, at the SNR that the channel has;
+- equivalent (hybrid): the same on the refinement; whether the base arrives is decided as for digital;
 - table (digital): the whole model arrives with the probability that the measured waterfalls and the receiver's loss
   give (`models.digital.rate.arrival`);
 - bound: it arrives where b·log2(1 + |h|² S) is no less than its bits.
@@ -11,6 +12,7 @@ hardly more than one gain h. The fast ways take the gain that the link's burst b
 same fading whatever the scheme.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -28,9 +30,10 @@ from models.packing import tensor_specs
 from rx.pipeline import rebuild
 from sim.channel import Channel
 from sim.channel_config import ChannelConfig
-from sim.methods import FREQ_HZ, RATE_HZ, equivalent, heard, over_the_link
-from sim.sweeps.plans import Networks, Place, Plan
-from tx.pipeline import prepare_coded
+from sim.methods import FREQ_HZ, RATE_HZ, accuracy_of, equivalent, heard, load_once, over_the_link
+from sim.sweeps.plans import Networks, Place, Plan, refined
+from sim.sweeps.plans import equivalent as equivalent_hybrid
+from tx.pipeline import prepare_coded, prepare_hybrid
 
 AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}
 
@@ -52,6 +55,7 @@ SCHEMA = pa.schema(
         ("bits", pa.int64()),  # of the network, compressed; null: analog
         ("bits_per_symbol", pa.int64()),
         ("code_rate", pa.float64()),
+        ("coded_uses", pa.int64()),  # of a hybrid's payload, those of its base
         ("arrived", pa.bool_()),
         ("accuracy", pa.float64()),  # null where nothing arrived
         ("accuracy_sent", pa.float64()),
@@ -87,7 +91,8 @@ def run(trial: Trial, network: str | None, place: Place) -> dict:
     row |= {"gain_db": gain_db(trial), "arrived": False, "network": network}
     if network is None:
         return row
-    return row | (_analog if trial.plan.scheme == "analog" else _digital)(trial, network, place, row["gain_db"])
+    run_scheme = {"analog": _analog, "hybrid": _hybrid}.get(trial.plan.scheme, _digital)
+    return row | run_scheme(trial, network, place, row["gain_db"])
 
 
 def gain_db(trial: Trial) -> float:
@@ -112,6 +117,31 @@ def _analog(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
     }
 
 
+def _hybrid(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
+    networks, plan = networks_of(place, trial.plan.arch, trial.plan.training_seed), trial.plan
+    images, labels = networks.test_set
+    checkpoint, hybrid = _refined(place, plan, network)
+    payload, score = hybrid.payload, None
+    if trial.way == "link":
+        what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
+        burst = prepare_hybrid(*what, hybrid, trial.seed, widths=checkpoint.widths)
+        received = heard(burst, trial.snr_db, trial.seed, AIRS[trial.channel])
+        with contextlib.suppress(NothingReceivedError):
+            score = None if received is None else accuracy_of(burst, received, images, labels)
+    elif _by_table(trial, payload, gain_db):
+        score = equivalent_hybrid(checkpoint, hybrid, trial.snr_db + gain_db, trial.seed, images, labels)
+    return {
+        "weights": sum(tensor.size for tensor in checkpoint.tensors.values()),
+        "bits": 8 * len(hybrid.data),
+        "bits_per_symbol": payload.bits_per_symbol,
+        "code_rate": payload.block.rate,
+        "coded_uses": payload.num_symbols,
+        "arrived": score is not None,
+        "accuracy": score,
+        "accuracy_sent": checkpoint.accuracy,
+    }
+
+
 def _digital(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
     plan = trial.plan
     checkpoint, coded, as_sent = _coded(place, plan, network)
@@ -124,9 +154,13 @@ def _digital(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
         if trial.way == "link":
             arrived = _arrives(trial, checkpoint, coded, payload)
         else:
-            share = arrival(payload, trial.snr_db + gain_db)
-            arrived = bool(np.random.default_rng(trial.seed).random() < share)
+            arrived = _by_table(trial, payload, gain_db)
     return row | {"arrived": arrived, "accuracy": as_sent if arrived else None, "accuracy_sent": as_sent}
+
+
+def _by_table(trial: Trial, payload, gain_db: float) -> bool:
+    """Whether a coded payload arrives, drawn with the probability that the waterfalls give."""
+    return bool(np.random.default_rng(trial.seed).random() < arrival(payload, trial.snr_db + gain_db))
 
 
 def _arrives(trial: Trial, checkpoint, coded: bytes, payload) -> bool:
@@ -148,6 +182,13 @@ def _arrives(trial: Trial, checkpoint, coded: bytes, payload) -> bool:
 def networks_of(place: Place, arch: str, seed: int) -> Networks:
     """The networks of a training seed, with the images to choose by."""
     return Networks(place, arch, seed)
+
+
+@functools.lru_cache(maxsize=16)
+def _refined(place: Place, plan: Plan, network: str):
+    """Checkpoint, and how it is divided."""
+    checkpoint = load_once(place.networks / network)
+    return checkpoint, refined(checkpoint, plan)
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,7 +6,7 @@ import pytest
 from dsp.errors import InputError
 from dsp.units import linear
 from models.digital.channel_code import MODULATIONS, BlockCode, CodedPayload, decode, encode
-from models.digital.rate import arrival, best_payload, measure
+from models.digital.rate import arrival, best_payload, least_symbols, measure
 from tests.link import white
 
 pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
@@ -78,6 +78,14 @@ def test_more_snr_or_symbols_never_carry_less():
     by_snr = [best_payload(20_000, snr_db).num_bytes for snr_db in np.arange(-8, 30, 1.0)]
     by_symbols = [best_payload(num, 7).num_bytes for num in range(2000, 40_000, 2000)]
     assert by_snr == sorted(by_snr) and by_symbols == sorted(by_symbols)
+
+
+@pytest.mark.parametrize("num_bytes, snr_db", [(500, -5), (3000, 5), (20_000, 20)])
+def test_no_fewer_symbols_carry_as_many_bytes(num_bytes, snr_db):
+    num = least_symbols(num_bytes, snr_db, 200_000)
+    assert best_payload(num - 1, snr_db).num_bytes < num_bytes <= best_payload(num, snr_db).num_bytes
+    with pytest.raises(InputError, match=f"{num - 1} symbols.*{num_bytes} bytes"):
+        least_symbols(num_bytes, snr_db, num - 1)
 
 
 def test_nothing_is_promised_where_nothing_is_carried():

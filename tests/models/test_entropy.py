@@ -108,6 +108,50 @@ def test_half_precision_keeps_the_levels(small_data, tmp_path):
     )
 
 
+def test_a_hybrids_weights_stay_near_the_levels_of_a_base_that_fits(small_data, tmp_path):
+    """They lie between levels, and are taken for the same levels again, from half precision, too."""
+    config = dataclasses.replace(SMALL, half=True, epochs=2, refine=True, min_snr_db=0, max_snr_db=5)
+    train(config, tmp_path, "command")
+    assert "at 0 dB" in (tmp_path / "train.log").read_text()
+    kept = load(tmp_path / "fashion.safetensors")
+    data = compressed(kept, 500)
+    assert abs(8 * len(data) - int(kept.metadata["bits"])) <= 8 and len(data) <= 500
+    base = weights_of(data, [tensor.size for tensor in kept.tensors.values()])
+    for weights, levels, step in zip(kept.tensors.values(), base, steps_of(kept.metadata), strict=True):
+        left = np.abs(weights.reshape(-1) - levels)
+        assert left.max() < 0.5 * step and left.mean() > 0.05 * step
+
+
+def test_a_hybrid_is_trained_with_noise_on_what_quantisation_leaves(tmp_path):
+    """On levels nothing is left, and noise has no say; between them it has."""
+    config = dataclasses.replace(SMALL, refine=True, min_snr_db=0, max_snr_db=0)
+    images, labels = torch.randint(0, 255, (16, 1, 28, 28), dtype=torch.uint8), torch.arange(16) % 10
+
+    def losses(trainer):
+        trainer._done, trainer._batches = 0, 1
+        steps = trainer.quantiser.log_steps.detach().clone()
+        for seed in (1, 2):
+            with torch.no_grad():
+                trainer.quantiser.log_steps.copy_(steps)
+            yield trainer.backward(images, labels, torch.Generator().manual_seed(seed))
+
+    between = BitTrainer(config)
+    one, other = losses(between)
+    assert one != other
+    on = BitTrainer(config)
+    with torch.no_grad():
+        for weight, step in zip(on.weights.values(), on.quantiser.steps, strict=True):
+            weight.copy_((weight / step).round() * step)
+    one, other = losses(on)
+    assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"bits": None}, {"max_snr_db": math.inf}])
+def test_a_hybrid_needs_bits_and_noise(options):
+    with pytest.raises(InputError, match="--refine"):
+        dataclasses.replace(SMALL, refine=True, **options)
+
+
 def test_a_trained_network_goes_on_from_its_own_steps(small_data, tmp_path):
     train(dataclasses.replace(SMALL, epochs=1), tmp_path, "command")
     path = tmp_path / "fashion.safetensors"

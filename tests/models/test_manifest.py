@@ -36,6 +36,20 @@ def test_a_digital_payload_round_trips_in_few_bytes():
     assert len(data) < 45 and Manifest.from_bytes(data + bytes(9)) == manifest
 
 
+def test_a_hybrid_has_the_payload_and_the_plans():
+    plans = random_manifest(np.random.default_rng(3)).tensors
+    digital, hybrid = (Manifest("a", "b", 0.5, each, (7,), CodedPayload(50, 900, 4)) for each in ((), plans))
+    data = hybrid.to_bytes()
+    assert len(data) == len(digital.to_bytes()) + 2 + 8 * 12 and Manifest.from_bytes(data + bytes(9)) == hybrid
+    assert [each.scheme for each in (Manifest("a", "b", None, plans), digital, hybrid)] == [
+        "analog",
+        "digital",
+        "hybrid",
+    ]
+    with pytest.raises(LinkError):
+        Manifest.from_bytes(data[:-1])
+
+
 @pytest.mark.parametrize("payload", [(0, 100, 2), (1000, 10, 2), (10, 1000, 3), (2**32 - 1, 2**32 - 1, 8)])
 def test_a_digital_payload_that_cannot_be_is_a_link_error(payload):
     data = Manifest("a", "b", None, (), (), CodedPayload(10, 1000, 2)).to_bytes()

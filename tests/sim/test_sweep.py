@@ -40,6 +40,8 @@ def here(tmp_path_factory):
         codes = ",".join(str(tensor.step_code) for tensor in levels)
         small.metadata = {"bits": str(num_bits), "steps": codes, "validation": "0.1"}
         save(folder / "digital-1" / f"{num_bits}.safetensors", small)
+        small.tensors = untrained(WIDTHS).tensors  # between the levels: what is left of them is a hybrid's refinement
+        save(folder / "hybrid-1" / f"{num_bits}.safetensors", small)
     return folder
 
 
@@ -86,7 +88,7 @@ def test_a_grid_that_was_killed_goes_on_and_one_or_two_workers_find_the_same(her
     assert f"{len(rows)} trials" in resumed.out and f", {len(rows) - num_before} of them new" in resumed.out
     assert rows == read(tmp_path / "one" / "trials.parquet") and not list(parts.glob("*"))
     assert len(rows) == len({tuple(row[name] for name in KEY) for row in rows})
-    assert {row["scheme"] for row in rows} == {"analog", "digital", "bound"}
+    assert {row["scheme"] for row in rows} == {"analog", "hybrid", "digital", "bound"}
     assert {row["way"] for row in rows} == {"link", "equivalent", "table", "bound"}
     shown = run(figures.main, "--trials", tmp_path / "two" / "trials.parquet", "--out", tmp_path)
     assert (shown.status, shown.err) == (0, "")
@@ -127,7 +129,7 @@ def test_the_bound_is_the_capacity(here):
     assert rows[1]["bits"] <= 8000 * np.log2(1 + linear(0.0))
 
 
-@pytest.mark.parametrize("scheme, fast", [("analog", "equivalent"), ("digital", "table")])
+@pytest.mark.parametrize("scheme, fast", [("analog", "equivalent"), ("hybrid", "equivalent"), ("digital", "table")])
 def test_the_fast_way_meets_the_same_fading_as_the_link(here, scheme, fast):
     plan = Plan("fashion", scheme, 1, 5000, 10.0)
     network = Networks(place(here), "fashion", 1).choose(plan)
@@ -148,6 +150,22 @@ def test_a_digital_model_arrives_bit_exact_at_the_planned_snr_and_not_far_below(
     images, labels = Networks(place(here), "fashion", 1).test_set
     right = logits(delivered(checkpoint, coded), images).argmax(1) == labels
     assert rows[0]["accuracy"] == pytest.approx(float(right.double().mean())) and rows[1]["accuracy"] is None
+
+
+def test_a_hybrid_is_lost_with_its_base_and_both_ways_agree_on_what_arrives(here):
+    """On few images: within what as few can tell."""
+    plan = Plan("fashion", "hybrid", 1, 12_000, 5.0)
+    network = Networks(place(here), "fashion", 1).choose(plan)
+    runs = {
+        (way, snr_db): trial.run(Trial(plan, "static", way, snr_db, 0), network, place(here))
+        for way in ("link", "equivalent")
+        for snr_db in (20.0, 2.0)
+    }
+    for way in ("link", "equivalent"):
+        assert [runs[way, snr_db]["arrived"] for snr_db in (20.0, 2.0)] == [True, False]
+        assert runs[way, 2.0]["accuracy"] is None and 0 < runs[way, 20.0]["coded_uses"] < 12_000
+    assert runs["link", 20.0]["accuracy"] == pytest.approx(runs["equivalent", 20.0]["accuracy"], abs=0.05)
+    assert Networks(place(here), "fashion", 1).choose(Plan("fashion", "hybrid", 1, 3000, 5.0)) is None
 
 
 def test_rows_of_other_images_are_not_mixed_in(here, tmp_path):
@@ -189,4 +207,10 @@ def test_findings_say_where_digital_wins():
             rows[-1] |= {"plan_snr_db": snr_db, "snr_db": snr_db, "training_seed": 1, "arrived": True}
             rows[-1]["accuracy"] = share
     (line,) = figures.findings(figures.known(rows, "fashion"), {})
-    assert "digital is ahead at 0 dB" in line and "-5.0 points (0 dB)" in line
+    assert "analog: digital is ahead at 0 dB" in line and "-5.0 points (0 dB)" in line
+    hybrid = [row | {"scheme": "hybrid", "network": "a"} for row in rows if row["scheme"] == "analog"]
+    hybrid[0] |= {"network": None, "arrived": False}
+    lines = figures.findings(figures.known(rows + hybrid, "fashion"), {})
+    assert lines[0] == line and lines[1].endswith(
+        "hybrid: digital is ahead at no SNR; at 5 dB or less at worst +5.0 points (5 dB)"
+    )

@@ -8,10 +8,12 @@ from dsp.errors import InputError
 from dsp.units import linear
 from models.checkpoint import Checkpoint
 from models.digital.rate import best_payload
+from models.digital.scheme import fit
 from models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
 from models.nets import FASHION_WIDTHS, build
 from models.packing import tensors_of
-from tx.plan import PlanConfig, pick, pick_coded, protect
+from tx.pipeline import prepare_hybrid
+from tx.plan import PlanConfig, pick, pick_coded, protect, refine
 
 WIDTHS = (8, 12, 16, 20, 24)
 STEADY, GOOD = np.full(len(SNR_GRID_DB), 0.88), np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)
@@ -115,3 +117,54 @@ def test_without_a_network_that_fits_it_is_said_what_to_raise():
         pick_coded([trained_for(50_000, 0.9)], PlanConfig("none", 1, 0, 4000))
     with pytest.raises(InputError, match="--bits"):
         pick_coded([], PlanConfig())
+
+
+@pytest.fixture(scope="module")
+def divided():
+    """A network whose weights lie near the levels of 400 bytes."""
+    torch.manual_seed(1)
+    small = Checkpoint("fashion", "fashion-mnist", 0.9, tensors_of(build("fashion", WIDTHS)), {}, WIDTHS)
+    tensors = list(small.tensors.values())
+    codes = ",".join(str(level.step_code) for level in fit(tensors, [3 * tensor.std() for tensor in tensors], 2000))
+    small.metadata = {"bits": "16000", "steps": codes}
+    return small
+
+
+@pytest.mark.parametrize("snr_db, budget", [(0, 40_000), (5, 20_000), (5, 80_000)])
+def test_a_hybrids_base_takes_no_more_symbols_than_its_bits_need(divided, snr_db, budget):
+    hybrid = refine(divided, PlanConfig("size", 1, snr_db, budget))
+    assert len(hybrid.data) <= 2000 <= hybrid.payload.num_bytes
+    assert best_payload(hybrid.payload.num_symbols - 1, snr_db).num_bytes < 2000
+    sent = hybrid.payload.num_symbols + hybrid.protection.num_sent(num_symbols(divided))
+    assert budget - num_symbols(divided).sum() < sent <= budget
+    for weights, base, left in zip(divided.tensors.values(), hybrid.base, hybrid.residual, strict=True):
+        assert np.allclose(base + left, weights.reshape(-1), atol=1e-6) and np.mean(left**2) < np.mean(weights**2)
+
+
+def test_a_hybrids_share_is_what_was_asked_for(divided):
+    hybrid = refine(divided, PlanConfig("none", 1, 10, 30_000, digital_share=0.25))
+    assert hybrid.payload.num_symbols == 7500 and set(hybrid.protection.power) == {1.0}
+    divided = Checkpoint("fashion", "fashion-mnist", 0.9, divided.tensors, {}, WIDTHS)
+    assert refine(divided, PlanConfig("size", 1, 10, 30_000, digital_share=0.5)).payload.num_symbols == 15_000
+
+
+@pytest.mark.parametrize("metadata, config, told", [
+    ({}, {"payload_uses": 30_000}, "--digital-share"),
+    ({"bits": "16000"}, {"payload_uses": 12_000}, "--payload-uses"),
+    ({"bits": "16000"}, {"payload_uses": 3000}, "budget"),
+    ({}, {"payload_uses": 30_000, "digital_share": 0.95}, "lower --digital-share"),
+    ({}, {"payload_uses": 30_000, "digital_share": 0.5, "uep": "auto"}, "--uep size"),
+])  # fmt: skip
+def test_what_no_hybrid_can_be_made_of_is_refused(divided, metadata, config, told):
+    network = Checkpoint("fashion", "fashion-mnist", 0.9, divided.tensors, metadata, WIDTHS)
+    with pytest.raises(InputError, match=told):
+        refine(network, PlanConfig(**{"uep": "size", "snr_db": 5, **config}))
+    with pytest.raises(InputError, match="--digital-share"):
+        PlanConfig(digital_share=1.0)
+
+
+@pytest.mark.parametrize("channel_uses", [60_000, 200_000])
+def test_a_hybrid_stays_within_a_budget_of_everything_on_the_air(divided, channel_uses):
+    hybrid = refine(divided, PlanConfig("size", 1, 15, channel_uses=channel_uses))
+    burst = prepare_hybrid("fashion", "fashion-mnist", 0.9, hybrid, widths=WIDTHS)
+    assert 0.5 * channel_uses < burst.num_samples <= channel_uses
