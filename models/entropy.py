@@ -11,6 +11,9 @@ line (entropy-constrained quantisation: Chou, Lookabaugh and Gray, IEEE Trans. A
 to levels that are frequent, most of all to 0, and steps grow where that costs little. The price is controlled so that
 the entropy follows a target, which falls from what the network begins with to the bits asked for. The coder, which
 knows more than a tensor's shares of levels, needs fewer; how many fewer is measured after every epoch.
+
+For a hybrid (`refine`) the network computes with D·round(w/D) + r, where r is w − D·round(w/D) as it arrives, analog,
+at a random SNR (`models.noise`); gradients are the same, and what r is good for the network learns.
 """
 
 import copy

@@ -157,7 +157,7 @@ def rebuild(
         if base is not None:
             vector += base[i]
             error = nmse * plan.scale**2
-            nmse = error / (float(np.var(vector)) + error) if error else 0.0
+            nmse = error / (float(np.var(vector, dtype=np.float64)) + error) if error else 0.0
         vectors.append(vector)
         expected.append(nmse)
         start += length

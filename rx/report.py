@@ -60,7 +60,7 @@ def make_report(
             "sco_ppm": _plain(1e6 * sco),
         },
         "weights": {
-            "snr_db": _plain(db(1 / expected - 1)) if expected < 1 else None,
+            "snr_db": _plain(db(1 / expected - 1)) if 0 < expected < 1 else None,
             "nmse_db": None if errors is None else _nmse_db(np.sum(errors, axis=0)),
         },
         "layers": [

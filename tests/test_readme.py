@@ -194,6 +194,14 @@ RUNS = [
     (
         one_by_one,
         [
+            "python sim/loopback.py --scheme hybrid --model models/zoo/methods/norm8-1/fashion-bn.safetensors "
+            "--digital-share 0.4 --payload-uses 78876 --snr-db 10 --plan-snr-db 5"
+        ],
+        [],
+    ),
+    (
+        one_by_one,
+        [
             "python tx/send.py --architecture models/examples/modulation.py:modulation "
             "--model models/examples/modulation.safetensors --radio file:out/modulation.sigmf-meta",
             "python rx/receive.py --architecture models/examples/modulation.py:modulation "

@@ -161,6 +161,8 @@ def refine(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = DEFAUL
     data = compressed(checkpoint, payload.num_bytes)
     base = weights_of(data, [tensor.size for tensor in tensors.values()])
     residual = [weights - part for weights, part in zip(to_vectors(tensors), base, strict=True)]
+    if not any(weights.any() for weights in residual):
+        raise InputError("the digital base holds all of this network; send it with --scheme digital")
     left = dataclasses.replace(checkpoint, tensors=dict(zip(tensors, residual, strict=True)))
     num_symbols = sum((weights.size + 1) // 2 for weights in residual)
     if budget - num_coded < num_symbols:

@@ -117,7 +117,7 @@ class Networks(Shelf):
             checkpoint = load_once(path)
             with contextlib.suppress(InputError):  # it does not fit
                 hybrid = refined(checkpoint, plan)
-                scores = [equivalent(checkpoint, hybrid, plan.plan_snr_db, seed, *self.held_out) for seed in DRAWS]
+                scores = [hybrid_accuracy(checkpoint, hybrid, plan.plan_snr_db, seed, *self.held_out) for seed in DRAWS]
                 found[str(path.relative_to(self.folder))] = sum(scores) / len(scores)
         return found
 
@@ -151,7 +151,7 @@ def refined(checkpoint: Checkpoint, plan: Plan) -> Hybrid:
     return refine(checkpoint, PlanConfig("size", 1, plan.plan_snr_db, plan.payload_uses))
 
 
-def equivalent(checkpoint: Checkpoint, hybrid: Hybrid, snr_db: float, seed: int, images, labels) -> float:
+def hybrid_accuracy(checkpoint: Checkpoint, hybrid: Hybrid, snr_db: float, seed: int, images, labels) -> float:
     """Accuracy of a hybrid whose base arrives, with the noise that the link would leave on its refinement."""
     what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
     burst = prepare(*what, hybrid.residual, hybrid.protection, seed, widths=checkpoint.widths)

@@ -31,8 +31,7 @@ from rx.pipeline import rebuild
 from sim.channel import Channel
 from sim.channel_config import ChannelConfig
 from sim.methods import FREQ_HZ, RATE_HZ, accuracy_of, equivalent, heard, load_once, over_the_link
-from sim.sweeps.plans import Networks, Place, Plan, refined
-from sim.sweeps.plans import equivalent as equivalent_hybrid
+from sim.sweeps.plans import Networks, Place, Plan, hybrid_accuracy, refined
 from tx.pipeline import prepare_coded, prepare_hybrid
 
 AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}
@@ -129,7 +128,7 @@ def _hybrid(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
         with contextlib.suppress(NothingReceivedError):
             score = None if received is None else accuracy_of(burst, received, images, labels)
     elif _by_table(trial, payload, gain_db):
-        score = equivalent_hybrid(checkpoint, hybrid, trial.snr_db + gain_db, trial.seed, images, labels)
+        score = hybrid_accuracy(checkpoint, hybrid, trial.snr_db + gain_db, trial.seed, images, labels)
     return {
         "weights": sum(tensor.size for tensor in checkpoint.tensors.values()),
         "bits": 8 * len(hybrid.data),

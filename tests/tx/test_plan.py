@@ -1,5 +1,7 @@
 """The sender's choices: which network within, and how each tensor of it is protected."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from dsp.errors import InputError
 from dsp.units import linear
 from models.checkpoint import Checkpoint
+from models.digital.quantise import dequantise, steps_of
 from models.digital.rate import best_payload
 from models.digital.scheme import fit
 from models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
@@ -161,6 +164,14 @@ def test_what_no_hybrid_can_be_made_of_is_refused(divided, metadata, config, tol
         refine(network, PlanConfig(**{"uep": "size", "snr_db": 5, **config}))
     with pytest.raises(InputError, match="--digital-share"):
         PlanConfig(digital_share=1.0)
+
+
+def test_of_a_network_on_its_levels_nothing_is_left_to_refine(divided):
+    levels = fit(list(divided.tensors.values()), steps_of(divided.metadata), 2000)
+    kept = [dequantise(level).reshape(old.shape) for level, old in zip(levels, divided.tensors.values(), strict=True)]
+    network = dataclasses.replace(divided, tensors=dict(zip(divided.tensors, kept, strict=True)))
+    with pytest.raises(InputError, match="--scheme digital"):
+        refine(network, PlanConfig("size", 1, 5, 40_000))
 
 
 @pytest.mark.parametrize("channel_uses", [60_000, 200_000])
