@@ -15,7 +15,7 @@ from torch import nn
 
 from dsp.errors import InputError
 from models.batch_norm import statistics_of
-from models.digital.quantise import MAX_LEVEL, steps_of
+from models.digital.quantise import MAX_LEVEL, grid_of
 from models.nets import ARCHITECTURES, DATASETS, build
 from models.packing import load_vectors, tensor_specs, to_vectors
 
@@ -145,13 +145,16 @@ def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarr
     if odd:
         raise InputError(f"{path} has not the tensors of {arch}: missing or unknown {', '.join(odd)}")
     try:
-        steps = dict(zip([name for name in state if name not in home], steps_of(metadata) or (), strict=False))
-    except ValueError as error:
-        raise InputError(f"{path}: steps must be numbers with commas; got {metadata['steps']!r}") from error
+        grids = dict(zip([name for name in state if name not in home], grid_of(metadata), strict=False))
+    except (ValueError, ZeroDivisionError) as error:
+        raise InputError(
+            f"{path}: steps must be numbers with commas, and parts one; got {metadata.get('steps')!r} and "
+            f"{metadata.get('parts')!r}"
+        ) from error
     for name in [name for name in state if name in tensors]:
         tensor, shape = tensors[name], tuple(state[name].shape)
-        if tensor.dtype == np.int8 and name in steps:
-            tensors[name] = tensor = tensor * np.float32(steps[name])
+        if tensor.dtype == np.int8 and name in grids:
+            tensors[name] = tensor = tensor * np.float32(grids[name])
         if tensor.shape != shape or tensor.dtype not in (np.float32, np.float16):
             raise InputError(f"{path}: {name} is {tensor.dtype} {tensor.shape}; {arch} has float32 or float16 {shape}")
         if not np.isfinite(tensor).all():
@@ -169,8 +172,7 @@ def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarr
 def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
     """Write a checkpoint, under a temporary name until it is whole; with `half` as float16, half as large.
 
-    Weights that lie on the levels of steps, as training for bits leaves them (`models.entropy`), are written as levels,
-    int8.
+    Weights that lie on a grid, as training for bits leaves them (`models.entropy`), are written as its levels, int8.
     """
     path = Path(path)
     metadata = {
@@ -184,7 +186,7 @@ def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
     dtype = np.float16 if half else np.float32
     tensors = {**checkpoint.tensors, **checkpoint.statistics}
     tensors = {name: np.ascontiguousarray(tensor, dtype) for name, tensor in tensors.items()}
-    for (name, tensor), step in zip(checkpoint.tensors.items(), steps_of(metadata) or (), strict=False):
+    for (name, tensor), step in zip(checkpoint.tensors.items(), grid_of(metadata), strict=False):
         levels = np.rint(tensor / step)
         if np.abs(levels).max(initial=0) <= MAX_LEVEL and np.abs(tensor / step - levels).max(initial=0) < OFF_GRID:
             tensors[name] = levels.astype(np.int8)

@@ -36,7 +36,7 @@ STEP_RATE = 0.004  # octaves that a step moves at most in a training step
 FIRST_PRICE = 1e-6  # of a bit
 INTEGRAL, PROPORTIONAL = 0.005, 8.0  # of the price's control, per octave that the entropy is above its target
 SHARE = 0.5  # of training in which the target falls
-NEAR_LEVEL = 0.45  # of a step: a hybrid's weights are at most so far from their levels, float16 included
+PARTS, REACH = 8, 3  # a hybrid's weights lie on eighths of a step, and at most three from their levels
 
 
 class Quantiser:
@@ -140,7 +140,8 @@ class BitTrainer(Trainer):
     def averaged(self) -> nn.Module:
         """The network with the averaged weights, quantised so that it fits, as it is kept and arrives.
 
-        For a hybrid the weights themselves, no further from their levels than they may be to be taken for them again.
+        For a hybrid the weights themselves, no further from their levels than they may be to be taken for them again,
+        and on a grid that can be kept in a byte.
         """
         module = super().averaged()
         levels = self.fitted(module)
@@ -148,8 +149,8 @@ class BitTrainer(Trainer):
             return load_vectors(module, [dequantise(tensor) for tensor in levels])
         kept = []
         for weights, tensor in zip(to_vectors(tensors_of(module)), levels, strict=True):
-            base, reach = dequantise(tensor), NEAR_LEVEL * step_value(tensor.step_code)
-            kept.append(np.clip(weights, base - reach, base + reach).astype(np.float32))
+            base, part = dequantise(tensor), step_value(tensor.step_code) / PARTS
+            kept.append(base + np.float32(part) * np.rint((weights - base) / part).clip(-REACH, REACH))
         return load_vectors(module, kept)
 
     def arrived(self, module: nn.Module, snr_db: float, rng: torch.Generator) -> nn.Module | None:
@@ -174,7 +175,8 @@ class BitTrainer(Trainer):
         """What a checkpoint's metadata says of this training's result: the bits that it has become, and its steps."""
         tensors = self.fitted(super().averaged())
         codes = ",".join(str(tensor.step_code) for tensor in tensors)
-        return {"bits": str(8 * len(compress.encode(tensors))), "steps": codes}
+        parts = {"parts": str(PARTS)} if self.config.refine else {}
+        return {"bits": str(8 * len(compress.encode(tensors))), "steps": codes, **parts}
 
     def extra_state(self) -> dict[str, Tensor]:
         return self.quantiser.state()

@@ -46,6 +46,11 @@ def steps_of(metadata: dict[str, str]) -> list[float] | None:
     return [step_value(code) for code in codes] or None
 
 
+def grid_of(metadata: dict[str, str]) -> list[float]:
+    """The grids on which the weights of a checkpoint lie: its steps, of a hybrid whole parts of them; [] without."""
+    return [step / int(metadata.get("parts", "1")) for step in steps_of(metadata) or ()]
+
+
 def quantise(weights: np.ndarray, code: int, rounding: float = ROUNDING) -> Quantised:
     """Finite weights, float32 of any shape, to levels with the step of a code; at most ±127."""
     rows, kernel = (len(weights), int(np.prod(weights.shape[2:]))) if weights.ndim > 1 else (1, 1)
