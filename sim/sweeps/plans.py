@@ -33,7 +33,7 @@ from tx.plan import Hybrid, PlanConfig, refine
 SCHEMES = ("analog", "hybrid", "digital", "bound")
 LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
 LEAST_BITS = 0.4  # a weight: below, a network that was not trained for it is lost (below 85 % at 0.42)
-DRAWS = range(1000, 1004)  # of the noise on a refinement, for a choice
+DRAWS = range(1000, 1002)  # of the noise on a refinement, for a choice
 NEAR = 1.25  # times the bits that fit a network may have been trained for, and be quantised again
 
 
