@@ -69,6 +69,12 @@ class Curves:
         rows = [row for row in self.rows if row["scheme"] == scheme and row["snr_db"] == snr_db]
         return mean_and_half_width(rows) if rows else None
 
+    def ahead(self, schemes: tuple[str, ...], snr_db: float) -> float | None:
+        """How far the best of the schemes is above digital, in points; None where there are no trials of them."""
+        found, digital = [self.at(scheme, snr_db) for scheme in schemes], self.at("digital", snr_db)
+        means = [each[0] for each in found if each is not None]
+        return max(means) - digital[0] if means and digital is not None else None
+
     def overall(self, scheme: str) -> float:
         """Mean over all SNRs alike."""
         return float(np.mean([self.at(scheme, snr_db)[0] for snr_db in self.levels if self.at(scheme, snr_db)]))
@@ -122,10 +128,11 @@ def findings(by_budget: dict[str, Curves], by_channel: dict[str, Curves]) -> lis
     """What the comparison comes to, in sentences."""
     lines = []
     for name, curves in by_budget.items():
-        for scheme in ("analog", "hybrid"):
-            ahead = {
-                s: a[0] - d[0] for s in curves.levels if (a := curves.at(scheme, s)) and (d := curves.at("digital", s))
-            }
+        sides = {scheme: (scheme,) for scheme in ("analog", "hybrid") if scheme in curves.schemes}
+        if len(sides) > 1:
+            sides["the better of analog and hybrid"] = tuple(sides)
+        for side, schemes in sides.items():
+            ahead = {s: value for s in curves.levels if (value := curves.ahead(schemes, s)) is not None}
             if not ahead:
                 continue
             low = {snr_db: value for snr_db, value in ahead.items() if snr_db <= 5}
@@ -133,7 +140,7 @@ def findings(by_budget: dict[str, Curves], by_channel: dict[str, Curves]) -> lis
             wins = [f"{snr_db:g}" for snr_db, value in ahead.items() if value < 0]
             least = "" if worst is None else f"; at 5 dB or less at worst {low[worst]:+.1f} points ({worst:g} dB)"
             beaten = f"digital is ahead at {', '.join(wins)} dB" if wins else "digital is ahead at no SNR"
-            lines.append(f"{name}, known SNR, {scheme}: {beaten}{least}")
+            lines.append(f"{name}, known SNR, {side}: {beaten}{least}")
     for name, curves in by_channel.items():
         if not {"analog", "digital"} <= set(curves.schemes):
             continue

@@ -212,6 +212,5 @@ def test_findings_say_where_digital_wins():
     hybrid = [row | {"scheme": "hybrid", "network": "a"} for row in rows if row["scheme"] == "analog"]
     hybrid[0] |= {"network": None, "arrived": False}
     lines = figures.findings(figures.known(rows + hybrid, "fashion"), {})
-    assert lines[0] == line and lines[1].endswith(
-        "hybrid: digital is ahead at no SNR; at 5 dB or less at worst +5.0 points (5 dB)"
-    )
+    assert lines[0] == line and "better of analog and hybrid: digital is ahead at 0 dB" in lines[2]
+    assert lines[1].endswith("hybrid: digital is ahead at no SNR; at 5 dB or less at worst +5.0 points (5 dB)")
