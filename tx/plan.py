@@ -75,8 +75,8 @@ def pick(
     budget = _whole_budget(checkpoint, config, fmt)
 
     def with_budget(member):
-        num_symbols = sum((tensor.size + 1) // 2 for tensor in member.tensors.values())
-        return dataclasses.replace(config, copies=min(max(budget // num_symbols, 1), 255), payload_uses=budget)
+        copies = min(max(budget // _num_symbols(member), 1), 255)
+        return dataclasses.replace(config, copies=copies, payload_uses=budget)
 
     def arrives(member):
         sent = extract(checkpoint, member)
@@ -157,6 +157,12 @@ def refine(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = DEFAUL
         num_coded = least_symbols(-(-int(checkpoint.metadata["bits"]) // 8), config.snr_db, budget)
     else:
         raise InputError("this network was not trained for a number of bits; say how many symbols with --digital-share")
+    num_symbols = _num_symbols(checkpoint)
+    if budget - num_coded < num_symbols:  # before the network is compressed, which takes seconds
+        raise InputError(
+            f"of {budget} payload symbols the digital base leaves {budget - num_coded}, its refinement needs "
+            f"{num_symbols}; raise --payload-uses or --channel-uses, or lower --digital-share"
+        )
     payload = best_payload(num_coded, config.snr_db)
     data = compressed(checkpoint, payload.num_bytes)
     base = weights_of(data, [tensor.size for tensor in tensors.values()])
@@ -164,12 +170,6 @@ def refine(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = DEFAUL
     if not any(weights.any() for weights in residual):
         raise InputError("the digital base holds all of this network; send it with --scheme digital")
     left = dataclasses.replace(checkpoint, tensors=dict(zip(tensors, residual, strict=True)))
-    num_symbols = sum((weights.size + 1) // 2 for weights in residual)
-    if budget - num_coded < num_symbols:
-        raise InputError(
-            f"of {budget} payload symbols the digital base leaves {budget - num_coded}, its refinement needs "
-            f"{num_symbols}; raise --payload-uses or --channel-uses, or lower --digital-share"
-        )
     copies = min((budget - num_coded) // num_symbols, 255)
     rest = dataclasses.replace(config, copies=copies, payload_uses=budget - num_coded, channel_uses=None)
     return Hybrid(data, payload, base, residual, protect(left, rest, None, fmt))
@@ -202,8 +202,13 @@ def _whole_budget(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat, 
     """The budget; without one, what the weights sent linearly take, ``copies`` times."""
     budget = _budget(checkpoint, config, fmt, coded)
     if budget is None:
-        budget = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()) * config.copies
+        budget = _num_symbols(checkpoint) * config.copies
     return budget
+
+
+def _num_symbols(checkpoint: Checkpoint) -> int:
+    """Payload symbols that all weights take, sent linearly and once."""
+    return sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
 
 
 def _budget(checkpoint, config, fmt, coded=None) -> int | None:
