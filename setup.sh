@@ -35,7 +35,7 @@ install() {
 }
 
 if [ "${1:-}" = gnuradio ]; then
-    if ! .venv/bin/python -c 'from sim.gnuradio_process import find_python; find_python()' 2>/dev/null; then
+    if ! .venv/bin/python -c 'from airnet_sdr.sim.gnuradio_process import find_python; find_python()' 2>/dev/null; then
         say "installing GNU Radio"
         install gnuradio || say "GNU Radio is not here and nobody may install it"
     fi

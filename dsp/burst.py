@@ -9,9 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, frame_samples
-from dsp.reception import ReceivedFrame, header_symbols, open_frames, read_backwards, read_frames, read_headers
-from dsp.sync import MAX_CFO, PreambleDetector
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, frame_samples
+from airnet_sdr.dsp.reception import (
+    ReceivedFrame,
+    header_symbols,
+    open_frames,
+    read_backwards,
+    read_frames,
+    read_headers,
+)
+from airnet_sdr.dsp.sync import MAX_CFO, PreambleDetector
 
 SCAN_SAMPLES = 1 << 18
 MIN_WORK = 1 << 13  # samples worth searching

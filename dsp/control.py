@@ -13,8 +13,8 @@ import zlib
 import numpy as np
 from numba import njit
 
-from dsp import polar
-from dsp.frame import (
+from airnet_sdr.dsp import polar
+from airnet_sdr.dsp.frame import (
     DEFAULT_FORMAT,
     HEADER_BITS,
     MANIFEST_CRC_BITS,
@@ -24,7 +24,7 @@ from dsp.frame import (
     manifest_capacity,
     manifest_uses,
 )
-from dsp.sequences import gold, qpsk
+from airnet_sdr.dsp.sequences import gold, qpsk
 
 LIST_SIZES = (1, 8, 32)  # tried in turn until the CRC passes: strong signals cost little
 

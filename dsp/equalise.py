@@ -3,10 +3,10 @@
 import numpy as np
 from numba import njit
 
-from dsp.estimate import ChannelEstimate
-from dsp.frame import DEFAULT_FORMAT, FrameFormat
-from dsp.phasor import phasor_single
-from dsp.tracking import Tracking
+from airnet_sdr.dsp.estimate import ChannelEstimate
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.phasor import phasor_single
+from airnet_sdr.dsp.tracking import Tracking
 
 VECTORS = {"reassoc", "contract", "nsz", "arcp"}  # not "ninf": erased symbols are told by it
 

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from scipy import fft
 
-from dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
 
 FIRST_PATH_TAP = 4  # where the FFT window puts the first path: taps before it hold the leakage of fractional delays
 WINDOWS = (10, 16, 24, 36, 64)  # delay windows in samples, the shortest that explains the preamble is taken

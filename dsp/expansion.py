@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 from scipy.special import gamma, gammainccinv
 
-from dsp.errors import InputError
+from airnet_sdr.dsp.errors import InputError
 
 MAX_GRID = 4096  # points; a grid this fine adds an error of some -60 dB
 TAIL = 1e-7  # probability beyond the grid

@@ -24,8 +24,8 @@ import math
 
 import numpy as np
 
-from dsp.errors import InputError
-from dsp.sequences import gold, qpsk
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.sequences import gold, qpsk
 
 VERSION = 1
 HEADER_BITS = 72

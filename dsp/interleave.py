@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, payload_slots
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, payload_slots
 
 GOLDEN = 0.6180339887  # multiples of the golden section are spread most evenly (Knuth, TAOCP 6.4)
 TILE = 64  # of a transposition: 512 bytes of a row at a time

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from scipy import fft
 
-from dsp.frame import DEFAULT_FORMAT, FrameFormat
-from dsp.phasor import phasor_double
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.phasor import phasor_double
 
 TABLE = 64
 

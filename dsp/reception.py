@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 
-from dsp import control, estimate, ofdm
-from dsp.equalise import soft_slots
-from dsp.estimate import FIRST_PATH_TAP, ChannelEstimate, mean_snr
-from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
-from dsp.sync import Acquisition
-from dsp.tracking import Tracking, track
+from airnet_sdr.dsp import control, estimate, ofdm
+from airnet_sdr.dsp.equalise import soft_slots
+from airnet_sdr.dsp.estimate import FIRST_PATH_TAP, ChannelEstimate, mean_snr
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
+from airnet_sdr.dsp.sync import Acquisition
+from airnet_sdr.dsp.tracking import Tracking, track
 
 MIN_TAIL = 4  # OFDM symbols of a frame without preamble that are worth believing
 LEAKAGE = 0.02  # of the noise: intercarrier interference above it is worth another look

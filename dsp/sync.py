@@ -16,8 +16,8 @@ import numpy as np
 from numba import njit
 from scipy import fft
 
-from dsp.frame import DEFAULT_FORMAT, FrameFormat
-from dsp.ofdm import preamble_samples
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.ofdm import preamble_samples
 
 LAG_EXPONENT = 9.0
 TONE_EXPONENT = 27.0

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from dsp.errors import InputError
-from dsp.units import db
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import db
 
 
 def lmmse_nmse(snr, copies=1):

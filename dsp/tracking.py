@@ -13,9 +13,9 @@ import functools
 import numpy as np
 from numba import njit
 
-from dsp.estimate import NOISE_FLOOR, ChannelEstimate
-from dsp.frame import DEFAULT_FORMAT, FrameFormat
-from dsp.phasor import phasor_double
+from airnet_sdr.dsp.estimate import NOISE_FLOOR, ChannelEstimate
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.phasor import phasor_double
 
 SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else

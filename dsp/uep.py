@@ -37,9 +37,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dsp.errors import InputError
-from dsp.expansion import Curve
-from dsp.units import db, linear
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.expansion import Curve
+from airnet_sdr.dsp.units import db, linear
 
 MAX_POWER_DB = 9.0
 POWER_STEP_DB = 0.25

@@ -13,11 +13,11 @@ from safetensors.numpy import load as parse
 from safetensors.numpy import save as serialise
 from torch import nn
 
-from dsp.errors import InputError
-from models.batch_norm import statistics_of
-from models.digital.quantise import MAX_LEVEL, grid_of
-from models.nets import ARCHITECTURES, DATASETS, build
-from models.packing import load_vectors, tensor_specs, to_vectors
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.batch_norm import statistics_of
+from airnet_sdr.models.digital.quantise import MAX_LEVEL, grid_of
+from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
+from airnet_sdr.models.packing import load_vectors, tensor_specs, to_vectors
 
 ZOO = Path(__file__).parent / "zoo"
 OFF_GRID = 0.1  # of a step: further than float16 takes a weight from its level

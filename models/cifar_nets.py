@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.layers import Gain, Scale
+from airnet_sdr.models.layers import Gain, Scale
 
 CIFAR_WIDTHS = (32, 64, 64, 128, 128, 224, 224)
 VGG16_WIDTHS = (20, 20, 40, 40, 80, 80, 80, 160, 160, 160, 160, 160, 160)

@@ -7,8 +7,8 @@ import functools
 import json
 from pathlib import Path
 
-from dsp.errors import LinkError
-from dsp.expansion import Curve
+from airnet_sdr.dsp.errors import LinkError
+from airnet_sdr.dsp.expansion import Curve
 
 PATH = Path(__file__).with_name("curves.json")
 

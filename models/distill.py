@@ -19,8 +19,8 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 from torch.nn import functional as F
 
-from models import checkpoint as checkpoints
-from models.evaluate import logits
+from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models.evaluate import logits
 
 
 def answers(teacher, images: Tensor) -> Tensor:

@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dsp.errors import InputError
-from dsp.units import linear
-from models.batch_norm import recompute
-from models.checkpoint import Checkpoint
-from models.evaluate import logits, top1
-from models.nets import build, num_weights
-from models.noise import energies, noisy
-from models.packing import tensor_specs
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.evaluate import logits, top1
+from airnet_sdr.models.nets import build, num_weights
+from airnet_sdr.models.noise import energies, noisy
+from airnet_sdr.models.packing import tensor_specs
 
 SNR_GRID_DB = tuple(range(-3, 25, 3))
 UEP = 0.5  # exponent of the protection that members are measured with

@@ -24,12 +24,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from models.digital import compress
-from models.digital.quantise import MAX_LEVEL, Quantised, dequantise, step_value, steps_of
-from models.digital.scheme import fit, on_grid
-from models.noise import receive, straight_through
-from models.packing import load_vectors, tensors_of, to_vectors
-from models.trainer import TrainConfig, Trainer, learning_rate
+from airnet_sdr.models.digital import compress
+from airnet_sdr.models.digital.quantise import MAX_LEVEL, Quantised, dequantise, step_value, steps_of
+from airnet_sdr.models.digital.scheme import fit, on_grid
+from airnet_sdr.models.noise import receive, straight_through
+from airnet_sdr.models.packing import load_vectors, tensors_of, to_vectors
+from airnet_sdr.models.trainer import TrainConfig, Trainer, learning_rate
 
 FIRST_STEP = 0.5  # of a tensor's RMS
 STEP_RATE = 0.004  # octaves that a step moves at most in a training step

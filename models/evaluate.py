@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from models.batch_norm import recompute, statistics_of
-from models.data import load
+from airnet_sdr.models.batch_norm import recompute, statistics_of
+from airnet_sdr.models.data import load
 
 
 @torch.inference_mode()

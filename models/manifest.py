@@ -17,12 +17,12 @@ from dataclasses import astuple
 
 import numpy as np
 
-from dsp.errors import InputError, LinkError
-from dsp.expansion import GAUSSIAN, LINE, SHAPES, Curve, Density, absolute_scale, fit_shape
-from dsp.symbols import sums
-from dsp.uep import POWER_STEP_DB
-from models.curves import code_of, curve_of
-from models.digital.channel_code import CodedPayload
+from airnet_sdr.dsp.errors import InputError, LinkError
+from airnet_sdr.dsp.expansion import GAUSSIAN, LINE, SHAPES, Curve, Density, absolute_scale, fit_shape
+from airnet_sdr.dsp.symbols import sums
+from airnet_sdr.dsp.uep import POWER_STEP_DB
+from airnet_sdr.models.curves import code_of, curve_of
+from airnet_sdr.models.digital.channel_code import CodedPayload
 
 PART = 1 << 18  # weights summed in a call
 _SCALE_STEPS_PER_OCTAVE = 256

@@ -13,9 +13,9 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
-from dsp.errors import InputError
-from models.cifar_nets import CIFAR_WIDTHS, VGG16_WIDTHS, cifar, resnet20, vgg16
-from models.layers import BatchNorm, Gain, Norm, Scale
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.cifar_nets import CIFAR_WIDTHS, VGG16_WIDTHS, cifar, resnet20, vgg16
+from airnet_sdr.models.layers import BatchNorm, Gain, Norm, Scale
 
 FASHION_WIDTHS = (16, 32, 64, 128, 176)
 

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dsp.errors import InputError
-from models.batch_norm import statistics_of
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.batch_norm import statistics_of
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from dsp.errors import InputError
-from models.nets import num_weights
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.nets import num_weights
 
 LEAST_CHANNELS = 4  # a layer keeps
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from dsp.errors import InputError
-from models.data import LOADERS
-from models.manifest import check_name
-from models.nets import ARCHITECTURES, DATASETS
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.data import LOADERS
+from airnet_sdr.models.manifest import check_name
+from airnet_sdr.models.nets import ARCHITECTURES, DATASETS
 
 SHIPPED = frozenset(ARCHITECTURES) | frozenset(LOADERS)
 HELP = "a network of your own: run FILE.py, whose function makes it and whose load_data, if any, has its data"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 
 import numpy as np
 import torch
@@ -29,13 +29,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from dsp.units import linear
-from models.batch_norm import live
-from models.checkpoint import Checkpoint, load, locate, write_whole
-from models.data import load as load_data
-from models.noise import receive
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.batch_norm import live
+from airnet_sdr.models.checkpoint import Checkpoint, load, locate, write_whole
+from airnet_sdr.models.data import load as load_data
+from airnet_sdr.models.noise import receive
 
 SNR_GRID_DB = tuple(range(-10, 30, 5))
 BACKGROUND_DB = (-5, 0, 5, 10, 20)

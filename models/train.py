@@ -16,24 +16,24 @@ import time
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 
 import torch
 from rich.progress import Progress
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from models.batch_norm import measured_statistics, recompute
-from models.checkpoint import Checkpoint, save
-from models.data import load
-from models.distill import answers
-from models.ensemble import Member, measure, narrow, to_metadata
-from models.entropy import BitTrainer
-from models.evaluate import logits, top1
-from models.nets import DATASETS, FULL_WIDTHS, build
-from models.packing import tensors_of
-from models.register import add_architecture_argument, from_file
-from models.trainer import TrainConfig, Trainer
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.models.batch_norm import measured_statistics, recompute
+from airnet_sdr.models.checkpoint import Checkpoint, save
+from airnet_sdr.models.data import load
+from airnet_sdr.models.distill import answers
+from airnet_sdr.models.ensemble import Member, measure, narrow, to_metadata
+from airnet_sdr.models.entropy import BitTrainer
+from airnet_sdr.models.evaluate import logits, top1
+from airnet_sdr.models.nets import DATASETS, FULL_WIDTHS, build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.register import add_architecture_argument, from_file
+from airnet_sdr.models.trainer import TrainConfig, Trainer
 
 
 def train(

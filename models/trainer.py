@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from dsp.errors import InputError
-from models import prune
-from models.batch_norm import without_statistics
-from models.checkpoint import load_mean, write_whole
-from models.distill import distillation_loss
-from models.ensemble import from_metadata, grow, narrow, reorder
-from models.nets import FULL_WIDTHS, build
-from models.noise import energies, noisy, receive_all, straight_through
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models import prune
+from airnet_sdr.models.batch_norm import without_statistics
+from airnet_sdr.models.checkpoint import load_mean, write_whole
+from airnet_sdr.models.distill import distillation_loss
+from airnet_sdr.models.ensemble import from_metadata, grow, narrow, reorder
+from airnet_sdr.models.nets import FULL_WIDTHS, build
+from airnet_sdr.models.noise import energies, noisy, receive_all, straight_through
 
 PRUNE_STEPS = 40  # between one pruning and the next
 

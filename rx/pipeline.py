@@ -6,19 +6,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dsp import control, symbols
-from dsp.burst import FrameReceiver
-from dsp.errors import LinkError, NothingReceivedError
-from dsp.expansion import LINE, posterior_mean
-from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, payload_slots
-from dsp.interleave import accumulate, collect
-from dsp.reception import ReceivedFrame
-from dsp.sync import MAX_CFO
-from dsp.units import linear
-from models.digital import channel_code
-from models.digital.channel_code import CodedPayload
-from models.digital.scheme import weights_of
-from models.manifest import Manifest, TensorPlan
+from airnet_sdr.dsp import control, symbols
+from airnet_sdr.dsp.burst import FrameReceiver
+from airnet_sdr.dsp.errors import LinkError, NothingReceivedError
+from airnet_sdr.dsp.expansion import LINE, posterior_mean
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, payload_slots
+from airnet_sdr.dsp.interleave import accumulate, collect
+from airnet_sdr.dsp.reception import ReceivedFrame
+from airnet_sdr.dsp.sync import MAX_CFO
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.digital import channel_code
+from airnet_sdr.models.digital.channel_code import CodedPayload
+from airnet_sdr.models.digital.scheme import weights_of
+from airnet_sdr.models.manifest import Manifest, TensorPlan
 
 CHUNK = 1 << 16  # symbols
 ADD_PARTS = 8  # of some frames, by their numbers: no two threads add to the same row

@@ -7,28 +7,28 @@ import time
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 import numpy as np
 
-from dsp.burst import ReceivedFrame
-from dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
-from dsp.frame import VERSION, FrameFormat, frame_samples
-from dsp.radio import ADDRESS_HELP, Source, open_source
-from dsp.radio.command import CommandParser, run_command
-from dsp.radio.options import add_bench_arguments, add_radio_arguments, print_check, radio_config
-from dsp.radio.record import RecordedSource, recording
-from dsp.sync import MAX_CFO
-from models import checkpoint as checkpoints
-from models.batch_norm import measured_statistics, statistics_of
-from models.data import LOADERS
-from models.evaluate import accuracy, settle
-from models.nets import build
-from models.packing import load_vectors, tensor_specs, tensors_of, to_vectors
-from models.register import add_architecture_argument, use_architecture
-from rx.pipeline import BurstCombiner, Listener, rebuild
-from rx.report import draw, make_report, write_json
+from airnet_sdr.dsp.burst import ReceivedFrame
+from airnet_sdr.dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
+from airnet_sdr.dsp.frame import VERSION, FrameFormat, frame_samples
+from airnet_sdr.dsp.radio import ADDRESS_HELP, Source, open_source
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.radio.options import add_bench_arguments, add_radio_arguments, print_check, radio_config
+from airnet_sdr.dsp.radio.record import RecordedSource, recording
+from airnet_sdr.dsp.sync import MAX_CFO
+from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models.batch_norm import measured_statistics, statistics_of
+from airnet_sdr.models.data import LOADERS
+from airnet_sdr.models.evaluate import accuracy, settle
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import load_vectors, tensor_specs, tensors_of, to_vectors
+from airnet_sdr.models.register import add_architecture_argument, use_architecture
+from airnet_sdr.rx.pipeline import BurstCombiner, Listener, rebuild
+from airnet_sdr.rx.report import draw, make_report, write_json
 
 IDLE_S = 1.0  # a complete burst is reported once no samples have come for so long...
 SILENT_FRAMES = 1.5  # ...or no frame in this many frame lengths of samples

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
-from dsp.units import db
-from models.checkpoint import write_whole
-from models.manifest import Manifest
-from models.packing import TensorSpec
-from rx.pipeline import BurstCombiner, ReceivedWeights
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
+from airnet_sdr.dsp.units import db
+from airnet_sdr.models.checkpoint import write_whole
+from airnet_sdr.models.manifest import Manifest
+from airnet_sdr.models.packing import TensorSpec
+from airnet_sdr.rx.pipeline import BurstCombiner, ReceivedWeights
 
 SCHEMA = 1
 LIBRARIES = ("airnet-sdr", "numpy", "scipy", "numba", "torch", "pyzmq", "sigmf")

@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 
-from dsp.errors import RadioTimeoutError
-from dsp.radio import ADDRESS_HELP, RadioConfig, Sink, Source, open_sink, open_source
-from dsp.radio.command import CommandParser, run_command
-from dsp.radio.scale import NOMINAL_POWER
-from sim.channel import Channel, ChannelConfig, add_channel_arguments, channel_config_from_args
+from airnet_sdr.dsp.errors import RadioTimeoutError
+from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, Sink, Source, open_sink, open_source
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.sim.channel import Channel, ChannelConfig, add_channel_arguments, channel_config_from_args
 
 
 def main(argv=None) -> int:

@@ -14,15 +14,15 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
     for library in ("OMP", "OPENBLAS"):  # the threads that are counted are the link's own; workers inherit this
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 from rich.console import Console
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from sim.benchmarks.measure import Measure, Options, table, write
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.sim.benchmarks.measure import Measure, Options, table, write
 
 SECTIONS = ("loss", "stress", "detection", "speed", "scale", "flowgraph", "realtime")
 
@@ -33,7 +33,7 @@ def bench(sections, options: Options, out: Path, command: str) -> list[Measure]:
     console = Console(stderr=True)
     for name in sections:
         with console.status(f"{name} …"):
-            found = importlib.import_module(f"sim.benchmarks.{name}").run(options)
+            found = importlib.import_module(f"airnet_sdr.sim.benchmarks.{name}").run(options)
         write(out / f"{name}.json", command, found)
         measures += found
     return measures

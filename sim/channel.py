@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from dsp.errors import InputError
-from dsp.units import linear
-from sim import impairments as imp
-from sim.channel_config import (
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.sim import impairments as imp
+from airnet_sdr.sim.channel_config import (
     PRESETS,
     ChannelConfig,
     add_channel_arguments,
@@ -148,7 +148,7 @@ def _amplitude(level_db: float) -> float:
 
 def _occupied() -> float:
     """The share of the sampling bandwidth on which a burst has its power."""
-    from dsp.frame import DEFAULT_FORMAT
+    from airnet_sdr.dsp.frame import DEFAULT_FORMAT
 
     return DEFAULT_FORMAT.num_active / DEFAULT_FORMAT.fft_size
 

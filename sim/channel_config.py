@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass, field, fields, replace
 
-from dsp.errors import InputError
-from sim.impairments import PROFILES
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.sim.impairments import PROFILES
 
 # bounds of the parts of an echo or event; the integer ones are those whose lower bound is an int
 _PARTS = {

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 
-from dsp.errors import LinkError
-from dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.errors import LinkError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 AIR = ["--snr-db", "15", "--cfo-hz", "40e3", "--echo", "2.3:-8:60", "--echo", "6.1:-14:-130"]

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 import numpy as np
@@ -25,12 +25,12 @@ from rich.table import Table
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from dsp.expansion import LINE, Curve, expand, posterior_mean
-from dsp.radio.command import CommandParser, run_command
-from dsp.uep import best_curve
-from dsp.units import db, linear
-from models import curves
-from models.checkpoint import write_whole
+from airnet_sdr.dsp.expansion import LINE, Curve, expand, posterior_mean
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.uep import best_curve
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.models import curves
+from airnet_sdr.models.checkpoint import write_whole
 
 DIMS = (2, 3, 4, 6, 8)
 DESIGN_SNR_DB = tuple(range(0, 25, 3))

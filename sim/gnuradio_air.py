@@ -18,19 +18,19 @@ from contextlib import suppress
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 
 import numpy as np
 
-from dsp.errors import InputError
-from dsp.radio import ADDRESS_HELP, RadioConfig, open_sink, open_source, parse
-from dsp.radio.command import CommandParser, run_command
-from dsp.radio.scale import NOMINAL_POWER
-from dsp.units import linear
-from sim.air import add_air_arguments
-from sim.channel import Channel, ChannelConfig, channel_config_from_args, multipath
-from sim.gnuradio_process import Flowgraph, find_python
-from sim.impairments import iq_gains, profile
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, open_sink, open_source, parse
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.sim.air import add_air_arguments
+from airnet_sdr.sim.channel import Channel, ChannelConfig, channel_config_from_args, multipath
+from airnet_sdr.sim.gnuradio_process import Flowgraph, find_python
+from airnet_sdr.sim.impairments import iq_gains, profile
 
 SCRIPT = Path(__file__).resolve().parent / "flowgraphs" / "headless_air.py"
 SOURCES = {"pull": "pull_source", "sub": "sub_source", "req": "req_source"}

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from dsp.errors import RadioError
+from airnet_sdr.dsp.errors import RadioError
 
 BUFFER_BYTES = 524_288  # of every block: GNU Radio's own, an eighth, costs half the speed
 PROBE = "from gnuradio import analog, blocks, channels, filter, gr, zeromq; print(gr.version())"

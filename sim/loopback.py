@@ -10,17 +10,17 @@ import time
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
-from dsp.radio.command import CommandParser, run_command
-from dsp.radio.scale import NOMINAL_POWER, to_full_scale
-from models.register import add_architecture_argument
-from rx.pipeline import Listener
-from rx.receive import add_receiver_arguments, check_receiver_arguments, conclude, summary
-from sim.channel import Channel, add_channel_arguments, channel_config_from_args
-from tx.pipeline import Burst, transmission
-from tx.send import add_sender_arguments, describe, make_burst
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
+from airnet_sdr.models.register import add_architecture_argument
+from airnet_sdr.rx.pipeline import Listener
+from airnet_sdr.rx.receive import add_receiver_arguments, check_receiver_arguments, conclude, summary
+from airnet_sdr.sim.channel import Channel, add_channel_arguments, channel_config_from_args
+from airnet_sdr.tx.pipeline import Burst, transmission
+from airnet_sdr.tx.send import add_sender_arguments, describe, make_burst
 
 
 def through_air(burst: Burst, cycles: int, channel: Channel, listener: Listener) -> tuple[int, float]:

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 import numpy as np
@@ -28,24 +28,24 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from dsp.radio.scale import NOMINAL_POWER
-from dsp.uep import Protection
-from dsp.units import linear
-from models.batch_norm import recompute
-from models.checkpoint import ZOO, Checkpoint, load, write_whole
-from models.data import load as load_data
-from models.evaluate import logits, top1
-from models.nets import DATASETS, build, num_weights
-from models.packing import load_vectors, tensor_specs, to_vectors
-from rx.pipeline import BurstCombiner, Listener, rebuild
-from sim.channel import Channel
-from sim.channel_config import ChannelConfig
-from sim.loopback import through_air
-from sim.white_noise import WhiteNoise
-from tx.pipeline import Burst, prepare
-from tx.plan import PlanConfig, pick, protect
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.dsp.uep import Protection
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load, write_whole
+from airnet_sdr.models.data import load as load_data
+from airnet_sdr.models.evaluate import logits, top1
+from airnet_sdr.models.nets import DATASETS, build, num_weights
+from airnet_sdr.models.packing import load_vectors, tensor_specs, to_vectors
+from airnet_sdr.rx.pipeline import BurstCombiner, Listener, rebuild
+from airnet_sdr.sim.channel import Channel
+from airnet_sdr.sim.channel_config import ChannelConfig
+from airnet_sdr.sim.loopback import through_air
+from airnet_sdr.sim.white_noise import WhiteNoise
+from airnet_sdr.tx.pipeline import Burst, prepare
+from airnet_sdr.tx.plan import PlanConfig, pick, protect
 
 DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # that there is a table of
 RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9

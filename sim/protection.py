@@ -19,21 +19,21 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 import numpy as np
 from rich.progress import track
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from dsp.uep import Protection, plan_protection, uniform
-from models.checkpoint import ZOO, Checkpoint, load, write_whole
-from models.data import load as load_data
-from models.nets import DATASETS, num_weights
-from models.sensitivity import Sensitivity, measure_checkpoint
-from sim.methods import HOLD_OUT, Sent, Shelf, equivalent, print_table
-from tx.plan import PlanConfig, protect
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.uep import Protection, plan_protection, uniform
+from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load, write_whole
+from airnet_sdr.models.data import load as load_data
+from airnet_sdr.models.nets import DATASETS, num_weights
+from airnet_sdr.models.sensitivity import Sensitivity, measure_checkpoint
+from airnet_sdr.sim.methods import HOLD_OUT, Sent, Shelf, equivalent, print_table
+from airnet_sdr.tx.plan import PlanConfig, protect
 
 MAX_COPIES = 255  # that a manifest can tell
 

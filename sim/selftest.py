@@ -10,20 +10,20 @@ import time
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 
 import dataclasses
 
 import numpy as np
 
-from dsp.radio import ADDRESS_HELP, open_sink, open_source
-from dsp.radio.command import CommandParser, run_command
-from dsp.radio.options import add_radio_arguments, check_pluto, radio_config
-from models.register import add_architecture_argument
-from rx.pipeline import Listener
-from rx.receive import add_receiver_arguments, check_receiver_arguments, conclude, listen, summary
-from tx.pipeline import modulate
-from tx.send import add_sender_arguments, describe, make_burst
+from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, open_source
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.radio.options import add_radio_arguments, check_pluto, radio_config
+from airnet_sdr.models.register import add_architecture_argument
+from airnet_sdr.rx.pipeline import Listener
+from airnet_sdr.rx.receive import add_receiver_arguments, check_receiver_arguments, conclude, listen, summary
+from airnet_sdr.tx.pipeline import modulate
+from airnet_sdr.tx.send import add_sender_arguments, describe, make_burst
 
 LOOPBACK = {"digital": 1, "cable": 0}
 

@@ -14,14 +14,14 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 
 def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else [str(arg) for arg in argv]
     over_boards = any(arg.split("=")[0] == "--radio" for arg in argv)
-    return importlib.import_module(f"sim.sweeps.{'attenuation' if over_boards else 'grid'}").main(argv)
+    return importlib.import_module(f"airnet_sdr.sim.sweeps.{'attenuation' if over_boards else 'grid'}").main(argv)
 
 
 if __name__ == "__main__":

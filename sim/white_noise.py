@@ -12,7 +12,7 @@ that went over the whole link, at -5 to 20 dB: at unit power they make 0.17 dB a
 
 import numpy as np
 
-from tx.pipeline import Burst
+from airnet_sdr.tx.pipeline import Burst
 
 ESTIMATE_ERROR, ADDED_NOISE = 0.0132, 0.0085  # a and b
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models import checkpoint as checkpoints
-from models.data import load
-from models.nets import build
-from models.packing import tensors_of
-from sim.demo import free_ports
+from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models.data import load
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.sim.demo import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 120.0  # a process takes seconds to start, many on a busy machine

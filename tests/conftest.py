@@ -15,7 +15,7 @@ def rng():
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """An untrained `fashion`, alone in its folder."""
-    from tests.command import save_untrained  # here, as tests without networks need no torch
+    from airnet_sdr.tests.command import save_untrained  # here, as tests without networks need no torch
 
     return save_untrained(tmp_path_factory.mktemp("model") / "net.safetensors")
 
@@ -23,8 +23,8 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def recording(model):
     """What the sender writes of it."""
-    from tests.command import run
-    from tx import send
+    from airnet_sdr.tests.command import run
+    from airnet_sdr.tx import send
 
     path = model.with_name("sent.sigmf-meta")
     result = run(send.main, "--model", model, "--radio", f"file:{path}")

@@ -4,12 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from dsp.burst import FrameReceiver
-from dsp.ofdm import amplitude
-from dsp.uep import Protection
-from dsp.units import linear, nmse
-from rx.pipeline import BurstCombiner, rebuild
-from tx import pipeline as tx
+from airnet_sdr.dsp.burst import FrameReceiver
+from airnet_sdr.dsp.ofdm import amplitude
+from airnet_sdr.dsp.uep import Protection
+from airnet_sdr.dsp.units import linear, nmse
+from airnet_sdr.rx.pipeline import BurstCombiner, rebuild
+from airnet_sdr.tx import pipeline as tx
 
 NUMELS = (300, 16, 8001, 64, 11000, 10)  # about 20,000 weights, one tensor of odd length
 

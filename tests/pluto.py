@@ -5,8 +5,8 @@ import contextlib
 import numpy as np
 import pytest
 
-from sim.channel import ChannelConfig
-from sim.virtual_pluto import Air, BoardConfig, BoardServer
+from airnet_sdr.sim.channel import ChannelConfig
+from airnet_sdr.sim.virtual_pluto import Air, BoardConfig, BoardServer
 
 try:
     import adi  # noqa: F401

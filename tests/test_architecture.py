@@ -27,7 +27,7 @@ def imported(path) -> set[str]:
             base = path.relative_to(ROOT).parent.parts[: -node.level + 1 or None] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
             names.update([module, *(f"{module}.{alias.name}" for alias in node.names)])
-    return names
+    return {name.removeprefix("airnet_sdr.") for name in names}
 
 
 def name_of(path):
@@ -61,6 +61,7 @@ def test_the_walk_sees_every_form_of_import(tmp_path, monkeypatch):
     (tmp_path / "sim" / "deep").mkdir(parents=True)
     path = tmp_path / "sim" / "deep" / "module.py"
     path.write_text(
-        "import tx.send\nfrom . import near\nfrom ..far import thing\ndef f():\n    from rx import receive\n"
+        "import airnet_sdr.tx.send\nfrom . import near\nfrom ..far import thing\n"
+        "def f():\n    from airnet_sdr.rx import receive\n"
     )
     assert imported(path) >= {"tx.send", "sim.deep.near", "sim.far.thing", "rx.receive"}

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from dsp.frame import VERSION, layout_burst
-from dsp.radio import open_sink
-from models import checkpoint as checkpoints
-from models import sensitivity, train
-from models.packing import to_vectors
-from rx import receive
-from sim import air, demo, gnuradio_air, loopback, methods
-from tests.command import (
+from airnet_sdr.dsp.frame import VERSION, layout_burst
+from airnet_sdr.dsp.radio import open_sink
+from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models import sensitivity, train
+from airnet_sdr.models.packing import to_vectors
+from airnet_sdr.rx import receive
+from airnet_sdr.sim import air, demo, gnuradio_air, loopback, methods
+from airnet_sdr.tests.command import (
     ROOT,
     assert_refused,
     finish,
@@ -30,7 +30,7 @@ from tests.command import (
     wait_for,
     zmq_addresses,
 )
-from tx import pipeline, plan, send
+from airnet_sdr.tx import pipeline, plan, send
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, load, save
-from models.digital import channel_code
-from models.digital.channel_code import CodedPayload
-from models.digital.quantise import dequantise
-from models.digital.rate import best_payload, waterfall
-from models.digital.scheme import fit
-from models.nets import build
-from models.packing import tensors_of
-from rx import receive as receive_command
-from rx.pipeline import BurstCombiner
-from sim import loopback
-from tests.command import assert_refused, run, save_few_images
-from tests.link import on_air, receive, transmit
-from tx import send
-from tx.pipeline import prepare_coded
+from airnet_sdr.models.checkpoint import Checkpoint, load, save
+from airnet_sdr.models.digital import channel_code
+from airnet_sdr.models.digital.channel_code import CodedPayload
+from airnet_sdr.models.digital.quantise import dequantise
+from airnet_sdr.models.digital.rate import best_payload, waterfall
+from airnet_sdr.models.digital.scheme import fit
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.rx import receive as receive_command
+from airnet_sdr.rx.pipeline import BurstCombiner
+from airnet_sdr.sim import loopback
+from airnet_sdr.tests.command import assert_refused, run, save_few_images
+from airnet_sdr.tests.link import on_air, receive, transmit
+from airnet_sdr.tx import send
+from airnet_sdr.tx.pipeline import prepare_coded
 
 pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
 

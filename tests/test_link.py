@@ -7,15 +7,24 @@ import numpy as np
 import pytest
 from scipy.signal import czt
 
-from dsp.radio import RadioConfig, open_sink
-from dsp.theory import lmmse_nmse, selective_nmse
-from dsp.units import db, linear
-from models import checkpoint as checkpoints
-from models.packing import to_vectors
-from rx import receive
-from sim import loopback
-from tests.command import finish, killed, run, save_few_images, save_untrained, start, wait_for, zmq_addresses
-from tx import pipeline, plan, send
+from airnet_sdr.dsp.radio import RadioConfig, open_sink
+from airnet_sdr.dsp.theory import lmmse_nmse, selective_nmse
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models.packing import to_vectors
+from airnet_sdr.rx import receive
+from airnet_sdr.sim import loopback
+from airnet_sdr.tests.command import (
+    finish,
+    killed,
+    run,
+    save_few_images,
+    save_untrained,
+    start,
+    wait_for,
+    zmq_addresses,
+)
+from airnet_sdr.tx import pipeline, plan, send
 
 
 def report_of(main, *argv, report):

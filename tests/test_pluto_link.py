@@ -13,10 +13,10 @@ import time
 
 import pytest
 
-from sim import loopback
-from sim.virtual_pluto.__main__ import cause
-from tests.command import hear_signals, run
-from tests.pluto import boards, link_snr_db, needs_libiio
+from airnet_sdr.sim import loopback
+from airnet_sdr.sim.virtual_pluto.__main__ import cause
+from airnet_sdr.tests.command import hear_signals, run
+from airnet_sdr.tests.pluto import boards, link_snr_db, needs_libiio
 
 pytestmark = needs_libiio
 

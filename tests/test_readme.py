@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from sim.demo import free_ports
-from tests.command import PATIENCE_S, ROOT, environment, finish, save_few_images, start
-from tests.flowgraph import MISSING as NO_GNURADIO
-from tests.pluto import MISSING
+from airnet_sdr.sim.demo import free_ports
+from airnet_sdr.tests.command import PATIENCE_S, ROOT, environment, finish, save_few_images, start
+from airnet_sdr.tests.flowgraph import MISSING as NO_GNURADIO
+from airnet_sdr.tests.pluto import MISSING
 
 ROOMS = ("dsp", "models", "tx", "rx", "sim", "Makefile", "setup.sh", "pyproject.toml", "constraints.txt", ".venv")
 

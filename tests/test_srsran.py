@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import zmq
 
-from tests.command import finish, killed, run, save_untrained, start, zmq_addresses
-from tx import send
+from airnet_sdr.tests.command import finish, killed, run, save_untrained, start, zmq_addresses
+from airnet_sdr.tx import send
 
 SUBFRAME = 1920  # samples in 1 ms at 1.92 MS/s
 

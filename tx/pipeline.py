@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dsp import control, expansion, ofdm, symbols
-from dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout_burst
-from dsp.interleave import deal, interleave
-from dsp.uep import POWER_STEP_DB
-from dsp.units import db, linear
-from models.digital import channel_code
-from models.digital.channel_code import CodedPayload
-from models.manifest import Manifest, TensorPlan, normalisation
-from tx.plan import Hybrid
+from airnet_sdr.dsp import control, expansion, ofdm, symbols
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout_burst
+from airnet_sdr.dsp.interleave import deal, interleave
+from airnet_sdr.dsp.uep import POWER_STEP_DB
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.models.digital import channel_code
+from airnet_sdr.models.digital.channel_code import CodedPayload
+from airnet_sdr.models.manifest import Manifest, TensorPlan, normalisation
+from airnet_sdr.tx.plan import Hybrid
 
 LEAD_SAMPLES = 4096
 TAIL_SAMPLES = 16384

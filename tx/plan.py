@@ -4,20 +4,20 @@ import dataclasses
 
 import numpy as np
 
-from dsp.errors import InputError
-from dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
-from dsp.theory import lmmse_nmse
-from dsp.uep import HANDICAP, Protection, best_curve, plan_protection, uniform
-from dsp.units import linear
-from models.checkpoint import Checkpoint
-from models.curves import curves
-from models.digital.channel_code import CodedPayload
-from models.digital.rate import best_payload, least_symbols
-from models.digital.scheme import compressed, weights_of
-from models.ensemble import choose, equivalent_snr_db, extract, from_metadata
-from models.manifest import Manifest, TensorPlan
-from models.packing import to_vectors
-from models.sensitivity import Sensitivity
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
+from airnet_sdr.dsp.theory import lmmse_nmse
+from airnet_sdr.dsp.uep import HANDICAP, Protection, best_curve, plan_protection, uniform
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.curves import curves
+from airnet_sdr.models.digital.channel_code import CodedPayload
+from airnet_sdr.models.digital.rate import best_payload, least_symbols
+from airnet_sdr.models.digital.scheme import compressed, weights_of
+from airnet_sdr.models.ensemble import choose, equivalent_snr_db, extract, from_metadata
+from airnet_sdr.models.manifest import Manifest, TensorPlan
+from airnet_sdr.models.packing import to_vectors
+from airnet_sdr.models.sensitivity import Sensitivity
 
 SIZE_GRID_DB = np.arange(-30.0, 41.0)
 

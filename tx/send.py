@@ -5,23 +5,29 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 
 import numpy as np
 
-from dsp.errors import InputError
-from dsp.radio import ADDRESS_HELP, open_sink, parse
-from dsp.radio.command import CommandParser, run_command
-from dsp.radio.options import add_bench_arguments, add_radio_arguments, check_pluto, print_check, radio_config
-from dsp.radio.record import recording
-from dsp.units import db, power
-from models import checkpoint as checkpoints
-from models.digital.channel_code import MODULATIONS
-from models.packing import to_vectors
-from models.register import add_architecture_argument, use_architecture
-from models.sensitivity import find_sensitivity
-from tx.pipeline import Burst, modulate, prepare, prepare_coded, prepare_hybrid, transmission
-from tx.plan import PlanConfig, code, pick, pick_coded, protect, refine
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, parse
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.radio.options import (
+    add_bench_arguments,
+    add_radio_arguments,
+    check_pluto,
+    print_check,
+    radio_config,
+)
+from airnet_sdr.dsp.radio.record import recording
+from airnet_sdr.dsp.units import db, power
+from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models.digital.channel_code import MODULATIONS
+from airnet_sdr.models.packing import to_vectors
+from airnet_sdr.models.register import add_architecture_argument, use_architecture
+from airnet_sdr.models.sensitivity import find_sensitivity
+from airnet_sdr.tx.pipeline import Burst, modulate, prepare, prepare_coded, prepare_hybrid, transmission
+from airnet_sdr.tx.plan import PlanConfig, code, pick, pick_coded, protect, refine
 
 
 def add_sender_arguments(parser: argparse.ArgumentParser) -> None:
@@ -181,7 +187,7 @@ def send(args) -> None:
 def mute(args) -> None:
     """Silence the board at the address."""
     check_pluto(args.radio, "--mute")
-    from dsp.radio.pluto import silence
+    from airnet_sdr.dsp.radio.pluto import silence
 
     print(f"muted: {silence(parse(args.radio))}")
 

@@ -6,8 +6,8 @@ Example::
         sink.send(samples, label="cycle 0")
 """
 
-from dsp.radio.address import ADDRESS_HELP, Address, parse
-from dsp.radio.base import RadioConfig, Sink, Source
+from airnet_sdr.dsp.radio.address import ADDRESS_HELP, Address, parse
+from airnet_sdr.dsp.radio.base import RadioConfig, Sink, Source
 
 __all__ = ["ADDRESS_HELP", "Address", "RadioConfig", "Sink", "Source", "open_sink", "open_source", "parse"]
 
@@ -17,11 +17,11 @@ def open_sink(address: str, config: RadioConfig = RadioConfig()) -> Sink:
     parsed = parse(address)
     match parsed.scheme:
         case "zmq":
-            from dsp.radio.zmq_stream import ZmqSink as sink
+            from airnet_sdr.dsp.radio.zmq_stream import ZmqSink as sink
         case "file":
-            from dsp.radio.sigmf_file import SigmfSink as sink
+            from airnet_sdr.dsp.radio.sigmf_file import SigmfSink as sink
         case _:
-            from dsp.radio.pluto import PlutoSink as sink
+            from airnet_sdr.dsp.radio.pluto import PlutoSink as sink
     return sink(parsed, config)
 
 
@@ -30,9 +30,9 @@ def open_source(address: str, config: RadioConfig = RadioConfig()) -> Source:
     parsed = parse(address)
     match parsed.scheme:
         case "zmq":
-            from dsp.radio.zmq_stream import ZmqSource as source
+            from airnet_sdr.dsp.radio.zmq_stream import ZmqSource as source
         case "file":
-            from dsp.radio.sigmf_file import SigmfSource as source
+            from airnet_sdr.dsp.radio.sigmf_file import SigmfSource as source
         case _:
-            from dsp.radio.pluto import PlutoSource as source
+            from airnet_sdr.dsp.radio.pluto import PlutoSource as source
     return source(parsed, config)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 
-from dsp.errors import InputError
+from airnet_sdr.dsp.errors import InputError
 
 SINK_PATTERNS = ("push", "pub", "rep", "srsran")
 SOURCE_PATTERNS = ("pull", "sub", "req", "srsran")

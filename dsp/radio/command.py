@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from dsp.errors import LinkError
+from airnet_sdr.dsp.errors import LinkError
 
 
 class CommandParser(argparse.ArgumentParser):

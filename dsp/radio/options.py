@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dsp.errors import InputError, RadioError
-from dsp.radio.address import parse
-from dsp.radio.base import GAIN_MODES, RadioConfig
+from airnet_sdr.dsp.errors import InputError, RadioError
+from airnet_sdr.dsp.radio.address import parse
+from airnet_sdr.dsp.radio.base import GAIN_MODES, RadioConfig
 
 SELFTEST = Path(__file__).resolve().parents[2] / "sim" / "selftest.py"
 
@@ -58,7 +58,7 @@ def radio_config(args) -> RadioConfig:
 def print_check(args) -> None:
     """What --check prints of the board at the address, and what the self-test prints: the whole link through it."""
     check_pluto(args.radio, "--check")
-    from dsp.radio.pluto_check import check
+    from airnet_sdr.dsp.radio.pluto_check import check
 
     for line in check(parse(args.radio), radio_config(args)):
         print(line, flush=True)

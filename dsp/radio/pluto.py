@@ -9,12 +9,12 @@ import time
 
 import numpy as np
 
-from dsp.errors import InputError
-from dsp.radio.address import Address
-from dsp.radio.base import RadioConfig, Sink, Source
-from dsp.radio.command import raise_if_stopped
-from dsp.radio.pluto_board import Board
-from dsp.radio.scale import to_full_scale
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.address import Address
+from airnet_sdr.dsp.radio.base import RadioConfig, Sink, Source
+from airnet_sdr.dsp.radio.command import raise_if_stopped
+from airnet_sdr.dsp.radio.pluto_board import Board
+from airnet_sdr.dsp.radio.scale import to_full_scale
 
 MAX_BUFFER_SAMPLES = 1 << 24  # 64 MiB, what one kernel buffer holds
 STREAM_SAMPLES = 1 << 18  # of a buffer when a transmission or a reception goes on

@@ -8,10 +8,10 @@ import threading
 
 import numpy as np
 
-from dsp.errors import InputError, RadioError, RadioTimeoutError
-from dsp.frame import DEFAULT_FORMAT
-from dsp.radio.base import RadioConfig
-from dsp.radio.pluto_library import bounded, library, mapped, versions
+from airnet_sdr.dsp.errors import InputError, RadioError, RadioTimeoutError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT
+from airnet_sdr.dsp.radio.base import RadioConfig
+from airnet_sdr.dsp.radio.pluto_library import bounded, library, mapped, versions
 
 STATUS_REGISTER = 0x80000088  # each core, of the receiver and of the transmitter, has its own
 RX_OVERFLOW, TX_UNDERFLOW = 4, 1

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import fft
 
-from dsp.errors import RadioError
-from dsp.ofdm import preamble_samples
-from dsp.radio.address import Address
-from dsp.radio.base import RadioConfig
-from dsp.radio.pluto_board import RATES_HZ, Board
-from dsp.radio.scale import to_full_scale
-from dsp.units import db
+from airnet_sdr.dsp.errors import RadioError
+from airnet_sdr.dsp.ofdm import preamble_samples
+from airnet_sdr.dsp.radio.address import Address
+from airnet_sdr.dsp.radio.base import RadioConfig
+from airnet_sdr.dsp.radio.pluto_board import RATES_HZ, Board
+from airnet_sdr.dsp.radio.scale import to_full_scale
+from airnet_sdr.dsp.units import db
 
 NUM_SAMPLES = 1 << 16
 WORST_EVM_DB = -40.0  # through the digital loopback; 16 bits cut to 12, at 12 dB of back-off, give -56 dB

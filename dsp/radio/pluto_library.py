@@ -8,7 +8,7 @@ import math
 import os
 import threading
 
-from dsp.errors import RadioError, RadioTimeoutError
+from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
 
 INSTALL = "pip install -e '.[pluto]', and Debian's libiio0"
 

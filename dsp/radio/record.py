@@ -4,10 +4,10 @@ import contextlib
 
 import numpy as np
 
-from dsp.radio.address import parse
-from dsp.radio.base import RadioConfig, Sink, Source
-from dsp.radio.scale import BACKOFF_DB
-from dsp.radio.sigmf_file import SigmfSink
+from airnet_sdr.dsp.radio.address import parse
+from airnet_sdr.dsp.radio.base import RadioConfig, Sink, Source
+from airnet_sdr.dsp.radio.scale import BACKOFF_DB
+from airnet_sdr.dsp.radio.sigmf_file import SigmfSink
 
 
 def recording(path: str | None, radio: Sink | Source):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dsp.errors import InputError, RadioError
-from dsp.radio.base import Sink, Source
+from airnet_sdr.dsp.errors import InputError, RadioError
+from airnet_sdr.dsp.radio.base import Sink, Source
 
 BLOCK_SAMPLES = 1 << 20  # 8 MiB of cf32_le: memory stays bounded whatever the recording's length
 _DATATYPES = {"cf32_le": ("<f4", 1.0), "ci16_le": ("<i2", 1 / 32768)}  # component type, scale to full scale 1.0

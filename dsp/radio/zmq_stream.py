@@ -16,9 +16,9 @@ import time
 import numpy as np
 import zmq
 
-from dsp.errors import InputError, RadioError, RadioTimeoutError
-from dsp.radio.address import SINK_PATTERNS, SOURCE_PATTERNS
-from dsp.radio.base import Sink, Source
+from airnet_sdr.dsp.errors import InputError, RadioError, RadioTimeoutError
+from airnet_sdr.dsp.radio.address import SINK_PATTERNS, SOURCE_PATTERNS
+from airnet_sdr.dsp.radio.base import Sink, Source
 
 MAX_MESSAGE_SAMPLES = 1 << 20  # 8 MiB; srsRAN takes up to 3,072,000 samples
 HIGH_WATER_MARK = 8  # messages: at most 64 MiB wait in each end

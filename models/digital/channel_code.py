@@ -17,7 +17,7 @@ import zlib
 
 import numpy as np
 
-from dsp.errors import InputError
+from airnet_sdr.dsp.errors import InputError
 
 MODULATIONS = {2: "QPSK", 4: "16-QAM", 6: "64-QAM", 8: "256-QAM"}
 CRC_BYTES, BLOCK_CRC_BITS = 4, 24

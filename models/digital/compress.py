@@ -16,8 +16,8 @@ import struct
 import numpy as np
 from numba import njit
 
-from dsp.errors import LinkError
-from models.digital.quantise import MAX_LEVEL, Quantised
+from airnet_sdr.dsp.errors import LinkError
+from airnet_sdr.models.digital.quantise import MAX_LEVEL, Quantised
 
 _HEAD = struct.Struct(">HbBHB")
 _MODELS, _BUCKETS = 5, 64  # the predictions mixed, and the contexts of each

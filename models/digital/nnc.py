@@ -21,17 +21,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from models import checkpoint as checkpoints
-from models.batch_norm import recompute
-from models.checkpoint import Checkpoint
-from models.data import load as load_data
-from models.digital import compress
-from models.digital.quantise import steps_of
-from models.digital.scheme import compress_to_fit, on_grid, weights_of
-from models.evaluate import logits, top1
-from models.packing import load_vectors, to_vectors
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.data import load as load_data
+from airnet_sdr.models.digital import compress
+from airnet_sdr.models.digital.quantise import steps_of
+from airnet_sdr.models.digital.scheme import compress_to_fit, on_grid, weights_of
+from airnet_sdr.models.evaluate import logits, top1
+from airnet_sdr.models.packing import load_vectors, to_vectors
 
 QPS = (-24, -20, -16, -12)  # the standard's quantisation parameter: the step is 2^(qp/4), steps between in quarters
 

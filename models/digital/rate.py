@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from dsp.errors import InputError
-from dsp.units import linear
-from models.digital.channel_code import BLOCK_CRC_BITS, MODULATIONS, BlockCode, CodedPayload
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.digital.channel_code import BLOCK_CRC_BITS, MODULATIONS, BlockCode, CodedPayload
 
 TABLE = Path(__file__).with_name("thresholds.json")
 TARGET_ERROR = 0.01  # of the whole model

@@ -11,9 +11,9 @@ import dataclasses
 
 import numpy as np
 
-from dsp.errors import InputError
-from models.digital import compress
-from models.digital.quantise import Quantised, dequantise, quantise, step_code, steps_of
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.digital import compress
+from airnet_sdr.models.digital.quantise import Quantised, dequantise, quantise, step_code, steps_of
 
 STEPS = np.geomspace(0.02, 8, 70)  # of a tensor's RMS
 ROUNDINGS = (0.5, 0.4, 0.33)  # dead zones

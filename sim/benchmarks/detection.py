@@ -11,18 +11,18 @@ import itertools
 
 import numpy as np
 
-from dsp import control
-from dsp.burst import FrameReceiver
-from dsp.frame import DEFAULT_FORMAT as FMT
-from dsp.frame import Header, layout_burst, manifest_capacity, manifest_uses
-from dsp.ofdm import amplitude
-from dsp.sync import MAX_CFO
-from dsp.uep import uniform
-from dsp.units import db, linear
-from sim.benchmarks.loss import FREQ_HZ, RATE_HZ
-from sim.benchmarks.measure import Measure, Options, over_processes
-from sim.channel import Channel, ChannelConfig
-from tx.pipeline import Burst, modulate, prepare
+from airnet_sdr.dsp import control
+from airnet_sdr.dsp.burst import FrameReceiver
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT as FMT
+from airnet_sdr.dsp.frame import Header, layout_burst, manifest_capacity, manifest_uses
+from airnet_sdr.dsp.ofdm import amplitude
+from airnet_sdr.dsp.sync import MAX_CFO
+from airnet_sdr.dsp.uep import uniform
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.sim.benchmarks.loss import FREQ_HZ, RATE_HZ
+from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes
+from airnet_sdr.sim.channel import Channel, ChannelConfig
+from airnet_sdr.tx.pipeline import Burst, modulate, prepare
 
 TRIALS, NOISE_SAMPLES = 3000, 100_000_000
 FRAME_SNR_DB = -5.0  # per sample

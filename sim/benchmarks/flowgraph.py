@@ -13,18 +13,18 @@ import time
 
 import numpy as np
 
-from dsp.errors import RadioError, RadioTimeoutError
-from dsp.radio import RadioConfig, Sink, Source, open_sink, open_source
-from dsp.radio.scale import NOMINAL_POWER
-from dsp.units import nmse
-from sim.benchmarks.loss import FREQ_HZ, RATE_HZ
-from sim.benchmarks.measure import Measure, Options, spread
-from sim.benchmarks.speed import white
-from sim.benchmarks.stopwatch import speeds
-from sim.channel import Channel, ChannelConfig
-from sim.demo import free_ports
-from sim.gnuradio_air import SCRIPT, settings
-from sim.gnuradio_process import Flowgraph, find_python
+from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
+from airnet_sdr.dsp.radio import RadioConfig, Sink, Source, open_sink, open_source
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.dsp.units import nmse
+from airnet_sdr.sim.benchmarks.loss import FREQ_HZ, RATE_HZ
+from airnet_sdr.sim.benchmarks.measure import Measure, Options, spread
+from airnet_sdr.sim.benchmarks.speed import white
+from airnet_sdr.sim.benchmarks.stopwatch import speeds
+from airnet_sdr.sim.channel import Channel, ChannelConfig
+from airnet_sdr.sim.demo import free_ports
+from airnet_sdr.sim.gnuradio_air import SCRIPT, settings
+from airnet_sdr.sim.gnuradio_process import Flowgraph, find_python
 
 CONFIG = ChannelConfig(snr_db=40, cfo_hz=40e3, sco_ppm=0)
 BURSTS, IDLE_BEFORE, IDLE_S = 10, (4, 8), 5.0

@@ -11,17 +11,17 @@ import dataclasses
 
 import numpy as np
 
-from dsp.radio.scale import NOMINAL_POWER, to_full_scale
-from dsp.theory import effective_snr, implementation_loss_db
-from dsp.uep import uniform
-from dsp.units import db, power
-from models import checkpoint
-from models.packing import to_vectors
-from rx.pipeline import BurstCombiner, Listener, rebuild
-from sim.benchmarks.measure import Measure, Options, over_processes, spread
-from sim.channel import PRESETS, Channel, ChannelConfig
-from sim.loopback import through_air
-from tx.pipeline import LEAD_SAMPLES, Burst, modulate, prepare
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
+from airnet_sdr.dsp.theory import effective_snr, implementation_loss_db
+from airnet_sdr.dsp.uep import uniform
+from airnet_sdr.dsp.units import db, power
+from airnet_sdr.models import checkpoint
+from airnet_sdr.models.packing import to_vectors
+from airnet_sdr.rx.pipeline import BurstCombiner, Listener, rebuild
+from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes, spread
+from airnet_sdr.sim.channel import PRESETS, Channel, ChannelConfig
+from airnet_sdr.sim.loopback import through_air
+from airnet_sdr.tx.pipeline import LEAD_SAMPLES, Burst, modulate, prepare
 
 RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 MAX_CFO_HZ = 120e3

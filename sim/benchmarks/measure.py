@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from models.checkpoint import write_whole
-from rx.report import versions
+from airnet_sdr.models.checkpoint import write_whole
+from airnet_sdr.rx.report import versions
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ polar code, its payload stays soft, and with 72 bits of header and a manifest it
 
 import numpy as np
 
-from dsp.frame import FrameFormat, payload_slots
-from dsp.uep import uniform
-from sim.benchmarks.stopwatch import speeds
-from tx.pipeline import Burst, modulate, prepare
+from airnet_sdr.dsp.frame import FrameFormat, payload_slots
+from airnet_sdr.dsp.uep import uniform
+from airnet_sdr.sim.benchmarks.stopwatch import speeds
+from airnet_sdr.tx.pipeline import Burst, modulate, prepare
 
 NUM_ACTIVE = {64: 48, 256: 200, 1024: 816}  # liquid's are 50, 204 and 818: ours are a multiple of 8
 MAX_PAYLOAD_BYTES = 8000  # liquid's own limit is a little above

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dsp.errors import RadioError
-from dsp.radio import RadioConfig, open_sink, open_source
-from rx.pipeline import Listener
-from sim.benchmarks.measure import Measure, Options
-from sim.benchmarks.speed import prepare
-from tx.pipeline import modulate
+from airnet_sdr.dsp.errors import RadioError
+from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source
+from airnet_sdr.rx.pipeline import Listener
+from airnet_sdr.sim.benchmarks.measure import Measure, Options
+from airnet_sdr.sim.benchmarks.speed import prepare
+from airnet_sdr.tx.pipeline import modulate
 
 RATE_HZ = 5e6
 SECONDS = 60.0

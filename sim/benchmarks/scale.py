@@ -12,12 +12,12 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from dsp.ofdm import amplitude
-from dsp.units import db
-from rx.pipeline import Listener, rebuild
-from sim.benchmarks.measure import Measure, Options
-from sim.benchmarks.speed import PUSH, prepare, white
-from tx.pipeline import modulate
+from airnet_sdr.dsp.ofdm import amplitude
+from airnet_sdr.dsp.units import db
+from airnet_sdr.rx.pipeline import Listener, rebuild
+from airnet_sdr.sim.benchmarks.measure import Measure, Options
+from airnet_sdr.sim.benchmarks.speed import PUSH, prepare, white
+from airnet_sdr.tx.pipeline import modulate
 
 LAPS = 5
 NOISE_VAR = 0.01

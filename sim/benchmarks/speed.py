@@ -12,18 +12,18 @@ from functools import partial
 
 import numpy as np
 
-from dsp import control, estimate, ofdm, reception, symbols
-from dsp.burst import FrameReceiver
-from dsp.radio.sigmf_file import BLOCK_SAMPLES
-from dsp.sync import PreambleDetector
-from dsp.uep import uniform
-from rx import pipeline as rx
-from sim.benchmarks import peer
-from sim.benchmarks.loss import FREQ_HZ, RATE_HZ
-from sim.benchmarks.measure import Measure, Options
-from sim.benchmarks.stopwatch import shares, speeds
-from sim.channel import Channel, ChannelConfig
-from tx import pipeline as tx
+from airnet_sdr.dsp import control, estimate, ofdm, reception, symbols
+from airnet_sdr.dsp.burst import FrameReceiver
+from airnet_sdr.dsp.radio.sigmf_file import BLOCK_SAMPLES
+from airnet_sdr.dsp.sync import PreambleDetector
+from airnet_sdr.dsp.uep import uniform
+from airnet_sdr.rx import pipeline as rx
+from airnet_sdr.sim.benchmarks import peer
+from airnet_sdr.sim.benchmarks.loss import FREQ_HZ, RATE_HZ
+from airnet_sdr.sim.benchmarks.measure import Measure, Options
+from airnet_sdr.sim.benchmarks.stopwatch import shares, speeds
+from airnet_sdr.sim.channel import Channel, ChannelConfig
+from airnet_sdr.tx import pipeline as tx
 
 FULL_RATE = 61.44
 PUSH = BLOCK_SAMPLES

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from sim.benchmarks.measure import spread
+from airnet_sdr.sim.benchmarks.measure import spread
 
 
 def speeds(works: dict[str, tuple[Callable, int]], repeats: int) -> dict[str, dict]:

@@ -12,15 +12,15 @@ import dataclasses
 import numpy as np
 from scipy.stats import norm
 
-from dsp.frame import frame_samples, payload_slots
-from dsp.ofdm import amplitude
-from dsp.radio.scale import NOMINAL_POWER
-from dsp.theory import converter_nmse, effective_snr
-from dsp.units import db, linear
-from sim.benchmarks import loss
-from sim.benchmarks.measure import Measure, Options, over_processes
-from sim.channel import PRESETS, Channel, ChannelConfig
-from tx.pipeline import LEAD_SAMPLES, Burst
+from airnet_sdr.dsp.frame import frame_samples, payload_slots
+from airnet_sdr.dsp.ofdm import amplitude
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.dsp.theory import converter_nmse, effective_snr
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.sim.benchmarks import loss
+from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes
+from airnet_sdr.sim.channel import PRESETS, Channel, ChannelConfig
+from airnet_sdr.tx.pipeline import LEAD_SAMPLES, Burst
 
 HIT_SYMBOL = 12
 CLIP_DB = 3.0

@@ -9,7 +9,7 @@ import heapq
 
 import numpy as np
 
-from dsp.units import linear
+from airnet_sdr.dsp.units import linear
 
 
 def _occurrences(events, every, rng):

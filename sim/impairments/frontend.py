@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dsp.units import linear
+from airnet_sdr.dsp.units import linear
 
 
 def awgn(x: np.ndarray, noise_var: float, rng: np.random.Generator) -> np.ndarray:

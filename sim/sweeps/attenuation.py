@@ -26,19 +26,19 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
-from dsp.radio import ADDRESS_HELP, open_sink, open_source
-from dsp.radio.command import CommandParser, run_command
-from dsp.radio.options import add_radio_arguments, check_pluto, radio_config
-from dsp.theory import lmmse_nmse
-from dsp.units import db, linear
-from models.checkpoint import write_whole
-from models.register import add_architecture_argument
-from rx.pipeline import Listener
-from rx.receive import check_receiver_arguments, conclude, listen
-from sim.benchmarks.measure import machine
-from tx.pipeline import Burst, modulate
-from tx.send import add_sender_arguments, describe, make_burst
+from airnet_sdr.dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
+from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, open_source
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.radio.options import add_radio_arguments, check_pluto, radio_config
+from airnet_sdr.dsp.theory import lmmse_nmse
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.models.checkpoint import write_whole
+from airnet_sdr.models.register import add_architecture_argument
+from airnet_sdr.rx.pipeline import Listener
+from airnet_sdr.rx.receive import check_receiver_arguments, conclude, listen
+from airnet_sdr.sim.benchmarks.measure import machine
+from airnet_sdr.tx.pipeline import Burst, modulate
+from airnet_sdr.tx.send import add_sender_arguments, describe, make_burst
 
 MEASURED = ("snr_db", "nmse_db", "theory_db", "accuracy", "gain_db", "cfo_hz")
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from sim.sweeps.store import read
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.sim.sweeps.store import read
 
 GUESSING = 0.1
 SCHEMES = {"analog": "tab:blue", "hybrid": "tab:purple", "digital": "tab:red", "bound": "tab:gray"}

@@ -23,14 +23,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from models.checkpoint import ZOO, write_whole
-from sim.sweeps import trial as trials
-from sim.sweeps.plans import SCHEMES, Place, Plan, data, reference_uses
-from sim.sweeps.store import Store
-from sim.sweeps.trial import Trial, networks_of
-from sim.sweeps.workers import Workers
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.models.checkpoint import ZOO, write_whole
+from airnet_sdr.sim.sweeps import trial as trials
+from airnet_sdr.sim.sweeps.plans import SCHEMES, Place, Plan, data, reference_uses
+from airnet_sdr.sim.sweeps.store import Store
+from airnet_sdr.sim.sweeps.trial import Trial, networks_of
+from airnet_sdr.sim.sweeps.workers import Workers
 
 TRIALS_A_TASK = 4
 FAST = {"analog": "equivalent", "hybrid": "equivalent", "digital": "table", "bound": "bound"}

@@ -16,19 +16,19 @@ import functools
 import math
 from pathlib import Path
 
-from dsp.errors import InputError
-from dsp.units import linear
-from models.checkpoint import Checkpoint
-from models.data import load as load_data
-from models.digital.rate import best_payload
-from models.digital.scheme import compressed, weights_of
-from models.nets import DATASETS, num_weights
-from models.packing import load_vectors
-from rx.pipeline import rebuild
-from sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy, load_once
-from sim.white_noise import WhiteNoise
-from tx.pipeline import prepare
-from tx.plan import Hybrid, PlanConfig, refine
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.data import load as load_data
+from airnet_sdr.models.digital.rate import best_payload
+from airnet_sdr.models.digital.scheme import compressed, weights_of
+from airnet_sdr.models.nets import DATASETS, num_weights
+from airnet_sdr.models.packing import load_vectors
+from airnet_sdr.rx.pipeline import rebuild
+from airnet_sdr.sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy, load_once
+from airnet_sdr.sim.white_noise import WhiteNoise
+from airnet_sdr.tx.pipeline import prepare
+from airnet_sdr.tx.plan import Hybrid, PlanConfig, refine
 
 SCHEMES = ("analog", "hybrid", "digital", "bound")
 LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits

@@ -21,18 +21,18 @@ import zlib
 import numpy as np
 import pyarrow as pa
 
-from dsp.errors import NothingReceivedError
-from dsp.radio.scale import NOMINAL_POWER
-from dsp.units import db, linear
-from models.digital.rate import arrival, best_payload
-from models.digital.scheme import weights_of
-from models.packing import tensor_specs
-from rx.pipeline import rebuild
-from sim.channel import Channel
-from sim.channel_config import ChannelConfig
-from sim.methods import FREQ_HZ, RATE_HZ, accuracy_of, equivalent, heard, load_once, over_the_link
-from sim.sweeps.plans import Networks, Place, Plan, hybrid_accuracy, refined
-from tx.pipeline import prepare_coded, prepare_hybrid
+from airnet_sdr.dsp.errors import NothingReceivedError
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.models.digital.rate import arrival, best_payload
+from airnet_sdr.models.digital.scheme import weights_of
+from airnet_sdr.models.packing import tensor_specs
+from airnet_sdr.rx.pipeline import rebuild
+from airnet_sdr.sim.channel import Channel
+from airnet_sdr.sim.channel_config import ChannelConfig
+from airnet_sdr.sim.methods import FREQ_HZ, RATE_HZ, accuracy_of, equivalent, heard, load_once, over_the_link
+from airnet_sdr.sim.sweeps.plans import Networks, Place, Plan, hybrid_accuracy, refined
+from airnet_sdr.tx.pipeline import prepare_coded, prepare_hybrid
 
 AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}
 

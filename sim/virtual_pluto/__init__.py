@@ -6,8 +6,8 @@ The real libiio, pyadi-iio and GNU Radio connect with ``ip:127.0.0.1:40431`` as 
 through driver and libraries, not radio fidelity: the air between the boards is the channel model of `sim.channel`.
 """
 
-from sim.virtual_pluto.air import Air
-from sim.virtual_pluto.board import Board, BoardConfig
-from sim.virtual_pluto.server import BoardServer
+from airnet_sdr.sim.virtual_pluto.air import Air
+from airnet_sdr.sim.virtual_pluto.board import Board, BoardConfig
+from airnet_sdr.sim.virtual_pluto.server import BoardServer
 
 __all__ = ["Air", "Board", "BoardConfig", "BoardServer"]

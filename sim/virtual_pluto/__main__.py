@@ -7,10 +7,10 @@ import sys
 import threading
 import time
 
-from dsp.errors import InputError
-from dsp.radio.command import CommandParser, run_command
-from sim.channel import add_channel_arguments, channel_config_from_args
-from sim.virtual_pluto import Air, BoardConfig, BoardServer
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.sim.channel import add_channel_arguments, channel_config_from_args
+from airnet_sdr.sim.virtual_pluto import Air, BoardConfig, BoardServer
 
 OWN = ("snr_db", "cfo_hz", "sco_ppm", "bits", "full_scale_db")  # of the air's options; those of a preset do nothing
 FAULTS = ("drop", "stall", "disconnect")

@@ -18,9 +18,9 @@ import time
 import numpy as np
 from scipy import signal
 
-from dsp.radio.scale import NOMINAL_POWER
-from sim.channel import Channel, ChannelConfig
-from sim.virtual_pluto.board import RX_OVERFLOW, TX_FULL_SCALE_DBM, TX_UNDERFLOW, Board, BoardConfig
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.sim.channel import Channel, ChannelConfig
+from airnet_sdr.sim.virtual_pluto.board import RX_OVERFLOW, TX_FULL_SCALE_DBM, TX_UNDERFLOW, Board, BoardConfig
 
 BLOCK = 8192  # samples at a time
 MAX_BEHIND_S = 1.0  # of real time

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from sim.virtual_pluto.board import Board, Refused
-from sim.virtual_pluto.context import PHY, RX_CORE, TX_CORE
+from airnet_sdr.sim.virtual_pluto.board import Board, Refused
+from airnet_sdr.sim.virtual_pluto.context import PHY, RX_CORE, TX_CORE
 
 GAIN_RANGES = {"RX": "[-3 1 71]", "TX": "[-89.750000 0.250000 0.000000]"}
 REMEMBERED = {  # attributes that change nothing here

@@ -11,10 +11,10 @@ import threading
 
 import numpy as np
 
-from sim.virtual_pluto import attributes
-from sim.virtual_pluto.air import Air
-from sim.virtual_pluto.board import MAX_TX_SAMPLES, Board, Refused, RxClient, TxBuffer
-from sim.virtual_pluto.context import DEVICES, RX_CORE, TX_CORE, context_xml
+from airnet_sdr.sim.virtual_pluto import attributes
+from airnet_sdr.sim.virtual_pluto.air import Air
+from airnet_sdr.sim.virtual_pluto.board import MAX_TX_SAMPLES, Board, Refused, RxClient, TxBuffer
+from airnet_sdr.sim.virtual_pluto.context import DEVICES, RX_CORE, TX_CORE, context_xml
 
 VERSION = "0.24.virtual"
 FIRMWARE = "v0.38 (virtual)"

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from dsp import frame as frame_module
-from dsp.burst import FrameReceiver
-from dsp.frame import Header, frame_samples
-from dsp.interleave import deal, interleave
-from dsp.ofdm import amplitude
-from dsp.units import linear, power
-from tests.link import make_burst, on_air, receive, transmit, weights_nmse, white
+from airnet_sdr.dsp import frame as frame_module
+from airnet_sdr.dsp.burst import FrameReceiver
+from airnet_sdr.dsp.frame import Header, frame_samples
+from airnet_sdr.dsp.interleave import deal, interleave
+from airnet_sdr.dsp.ofdm import amplitude
+from airnet_sdr.dsp.units import linear, power
+from airnet_sdr.tests.link import make_burst, on_air, receive, transmit, weights_nmse, white
 
 pytestmark = pytest.mark.filterwarnings("error")
 SNR_DB = 20
@@ -227,9 +227,9 @@ def test_a_false_header_in_the_stream_does_not_stop_it():
     """A frame that announces more symbols than it has: the frames after it are still received."""
     import dataclasses
 
-    from dsp import control
-    from dsp.frame import DEFAULT_FORMAT, payload_slots
-    from tx.pipeline import modulate_frame
+    from airnet_sdr.dsp import control
+    from airnet_sdr.dsp.frame import DEFAULT_FORMAT, payload_slots
+    from airnet_sdr.tx.pipeline import modulate_frame
 
     liar = Header(77, 0, 1, 60, 4)
     sent = modulate_frame(liar, control.encode_manifest(b"", liar)[0],

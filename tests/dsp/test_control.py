@@ -3,11 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dsp import control
-from dsp.frame import DEFAULT_FORMAT, VERSION, Header, layout_burst, manifest_capacity
-from dsp.units import linear, power
-from tests.dsp.test_frame import random_header
-from tests.link import white
+from airnet_sdr.dsp import control
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, Header, layout_burst, manifest_capacity
+from airnet_sdr.dsp.units import linear, power
+from airnet_sdr.tests.dsp.test_frame import random_header
+from airnet_sdr.tests.link import white
 
 SENSITIVITY_DB = -6.5  # per symbol
 

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
-from dsp import control, estimate
-from dsp.equalise import soft_slots
-from dsp.frame import DEFAULT_FORMAT as FMT
-from dsp.frame import Header, payload_slots
-from dsp.ofdm import amplitude, demodulate
-from dsp.reception import look
-from dsp.sync import Acquisition
-from dsp.tracking import Tracking, track
-from dsp.units import db, linear, nmse
-from sim.impairments import clock_offset
-from tests.link import white
-from tx.pipeline import modulate_frame
+from airnet_sdr.dsp import control, estimate
+from airnet_sdr.dsp.equalise import soft_slots
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT as FMT
+from airnet_sdr.dsp.frame import Header, payload_slots
+from airnet_sdr.dsp.ofdm import amplitude, demodulate
+from airnet_sdr.dsp.reception import look
+from airnet_sdr.dsp.sync import Acquisition
+from airnet_sdr.dsp.tracking import Tracking, track
+from airnet_sdr.dsp.units import db, linear, nmse
+from airnet_sdr.sim.impairments import clock_offset
+from airnet_sdr.tests.link import white
+from airnet_sdr.tx.pipeline import modulate_frame
 
 pytestmark = pytest.mark.filterwarnings("error")
 SYMBOLS = 24

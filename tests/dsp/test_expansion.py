@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import gennorm
 
-from dsp.errors import InputError
-from dsp.expansion import (
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.expansion import (
     GAUSSIAN,
     LINE,
     SHAPES,
@@ -17,10 +17,10 @@ from dsp.expansion import (
     gaussian_moment,
     posterior_mean,
 )
-from dsp.symbols import combine, linear_mmse, repeat
-from dsp.uep import best_curve
-from dsp.units import db, linear, power
-from models.curves import curves
+from airnet_sdr.dsp.symbols import combine, linear_mmse, repeat
+from airnet_sdr.dsp.uep import best_curve
+from airnet_sdr.dsp.units import db, linear, power
+from airnet_sdr.models.curves import curves
 
 SPIRAL = Curve(2.1, 0.67, 1.0)
 HELIX = Curve(None, 1.0, 1.0, (3.2,))

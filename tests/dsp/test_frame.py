@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dsp.errors import InputError
-from dsp.frame import (
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.frame import (
     DEFAULT_FORMAT,
     FrameFormat,
     Header,

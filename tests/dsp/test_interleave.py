@@ -4,9 +4,9 @@ import math
 import numpy as np
 import pytest
 
-from dsp.frame import DEFAULT_FORMAT, Header, layout_burst, payload_slots
-from dsp.interleave import GOLDEN, accumulate, collect, coprime, deal, interleave
-from tests.link import white
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, Header, layout_burst, payload_slots
+from airnet_sdr.dsp.interleave import GOLDEN, accumulate, collect, coprime, deal, interleave
+from airnet_sdr.tests.link import white
 
 LAYOUTS = [layout_burst(*sizes, 0) for sizes in [(1, 30), (1000, 30), (10_000, 60), (60_000, 333), (160_000, 98)]]
 

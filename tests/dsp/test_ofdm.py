@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from dsp import ofdm
-from dsp.frame import DEFAULT_FORMAT as FMT
-from dsp.units import power
-from tests.link import white
+from airnet_sdr.dsp import ofdm
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT as FMT
+from airnet_sdr.dsp.units import power
+from airnet_sdr.tests.link import white
 
 
 def bodies(samples):

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from dsp import polar
+from airnet_sdr.dsp import polar
 
 CODES = [(64, 20), (256, 72), (1024, 72), (1024, 300)]  # (block_bits, num_info)
 

@@ -1,7 +1,7 @@
 import pytest
 
-from dsp.errors import InputError
-from dsp.radio import ADDRESS_HELP, open_sink, open_source, parse
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, open_source, parse
 
 
 @pytest.mark.parametrize(

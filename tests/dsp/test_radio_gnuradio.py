@@ -5,9 +5,9 @@ import contextlib
 import numpy as np
 import pytest
 
-from dsp.radio import RadioConfig, open_sink, open_source
-from tests.command import wait_for, zmq_addresses
-from tests.flowgraph import COMPLEX, flowgraph, needs_gnuradio, numbered
+from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source
+from airnet_sdr.tests.command import wait_for, zmq_addresses
+from airnet_sdr.tests.flowgraph import COMPLEX, flowgraph, needs_gnuradio, numbered
 
 pytestmark = needs_gnuradio
 

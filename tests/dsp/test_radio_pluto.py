@@ -12,14 +12,14 @@ import time
 import numpy as np
 import pytest
 
-from dsp.errors import InputError, RadioError, RadioTimeoutError
-from dsp.radio import RadioConfig, open_sink, open_source, parse
-from dsp.radio.pluto import silence
-from dsp.radio.pluto_check import check
-from dsp.radio.record import RecordedSource, recording
-from dsp.units import db, linear
-from tests.link import white
-from tests.pluto import becomes_muted, boards, needs_libiio
+from airnet_sdr.dsp.errors import InputError, RadioError, RadioTimeoutError
+from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source, parse
+from airnet_sdr.dsp.radio.pluto import silence
+from airnet_sdr.dsp.radio.pluto_check import check
+from airnet_sdr.dsp.radio.record import RecordedSource, recording
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.tests.link import white
+from airnet_sdr.tests.pluto import becomes_muted, boards, needs_libiio
 
 pytestmark = needs_libiio
 PART = 1 << 14
@@ -237,7 +237,7 @@ def test_a_board_is_silenced_at_exit_where_no_with_block_does_it(pair):
     done = run_python(
         """
         import numpy as np
-        from dsp.radio import open_sink
+        from airnet_sdr.dsp.radio import open_sink
         sink = open_sink(sys.argv[1])
         sink.__enter__()
         sink.repeat(np.ones(5000, np.complex64))
@@ -258,8 +258,8 @@ def test_who_waits_for_ever_hears(pair):
 @pytest.mark.parametrize("pieces", [1, 7, 40])
 def test_a_long_transmission_streams_without_a_gap(monkeypatch, pieces):
     """Word for word through the digital loopback, in whatever pieces it comes; the last buffer's rest is silence."""
-    monkeypatch.setattr("dsp.radio.pluto.HOLD_SAMPLES", 2 * PART)
-    monkeypatch.setattr("dsp.radio.pluto.STREAM_SAMPLES", PART)
+    monkeypatch.setattr("airnet_sdr.dsp.radio.pluto.HOLD_SAMPLES", 2 * PART)
+    monkeypatch.setattr("airnet_sdr.dsp.radio.pluto.STREAM_SAMPLES", PART)
     samples = white(11 * PART + 317, 1.0, 3)
     heard, sent = [], threading.Event()
     with boards(0) as (server,), open_source(address(server), config()) as source:
@@ -345,8 +345,8 @@ def test_without_libiio_itself_one_line_says_so():
         import ctypes.util
         find = ctypes.util.find_library
         ctypes.util.find_library = lambda name: None if name == "iio" else find(name)
-        from dsp.radio import open_sink
-        from dsp.radio.command import run_command
+        from airnet_sdr.dsp.radio import open_sink
+        from airnet_sdr.dsp.radio.command import run_command
         sys.exit(run_command("send", open_sink("pluto:ip:127.0.0.1:1").__enter__))
     """)
     assert done.returncode == 3 and done.stderr.count("\n") == 1

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dsp.radio.scale import BACKOFF_DB, NOMINAL_POWER, to_full_scale
-from dsp.units import db, power
+from airnet_sdr.dsp.radio.scale import BACKOFF_DB, NOMINAL_POWER, to_full_scale
+from airnet_sdr.dsp.units import db, power
 
 
 def gaussian(num, seed=1):

@@ -4,9 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from dsp.errors import InputError
-from dsp.radio import RadioConfig, open_sink, open_source, sigmf_file
-from dsp.radio.scale import to_full_scale
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source, sigmf_file
+from airnet_sdr.dsp.radio.scale import to_full_scale
 
 
 def unit_power(num, seed=1):

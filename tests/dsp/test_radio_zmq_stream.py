@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import zmq
 
-from dsp.errors import RadioError, RadioTimeoutError
-from dsp.radio import RadioConfig, open_sink, open_source, zmq_stream
-from dsp.radio.scale import to_full_scale
+from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
+from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source, zmq_stream
+from airnet_sdr.dsp.radio.scale import to_full_scale
 
 QUICK = RadioConfig(timeout_s=5.0)
 RAW = RadioConfig(timeout_s=5.0, backoff_db=None)

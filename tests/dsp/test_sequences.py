@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dsp.frame import DEFAULT_FORMAT
-from dsp.sequences import gold, qpsk
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT
+from airnet_sdr.dsp.sequences import gold, qpsk
 
 
 def slow_gold(c_init, num_bits):

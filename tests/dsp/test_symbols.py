@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dsp import symbols, units
-from tests.link import white
+from airnet_sdr.dsp import symbols, units
+from airnet_sdr.tests.link import white
 
 RNG = np.random.default_rng
 

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from dsp import control
-from dsp.burst import FrameReceiver
-from dsp.frame import DEFAULT_FORMAT, Header, payload_slots
-from dsp.ofdm import preamble_samples
-from dsp.sync import MAX_CFO, PreambleDetector
-from dsp.theory import cfo_crb
-from dsp.units import db, linear
-from tests.link import white
-from tx.pipeline import modulate_frame
+from airnet_sdr.dsp import control
+from airnet_sdr.dsp.burst import FrameReceiver
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, Header, payload_slots
+from airnet_sdr.dsp.ofdm import preamble_samples
+from airnet_sdr.dsp.sync import MAX_CFO, PreambleDetector
+from airnet_sdr.dsp.theory import cfo_crb
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.tests.link import white
+from airnet_sdr.tx.pipeline import modulate_frame
 
 DETECTOR = PreambleDetector()
 LENGTH = DETECTOR.length

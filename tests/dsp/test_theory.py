@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dsp import theory
-from dsp.errors import InputError
-from dsp.units import db, nmse
+from airnet_sdr.dsp import theory
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import db, nmse
 
 
 def noise(rng, *shape):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from dsp.errors import InputError
-from dsp.uep import Protection, best_curve, plan_protection, uniform
-from dsp.units import db, linear
-from models.curves import curves
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.uep import Protection, best_curve, plan_protection, uniform
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.models.curves import curves
 
 NUM_SYMBOLS = np.array([72, 2304, 9216, 36864, 101376, 7920])
 SNR_GRID_DB = np.arange(-10, 30, 5)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dsp import units
+from airnet_sdr.dsp import units
 
 
 def test_db_and_linear_are_inverse():

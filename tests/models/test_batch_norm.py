@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.batch_norm import BATCH_SIZE, live, measured_statistics, recompute, statistics_of
-from models.nets import build
-from models.noise import noisy
+from airnet_sdr.models.batch_norm import BATCH_SIZE, live, measured_statistics, recompute, statistics_of
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.noise import noisy
 
 INPUTS = torch.randn(4 * BATCH_SIZE, 3, generator=torch.Generator().manual_seed(1)) * 5 + 2
 

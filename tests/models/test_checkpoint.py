@@ -5,13 +5,13 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from dsp.errors import InputError
-from models.batch_norm import measured_statistics, recompute
-from models.checkpoint import Checkpoint, load, load_mean, save, shipped
-from models.digital.quantise import step_code, step_value
-from models.evaluate import accuracy
-from models.nets import build
-from models.packing import tensors_of
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.batch_norm import measured_statistics, recompute
+from airnet_sdr.models.checkpoint import Checkpoint, load, load_mean, save, shipped
+from airnet_sdr.models.digital.quantise import step_code, step_value
+from airnet_sdr.models.evaluate import accuracy
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
 
 METADATA = {"arch": "fashion", "dataset": "fashion-mnist", "accuracy": "0.5"}
 

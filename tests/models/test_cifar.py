@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from dsp.errors import InputError
-from models import cifar
-from models.data import load
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models import cifar
+from airnet_sdr.models.data import load
 
 RECORDS = np.random.default_rng(1).integers(0, 256, (20, 3073), dtype=np.uint8)
 RECORDS[:, 0] = np.arange(20) % 10

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dsp.errors import InputError
-from models.nets import build
-from models.packing import tensor_specs
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensor_specs
 
 IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 SIZES = {"cifar": (8, 989_216), "cifar-vgg16": (14, 1_438_540), "cifar-resnet20": (59, 269_722)}

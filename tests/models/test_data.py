@@ -7,9 +7,9 @@ import io
 import pytest
 import torch
 
-from dsp.errors import InputError
-from models import data
-from models.data import load
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models import data
+from airnet_sdr.models.data import load
 
 
 def test_shipped_test_images():

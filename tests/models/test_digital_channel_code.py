@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from dsp.errors import InputError
-from dsp.units import linear
-from models.digital.channel_code import MODULATIONS, BlockCode, CodedPayload, decode, encode
-from models.digital.rate import arrival, best_payload, least_symbols, measure
-from tests.link import white
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.digital.channel_code import MODULATIONS, BlockCode, CodedPayload, decode, encode
+from airnet_sdr.models.digital.rate import arrival, best_payload, least_symbols, measure
+from airnet_sdr.tests.link import white
 
 pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
 

@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from dsp.errors import LinkError
-from models.digital.compress import decode, encode
-from models.digital.quantise import MAX_LEVEL, Quantised, dequantise, quantise, step_code, step_value
+from airnet_sdr.dsp.errors import LinkError
+from airnet_sdr.models.digital.compress import decode, encode
+from airnet_sdr.models.digital.quantise import MAX_LEVEL, Quantised, dequantise, quantise, step_code, step_value
 
 RNG = np.random.default_rng(1)
 WEIGHTS = [RNG.standard_normal(20_000).astype(np.float32), RNG.laplace(0, 0.02, 5000).astype(np.float32)]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, save
-from models.digital import nnc
-from models.digital.quantise import quantise, step_code
-from models.nets import build
-from models.packing import tensors_of
-from tests.command import assert_refused, run
+from airnet_sdr.models.checkpoint import Checkpoint, save
+from airnet_sdr.models.digital import nnc
+from airnet_sdr.models.digital.quantise import quantise, step_code
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.tests.command import assert_refused, run
 
 WIDTHS = (8, 8, 8, 8, 8)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from dsp.errors import InputError
-from models.digital import compress
-from models.digital.quantise import dequantise
-from models.digital.scheme import compress_to_fit, weights_of
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.digital import compress
+from airnet_sdr.models.digital.quantise import dequantise
+from airnet_sdr.models.digital.scheme import compress_to_fit, weights_of
 
 RNG = np.random.default_rng(1)
 VECTORS = [RNG.standard_normal(3000).astype(np.float32), (0.1 * RNG.laplace(size=8000)).astype(np.float32)]

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dsp.errors import InputError
-from models import distill
-from models.checkpoint import Checkpoint, save
-from models.distill import answers, distillation_loss
-from models.evaluate import logits
-from models.nets import build
-from models.packing import tensors_of
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models import distill
+from airnet_sdr.models.checkpoint import Checkpoint, save
+from airnet_sdr.models.distill import answers, distillation_loss
+from airnet_sdr.models.evaluate import logits
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
 
 
 def test_the_loss_is_its_definition():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from dsp.errors import InputError
-from models.checkpoint import Checkpoint
-from models.ensemble import (
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.ensemble import (
     SNR_GRID_DB,
     Member,
     choose,
@@ -21,9 +21,9 @@ from models.ensemble import (
     reorder,
     to_metadata,
 )
-from models.nets import FASHION_WIDTHS, build
-from models.noise import energies
-from models.packing import tensors_of
+from airnet_sdr.models.nets import FASHION_WIDTHS, build
+from airnet_sdr.models.noise import energies
+from airnet_sdr.models.packing import tensors_of
 
 IMAGES = torch.randint(0, 256, (30, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 NARROW = (4, 8, 16, 16, 20)

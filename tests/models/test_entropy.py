@@ -8,19 +8,19 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from dsp.errors import InputError
-from models import train as training
-from models.checkpoint import load
-from models.data import load as load_data
-from models.digital import compress
-from models.digital.quantise import steps_of
-from models.digital.scheme import compressed, on_grid, weights_of
-from models.entropy import BitTrainer, Quantiser
-from models.evaluate import logits, top1
-from models.packing import load_vectors
-from models.train import main, train
-from models.trainer import TrainConfig
-from tests.command import assert_refused, run
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models import train as training
+from airnet_sdr.models.checkpoint import load
+from airnet_sdr.models.data import load as load_data
+from airnet_sdr.models.digital import compress
+from airnet_sdr.models.digital.quantise import steps_of
+from airnet_sdr.models.digital.scheme import compressed, on_grid, weights_of
+from airnet_sdr.models.entropy import BitTrainer, Quantiser
+from airnet_sdr.models.evaluate import logits, top1
+from airnet_sdr.models.packing import load_vectors
+from airnet_sdr.models.train import main, train
+from airnet_sdr.models.trainer import TrainConfig
+from airnet_sdr.tests.command import assert_refused, run
 
 WIDTHS = (6, 8, 8, 8, 8)
 SMALL = TrainConfig(epochs=4, limit=160, batch_size=16, average_steps=5, hold_out=20, widths=WIDTHS, bits=4_000)

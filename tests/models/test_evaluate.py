@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from models.data import load
-from models.evaluate import accuracy, logits, top1
+from airnet_sdr.models.data import load
+from airnet_sdr.models.evaluate import accuracy, logits, top1
 
 
 class Constant(nn.Module):

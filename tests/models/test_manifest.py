@@ -3,11 +3,11 @@ import struct
 import numpy as np
 import pytest
 
-from dsp.errors import InputError, LinkError
-from dsp.expansion import GAUSSIAN, SHAPES, Curve, Density, gaussian_moment
-from models.curves import code_of, curve_of, curves
-from models.digital.channel_code import CodedPayload
-from models.manifest import Manifest, TensorPlan, centre_and_scale, normalisation
+from airnet_sdr.dsp.errors import InputError, LinkError
+from airnet_sdr.dsp.expansion import GAUSSIAN, SHAPES, Curve, Density, gaussian_moment
+from airnet_sdr.models.curves import code_of, curve_of, curves
+from airnet_sdr.models.digital.channel_code import CodedPayload
+from airnet_sdr.models.manifest import Manifest, TensorPlan, centre_and_scale, normalisation
 
 
 def random_manifest(rng, num_tensors=12):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dsp.errors import InputError
-from models.nets import ARCHITECTURES, FASHION_WIDTHS, build
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.nets import ARCHITECTURES, FASHION_WIDTHS, build
 
 
 def test_fashion_fits_the_link():

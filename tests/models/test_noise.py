@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from models.nets import build
-from models.noise import energies, noisy, receive, receive_all, straight_through
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.noise import energies, noisy, receive, receive_all, straight_through
 
 
 @pytest.mark.parametrize("snr", [0.1, 1.0, 10.0, 100.0])

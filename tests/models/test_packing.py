@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from dsp.errors import InputError
-from models.nets import build
-from models.packing import load_vectors, tensor_specs, tensors_of, to_vectors
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import load_vectors, tensor_specs, tensors_of, to_vectors
 
 
 def test_round_trip_is_exact():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from dsp.errors import InputError
-from models.nets import FASHION_WIDTHS, build, num_weights
-from models.prune import choose, convolutions, remove, saliency
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.nets import FASHION_WIDTHS, build, num_weights
+from airnet_sdr.models.prune import choose, convolutions, remove, saliency
 
 EXAMPLE = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
 IMAGES = torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

@@ -8,16 +8,16 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from dsp.errors import InputError
-from models import checkpoint as checkpoints
-from models.data import LOADERS
-from models.evaluate import accuracy
-from models.nets import ARCHITECTURES, DATASETS, build
-from models.register import from_file, register
-from rx import receive
-from sim import loopback
-from tests.command import ROOT, assert_refused, run
-from tx import send
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models.data import LOADERS
+from airnet_sdr.models.evaluate import accuracy
+from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
+from airnet_sdr.models.register import from_file, register
+from airnet_sdr.rx import receive
+from airnet_sdr.sim import loopback
+from airnet_sdr.tests.command import ROOT, assert_refused, run
+from airnet_sdr.tx import send
 
 EXAMPLE = ROOT / "models" / "examples"
 MODULATION = f"{EXAMPLE / 'modulation.py'}:modulation"

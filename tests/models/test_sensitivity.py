@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from dsp.errors import InputError
-from models import sensitivity
-from models.checkpoint import Checkpoint, save
-from models.nets import build
-from models.packing import tensors_of
-from models.sensitivity import (
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models import sensitivity
+from airnet_sdr.models.checkpoint import Checkpoint, save
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.sensitivity import (
     SNR_GRID_DB,
     Sensitivity,
     find_sensitivity,

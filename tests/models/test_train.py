@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from dsp.errors import InputError
-from models import train as training
-from models.checkpoint import Checkpoint, load, save
-from models.ensemble import from_metadata, narrow
-from models.nets import build, num_weights
-from models.packing import tensors_of
-from models.train import main, train
-from models.trainer import TrainConfig, Trainer, augment, learning_rate
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models import train as training
+from airnet_sdr.models.checkpoint import Checkpoint, load, save
+from airnet_sdr.models.ensemble import from_metadata, narrow
+from airnet_sdr.models.nets import build, num_weights
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.train import main, train
+from airnet_sdr.models.trainer import TrainConfig, Trainer, augment, learning_rate
 
 WIDTHS = (4, 6, 8, 10, 12)
 SMALL = TrainConfig(epochs=2, limit=96, batch_size=32, average_steps=5, hold_out=20)
@@ -50,7 +50,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_resume_goes_on_exactly(tmp_path, monkeypatch, recipe, teacher):
-    monkeypatch.setattr("models.trainer.PRUNE_STEPS", 1)
+    monkeypatch.setattr("airnet_sdr.models.trainer.PRUNE_STEPS", 1)
     options = {name: teacher if value == "teacher" else value for name, value in RECIPES[recipe].items()}
     small = dataclasses.replace(SMALL, **options)
     whole = train(small, tmp_path / "whole", "command")

@@ -3,14 +3,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dsp import theory
-from dsp.errors import LinkError
-from dsp.uep import uniform
-from dsp.units import db, linear, nmse, power
-from models.curves import curves
-from rx.pipeline import BurstCombiner, rebuild
-from tests.link import NUMELS, make_burst, on_air, receive, transmit, weights_nmse
-from tx.pipeline import prepare
+from airnet_sdr.dsp import theory
+from airnet_sdr.dsp.errors import LinkError
+from airnet_sdr.dsp.uep import uniform
+from airnet_sdr.dsp.units import db, linear, nmse, power
+from airnet_sdr.models.curves import curves
+from airnet_sdr.rx.pipeline import BurstCombiner, rebuild
+from airnet_sdr.tests.link import NUMELS, make_burst, on_air, receive, transmit, weights_nmse
+from airnet_sdr.tx.pipeline import prepare
 
 
 def collected(frames):

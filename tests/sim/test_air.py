@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsp.errors import RadioTimeoutError
-from dsp.radio import RadioConfig, open_sink, open_source
-from dsp.radio.scale import NOMINAL_POWER
-from sim import air
-from sim.channel import Channel, channel_preset
+from airnet_sdr.dsp.errors import RadioTimeoutError
+from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.sim import air
+from airnet_sdr.sim.channel import Channel, channel_preset
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT = RadioConfig(timeout_s=20.0)  # an air process takes seconds to start on a busy machine

@@ -7,21 +7,21 @@ import time
 import numpy as np
 import pytest
 
-from dsp.radio.scale import NOMINAL_POWER
-from dsp.theory import lmmse_nmse
-from dsp.units import db
-from models.checkpoint import Checkpoint, save
-from models.nets import build
-from models.packing import tensors_of
-from sim import bench
-from sim.benchmarks import flowgraph, loss, peer, speed, stress
-from sim.benchmarks.measure import Measure
-from sim.benchmarks.stopwatch import shares, speeds
-from sim.channel import Channel, ChannelConfig
-from tests.flowgraph import needs_gnuradio
-from tests.link import make_burst
-from tests.pluto import needs_libiio
-from tx.pipeline import LEAD_SAMPLES, modulate
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.dsp.theory import lmmse_nmse
+from airnet_sdr.dsp.units import db
+from airnet_sdr.models.checkpoint import Checkpoint, save
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.sim import bench
+from airnet_sdr.sim.benchmarks import flowgraph, loss, peer, speed, stress
+from airnet_sdr.sim.benchmarks.measure import Measure
+from airnet_sdr.sim.benchmarks.stopwatch import shares, speeds
+from airnet_sdr.sim.channel import Channel, ChannelConfig
+from airnet_sdr.tests.flowgraph import needs_gnuradio
+from airnet_sdr.tests.link import make_burst
+from airnet_sdr.tests.pluto import needs_libiio
+from airnet_sdr.tx.pipeline import LEAD_SAMPLES, modulate
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import argparse
 import numpy as np
 import pytest
 
-from dsp.errors import InputError
-from dsp.frame import DEFAULT_FORMAT
-from dsp.units import db, nmse, power
-from sim.channel import (
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT
+from airnet_sdr.dsp.units import db, nmse, power
+from airnet_sdr.sim.channel import (
     PRESETS,
     Channel,
     ChannelConfig,

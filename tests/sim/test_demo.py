@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from sim import demo
-from tests.command import finish, run, save_few_images, save_untrained, start
-from tests.flowgraph import needs_gnuradio
+from airnet_sdr.sim import demo
+from airnet_sdr.tests.command import finish, run, save_few_images, save_untrained, start
+from airnet_sdr.tests.flowgraph import needs_gnuradio
 
 
 @pytest.fixture(scope="module")

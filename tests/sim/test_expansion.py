@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sim import expansion
-from tests.command import run
+from airnet_sdr.sim import expansion
+from airnet_sdr.tests.command import run
 
 
 def test_the_comparison(tmp_path):

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsp.frame import DEFAULT_FORMAT
-from dsp.radio.scale import BACKOFF_DB
-from rx import receive
-from sim.gnuradio_process import environment
-from tests.command import ROOT, finish, killed, run, start, zmq_addresses
-from tests.flowgraph import COMPLEX, PYTHON, flowgraph, needs_gnuradio
-from tests.pluto import needs_libiio
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT
+from airnet_sdr.dsp.radio.scale import BACKOFF_DB
+from airnet_sdr.rx import receive
+from airnet_sdr.sim.gnuradio_process import environment
+from airnet_sdr.tests.command import ROOT, finish, killed, run, start, zmq_addresses
+from airnet_sdr.tests.flowgraph import COMPLEX, PYTHON, flowgraph, needs_gnuradio
+from airnet_sdr.tests.pluto import needs_libiio
 
 FLOWGRAPHS = {path.stem: path for path in sorted((ROOT / "sim" / "flowgraphs").glob("*.grc"))}
 GRCC = PYTHON and (shutil.which("grcc", path=str(Path(PYTHON).parent)) or shutil.which("grcc"))

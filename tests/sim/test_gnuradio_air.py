@@ -10,13 +10,13 @@ import time
 import numpy as np
 import pytest
 
-from dsp.radio import RadioConfig, open_sink, open_source
-from dsp.radio.scale import NOMINAL_POWER
-from dsp.units import db, nmse, power
-from sim import gnuradio_air, loopback
-from sim.channel import Channel, ChannelConfig, channel_preset
-from sim.impairments import clip, clock_offset, iq_imbalance, quantise
-from tests.command import (
+from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.dsp.units import db, nmse, power
+from airnet_sdr.sim import gnuradio_air, loopback
+from airnet_sdr.sim.channel import Channel, ChannelConfig, channel_preset
+from airnet_sdr.sim.impairments import clip, clock_offset, iq_imbalance, quantise
+from airnet_sdr.tests.command import (
     assert_refused,
     finish,
     killed,
@@ -25,7 +25,7 @@ from tests.command import (
     wait_for,
     zmq_addresses,
 )
-from tests.flowgraph import PYTHON, needs_gnuradio, numbered
+from airnet_sdr.tests.flowgraph import PYTHON, needs_gnuradio, numbered
 
 RATE_HZ, FREQ_HZ = RadioConfig.rate_hz, RadioConfig.freq_hz
 RAW = RadioConfig(timeout_s=30.0, backoff_db=None)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import j0
 
-from dsp.theory import converter_nmse
-from dsp.units import db, nmse, power
-from sim import impairments as imp
+from airnet_sdr.dsp.theory import converter_nmse
+from airnet_sdr.dsp.units import db, nmse, power
+from airnet_sdr.sim import impairments as imp
 
 
 def tone(freq, num, delay=0.0):

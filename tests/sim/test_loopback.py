@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, load, save
-from models.nets import build
-from models.packing import tensors_of
-from sim import loopback
-from tests.command import assert_refused, run, save_few_images
+from airnet_sdr.models.checkpoint import Checkpoint, load, save
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.sim import loopback
+from airnet_sdr.tests.command import assert_refused, run, save_few_images
 
 WIDTHS = (7, 9, 11, 13, 15)
 

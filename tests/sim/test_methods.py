@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, load, save
-from models.data import load as load_data
-from models.evaluate import logits
-from models.nets import build
-from models.packing import tensors_of
-from sim import methods
-from sim.methods import Sent, Shelf, apart, equivalent, over_the_link, summarise
-from tests.command import run
-from tx.plan import PlanConfig, protect
+from airnet_sdr.models.checkpoint import Checkpoint, load, save
+from airnet_sdr.models.data import load as load_data
+from airnet_sdr.models.evaluate import logits
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.sim import methods
+from airnet_sdr.sim.methods import Sent, Shelf, apart, equivalent, over_the_link, summarise
+from airnet_sdr.tests.command import run
+from airnet_sdr.tx.plan import PlanConfig, protect
 
 WIDTHS = (8, 8, 12, 12, 12)
 

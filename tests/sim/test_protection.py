@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint, save
-from models.data import load as load_data
-from models.nets import build
-from models.packing import tensors_of
-from models.sensitivity import BACKGROUND_DB, SNR_GRID_DB, Sensitivity
-from sim import protection
-from tests.command import run
+from airnet_sdr.models.checkpoint import Checkpoint, save
+from airnet_sdr.models.data import load as load_data
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.sensitivity import BACKGROUND_DB, SNR_GRID_DB, Sensitivity
+from airnet_sdr.sim import protection
+from airnet_sdr.tests.command import run
 
 WIDTHS = (4, 4, 6, 6, 6)
 UNTRAINED = Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion", WIDTHS)), {}, WIDTHS)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from sim import selftest
-from tests.command import run
-from tests.pluto import becomes_muted, boards, needs_libiio
+from airnet_sdr.sim import selftest
+from airnet_sdr.tests.command import run
+from airnet_sdr.tests.pluto import becomes_muted, boards, needs_libiio
 
 pytestmark = needs_libiio
 

@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from dsp.errors import InputError
-from dsp.units import linear
-from models.checkpoint import Checkpoint, load, save
-from models.digital.scheme import fit
-from models.evaluate import logits
-from models.nets import build
-from models.packing import tensors_of
-from sim.sweeps import figures, grid, trial
-from sim.sweeps.plans import Networks, Place, Plan, accuracy, delivered, num_bytes
-from sim.sweeps.store import Store, read
-from sim.sweeps.trial import KEY, SCHEMA, Trial
-from tests.command import assert_refused, finish, run, save_few_images, start, wait_for
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.checkpoint import Checkpoint, load, save
+from airnet_sdr.models.digital.scheme import fit
+from airnet_sdr.models.evaluate import logits
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.sim.sweeps import figures, grid, trial
+from airnet_sdr.sim.sweeps.plans import Networks, Place, Plan, accuracy, delivered, num_bytes
+from airnet_sdr.sim.sweeps.store import Store, read
+from airnet_sdr.sim.sweeps.trial import KEY, SCHEMA, Trial
+from airnet_sdr.tests.command import assert_refused, finish, run, save_few_images, start, wait_for
 
 pytest.importorskip("ray", reason="the grid runs on Ray")
 pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")

@@ -7,12 +7,12 @@ import signal
 import numpy as np
 import pytest
 
-from dsp.theory import lmmse_nmse
-from dsp.units import db, linear
-from sim import sweep
-from sim.sweeps import attenuation
-from tests.command import run
-from tests.pluto import becomes_muted, boards, link_snr_db, needs_libiio
+from airnet_sdr.dsp.theory import lmmse_nmse
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.sim import sweep
+from airnet_sdr.sim.sweeps import attenuation
+from airnet_sdr.tests.command import run
+from airnet_sdr.tests.pluto import becomes_muted, boards, link_snr_db, needs_libiio
 
 
 def sweep_over(servers, model, out, *options):

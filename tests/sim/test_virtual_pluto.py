@@ -9,9 +9,9 @@ import time
 import numpy as np
 import pytest
 
-from dsp.units import db
-from sim.virtual_pluto.__main__ import cause
-from tests.pluto import boards, needs_libiio
+from airnet_sdr.dsp.units import db
+from airnet_sdr.sim.virtual_pluto.__main__ import cause
+from airnet_sdr.tests.pluto import boards, needs_libiio
 
 pytestmark = needs_libiio
 RATE_HZ, FREQ_HZ = 2_500_000, 2_400_000_000

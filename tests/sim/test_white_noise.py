@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from dsp.uep import Protection
-from dsp.units import db, linear
-from rx.pipeline import rebuild
-from sim.methods import heard
-from sim.white_noise import WhiteNoise
-from tx.pipeline import prepare
+from airnet_sdr.dsp.uep import Protection
+from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.rx.pipeline import rebuild
+from airnet_sdr.sim.methods import heard
+from airnet_sdr.sim.white_noise import WhiteNoise
+from airnet_sdr.tx.pipeline import prepare
 
 NUMELS, POWERS = np.array([100_000, 40_000, 20_000]), np.array([0.4, 1.0, 6.0])
 

@@ -4,15 +4,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from dsp import control, ofdm, symbols
-from dsp.errors import InputError
-from dsp.frame import DEFAULT_FORMAT, frame_samples, payload_slots
-from dsp.interleave import accumulate, collect
-from dsp.uep import Protection
-from dsp.units import db, linear, power
-from models.manifest import Manifest
-from tests.link import make_burst, transmit
-from tx import pipeline as tx
+from airnet_sdr.dsp import control, ofdm, symbols
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, frame_samples, payload_slots
+from airnet_sdr.dsp.interleave import accumulate, collect
+from airnet_sdr.dsp.uep import Protection
+from airnet_sdr.dsp.units import db, linear, power
+from airnet_sdr.models.manifest import Manifest
+from airnet_sdr.tests.link import make_burst, transmit
+from airnet_sdr.tx import pipeline as tx
 
 
 def test_a_cycle_is_its_frames_of_unit_power():

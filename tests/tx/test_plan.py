@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from dsp.errors import InputError
-from dsp.units import linear
-from models.checkpoint import Checkpoint
-from models.digital.quantise import dequantise, steps_of
-from models.digital.rate import best_payload
-from models.digital.scheme import fit
-from models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
-from models.nets import FASHION_WIDTHS, build
-from models.packing import tensors_of
-from tx.pipeline import prepare_hybrid
-from tx.plan import PlanConfig, pick, pick_coded, protect, refine
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.digital.quantise import dequantise, steps_of
+from airnet_sdr.models.digital.rate import best_payload
+from airnet_sdr.models.digital.scheme import fit
+from airnet_sdr.models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
+from airnet_sdr.models.nets import FASHION_WIDTHS, build
+from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.tx.pipeline import prepare_hybrid
+from airnet_sdr.tx.plan import PlanConfig, pick, pick_coded, protect, refine
 
 WIDTHS = (8, 12, 16, 20, 24)
 STEADY, GOOD = np.full(len(SNR_GRID_DB), 0.88), np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)
