@@ -14,6 +14,7 @@ from safetensors.numpy import save as serialise
 from torch import nn
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models.batch_norm import statistics_of
 from airnet_sdr.models.digital.quantise import MAX_LEVEL, grid_of
 from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
@@ -191,17 +192,3 @@ def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
         if np.abs(levels).max(initial=0) <= MAX_LEVEL and np.abs(tensor / step - levels).max(initial=0) < OFF_GRID:
             tensors[name] = levels.astype(np.int8)
     write_whole(path, serialise(tensors, {key: str(value) for key, value in metadata.items()}))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it: whoever looks sees the old one or the new one, whole."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error.strerror}; name another place") from error
-    finally:
-        if part.is_file():  # whatever came in between, Ctrl-C too
-            part.unlink()

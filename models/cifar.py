@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.models.checkpoint import write_whole
+from airnet_sdr.dsp.host.files import write_whole
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHAPE = (3, 32, 32)

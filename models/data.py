@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models import cifar
-from airnet_sdr.models.checkpoint import write_whole
 
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 FASHION_MNIST_SHA256 = {  # of the unpacked files, which every packing of them shares

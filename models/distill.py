@@ -19,6 +19,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor
 from torch.nn import functional as F
 
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models.evaluate import logits
 
@@ -38,7 +39,7 @@ def answers(teacher, images: Tensor) -> Tensor:
     if found is None:
         module = checkpoints.load(path).module()
         found = (0.5 * (logits(module, images) + logits(module, images.flip(3)))).half()
-        checkpoints.write_whole(kept, serialise({"answers": found}))
+        write_whole(kept, serialise({"answers": found}))
     return found
 
 

@@ -21,6 +21,9 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import numpy as np
 import torch
@@ -30,10 +33,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.batch_norm import live
-from airnet_sdr.models.checkpoint import Checkpoint, load, locate, write_whole
+from airnet_sdr.models.checkpoint import Checkpoint, load, locate
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.noise import receive
 

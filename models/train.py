@@ -17,12 +17,15 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import torch
 from rich.progress import Progress
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.models.batch_norm import measured_statistics, recompute
 from airnet_sdr.models.checkpoint import Checkpoint, save
 from airnet_sdr.models.data import load
@@ -207,7 +210,7 @@ def main(argv=None) -> int:
             args["model"] = from_file(architecture)
         train(TrainConfig(**args), out, command, resume, data_dir, dataset)
 
-    return run_command("train", work)
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

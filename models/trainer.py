@@ -17,9 +17,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models import prune
 from airnet_sdr.models.batch_norm import without_statistics
-from airnet_sdr.models.checkpoint import load_mean, write_whole
+from airnet_sdr.models.checkpoint import load_mean
 from airnet_sdr.models.distill import distillation_loss
 from airnet_sdr.models.ensemble import from_metadata, grow, narrow, reorder
 from airnet_sdr.models.nets import FULL_WIDTHS, build

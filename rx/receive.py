@@ -8,15 +8,14 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 import numpy as np
 
 from airnet_sdr.dsp.burst import ReceivedFrame
 from airnet_sdr.dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
 from airnet_sdr.dsp.frame import VERSION, FrameFormat, frame_samples
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.radio import ADDRESS_HELP, Source, open_source
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
 from airnet_sdr.dsp.radio.options import add_bench_arguments, add_radio_arguments, print_check, radio_config
 from airnet_sdr.dsp.radio.record import RecordedSource, recording
 from airnet_sdr.dsp.sync import MAX_CFO
@@ -222,7 +221,7 @@ def main(argv=None) -> int:
     )
     radio.add_argument("--follow", action="store_true", help="go on listening; report again as cycles or models arrive")
     args = parser.parse_args(argv)
-    return run_command("receive", lambda: (print_check if args.check else receive)(args))
+    return run_command(parser, lambda: (print_check if args.check else receive)(args))
 
 
 def _complete(burst: BurstCombiner | None) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.units import db
-from airnet_sdr.models.checkpoint import write_whole
 from airnet_sdr.models.manifest import Manifest
 from airnet_sdr.models.packing import TensorSpec
 from airnet_sdr.rx.pipeline import BurstCombiner, ReceivedWeights

@@ -16,10 +16,13 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 from airnet_sdr.dsp.errors import RadioTimeoutError
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, Sink, Source, open_sink, open_source
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.sim.channel import Channel, ChannelConfig, add_channel_arguments, channel_config_from_args
 
@@ -29,7 +32,7 @@ def main(argv=None) -> int:
     parser = CommandParser(prog="air", description=__doc__, epilog="addresses:\n" + ADDRESS_HELP)
     add_air_arguments(parser)
     args = parser.parse_args(argv)
-    return run_command("air", lambda: air(args))
+    return run_command(parser, lambda: air(args))
 
 
 def add_air_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,13 +15,16 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
     for library in ("OMP", "OPENBLAS"):  # the threads that are counted are the link's own; workers inherit this
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
 from rich.console import Console
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.sim.benchmarks.measure import Measure, Options, table, write
 
 SECTIONS = ("loss", "stress", "detection", "speed", "scale", "flowgraph", "realtime")
@@ -66,7 +69,7 @@ def main(argv=None) -> int:
             raise InputError("bench: --seeds, --workers, --weights and --scale-samples must be at least 1")
         Console(width=None if sys.stdout.isatty() else 200).print(table(bench(args.only, options, args.out, command)))
 
-    return run_command("bench", run)
+    return run_command(parser, run)
 
 
 if __name__ == "__main__":

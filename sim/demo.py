@@ -14,9 +14,12 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 from airnet_sdr.dsp.errors import LinkError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 AIR = ["--snr-db", "15", "--cfo-hz", "40e3", "--echo", "2.3:-8:60", "--echo", "6.1:-14:-130"]
@@ -96,7 +99,7 @@ def main(argv=None) -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--timeout-s", type=float, default=120.0, metavar="T")
     args = parser.parse_args(argv)
-    return run_command("demo", lambda: demo(args))
+    return run_command(parser, lambda: demo(args))
 
 
 if __name__ == "__main__":

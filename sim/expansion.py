@@ -10,13 +10,14 @@ from the curve for the SNR before, and writes models/curves.json: some ten minut
 
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import numpy as np
 from rich.console import Console
@@ -26,11 +27,11 @@ from scipy.optimize import minimize
 from scipy.stats import norm
 
 from airnet_sdr.dsp.expansion import LINE, Curve, expand, posterior_mean
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.uep import best_curve
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.models import curves
-from airnet_sdr.models.checkpoint import write_whole
 
 DIMS = (2, 3, 4, 6, 8)
 DESIGN_SNR_DB = tuple(range(0, 25, 3))
@@ -163,7 +164,7 @@ def main(argv=None) -> int:
         write_whole(args.out / "expansion.json", (json.dumps(content, indent=1) + "\n").encode())
         print_table(rows)
 
-    return run_command("expansion", work)
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

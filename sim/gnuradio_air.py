@@ -19,12 +19,15 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, open_sink, open_source, parse
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.sim.air import add_air_arguments
@@ -62,7 +65,7 @@ def main(argv=None) -> int:
         help="give up on a GNU Radio that says nothing for so long",
     )
     args = parser.parse_args(argv)
-    return run_command("gnuradio_air", lambda: air(args))
+    return run_command(parser, lambda: air(args))
 
 
 def air(args) -> None:

@@ -4,16 +4,17 @@ Sender, `sim.channel` and receiver are the very functions of `tx/send.py`, `sim/
 same options and seed the result is the same as theirs over ZMQ.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
+    from airnet_sdr.dsp.host import environment
 
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+    environment.set_defaults()
+
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
 from airnet_sdr.models.register import add_architecture_argument
 from airnet_sdr.rx.pipeline import Listener
@@ -74,7 +75,7 @@ def main(argv=None) -> int:
     parser.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F")
     parser.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R")
     args = parser.parse_args(argv)
-    return run_command("loopback", lambda: print(summary(loopback(args))))
+    return run_command(parser, lambda: print(summary(loopback(args))))
 
 
 if __name__ == "__main__":

@@ -14,14 +14,15 @@ import dataclasses
 import functools
 import json
 import math
-import os
 import shlex
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import numpy as np
 from rich.console import Console
@@ -29,12 +30,13 @@ from rich.progress import track
 from rich.table import Table
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.batch_norm import recompute
-from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load, write_whole
+from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.nets import DATASETS, build, num_weights
@@ -325,7 +327,7 @@ def main(argv=None) -> int:
         draw(args.out / "methods.png", rows, args.arch, args.payload_uses)
         print_table(rows)
 
-    return run_command("methods", work)
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

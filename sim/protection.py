@@ -14,21 +14,23 @@ sends the pruned networks of `sim.methods` and writes protection.json and a tabl
 
 import functools
 import json
-import os
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import numpy as np
 from rich.progress import track
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.uep import Protection, plan_protection, uniform
-from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load, write_whole
+from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.nets import DATASETS, num_weights
 from airnet_sdr.models.sensitivity import Sensitivity, measure_checkpoint
@@ -131,7 +133,7 @@ def main(argv=None) -> int:
         write_whole(args.out / "protection.json", (json.dumps(content, indent=1) + "\n").encode())
         print_table(rows)
 
-    return run_command("protection", work)
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

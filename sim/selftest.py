@@ -11,13 +11,16 @@ from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import dataclasses
 
 import numpy as np
 
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, open_source
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
 from airnet_sdr.dsp.radio.options import add_radio_arguments, check_pluto, radio_config
 from airnet_sdr.models.register import add_architecture_argument
 from airnet_sdr.rx.pipeline import Listener
@@ -60,7 +63,7 @@ def main(argv=None) -> int:
     )
     parser.set_defaults(cycles=2)
     args = parser.parse_args(argv)
-    return run_command("selftest", lambda: selftest(args))
+    return run_command(parser, lambda: selftest(args))
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ lists the options of the first, --radio X --help those of the second.
 """
 
 import importlib
-import os
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 
 def main(argv=None) -> int:

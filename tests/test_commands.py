@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from airnet_sdr.dsp.frame import VERSION, layout_burst
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.radio import open_sink
 from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models import sensitivity, train
@@ -382,7 +383,7 @@ def test_ctrl_c_while_a_file_is_written_leaves_nothing(folder, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        checkpoints.write_whole(folder / "report.json", b"{}")
+        write_whole(folder / "report.json", b"{}")
     assert not list(folder.iterdir())
 
 

@@ -10,8 +10,8 @@ if __package__ in (None, ""):
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, parse
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
 from airnet_sdr.dsp.radio.options import (
     add_bench_arguments,
     add_radio_arguments,
@@ -145,7 +145,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
     chosen = {"list": lambda _: list_models(), "check": print_check, "mute": mute}
     work = next((function for name, function in chosen.items() if getattr(args, name)), send)
-    return run_command("send", lambda: work(args))
+    return run_command(parser, lambda: work(args))
 
 
 def list_models() -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.stopping import raise_if_stopped
 from airnet_sdr.dsp.radio.address import Address
-from airnet_sdr.dsp.radio.command import raise_if_stopped
 from airnet_sdr.dsp.radio.scale import BACKOFF_DB, to_full_scale
 
 GAIN_MODES = ("manual", "slow_attack", "fast_attack", "hybrid")

@@ -10,9 +10,9 @@ import time
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.stopping import raise_if_stopped
 from airnet_sdr.dsp.radio.address import Address
 from airnet_sdr.dsp.radio.base import RadioConfig, Sink, Source
-from airnet_sdr.dsp.radio.command import raise_if_stopped
 from airnet_sdr.dsp.radio.pluto_board import Board
 from airnet_sdr.dsp.radio.scale import to_full_scale
 

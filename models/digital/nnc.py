@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models.batch_norm import recompute
 from airnet_sdr.models.checkpoint import Checkpoint
@@ -108,7 +108,7 @@ def main(argv=None) -> int:
                 table.add_row(str(Path(name)), *row)
         Console(width=None if sys.stdout.isatty() else 160).print(table)
 
-    return run_command("nnc", work)
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from airnet_sdr.models.checkpoint import write_whole
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.rx.report import versions
 
 

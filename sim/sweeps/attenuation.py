@@ -27,12 +27,12 @@ from rich.progress import track
 from rich.table import Table
 
 from airnet_sdr.dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
+from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, open_source
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
 from airnet_sdr.dsp.radio.options import add_radio_arguments, check_pluto, radio_config
 from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.units import db, linear
-from airnet_sdr.models.checkpoint import write_whole
 from airnet_sdr.models.register import add_architecture_argument
 from airnet_sdr.rx.pipeline import Listener
 from airnet_sdr.rx.receive import check_receiver_arguments, conclude, listen
@@ -263,4 +263,4 @@ def main(argv=None) -> int:
     parser.set_defaults(uep="none", estimator="linear", gain_db="auto", follow=False)
     parser.set_defaults(report=None, picture=None, save=None)
     args = parser.parse_args(argv)
-    return run_command("sweep", lambda: run(args, shlex.join(["python", "sim/sweep.py", *argv])))
+    return run_command(parser, lambda: run(args, shlex.join(["python", "sim/sweep.py", *argv])))

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.sim.sweeps.store import read
 
 GUESSING = 0.1
@@ -229,7 +229,7 @@ def main(argv=None) -> int:
     parser.add_argument("--trials", type=Path, nargs="+", required=True, metavar="T.parquet", help="of sim/sweep.py")
     parser.add_argument("--out", type=Path, default=Path("out/sweep"), help="folder of the figures and tables.md")
     args = parser.parse_args(argv)
-    return run_command("figures", lambda: report(args.trials, args.out))
+    return run_command(parser, lambda: report(args.trials, args.out))
 
 
 if __name__ == "__main__":

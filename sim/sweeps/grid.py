@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
-from airnet_sdr.models.checkpoint import ZOO, write_whole
+from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.models.checkpoint import ZOO
 from airnet_sdr.sim.sweeps import trial as trials
 from airnet_sdr.sim.sweeps.plans import SCHEMES, Place, Plan, data, reference_uses
 from airnet_sdr.sim.sweeps.store import Store
@@ -181,4 +182,4 @@ def main(argv=None) -> int:
     if min(args.workers, args.link_seeds, args.fading_seeds, *args.budgets) < 1:
         parser.error("--workers, --link-seeds, --fading-seeds and --budgets must be at least 1")
     command = shlex.join(["python", "sim/sweep.py", *(sys.argv[1:] if argv is None else argv)])
-    return run_command("sweep", lambda: sweep(args, command))
+    return run_command(parser, lambda: sweep(args, command))

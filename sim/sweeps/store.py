@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.models.checkpoint import write_whole
+from airnet_sdr.dsp.host.files import write_whole
 
 
 class Store:

@@ -8,7 +8,7 @@ import threading
 import time
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.radio.command import CommandParser, run_command
+from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.sim.channel import add_channel_arguments, channel_config_from_args
 from airnet_sdr.sim.virtual_pluto import Air, BoardConfig, BoardServer
 
@@ -117,7 +117,7 @@ def main(argv=None) -> int:
     parser.add_argument("--show-state", action="store_true", help="print the boards' state as JSON when it changes")
     add_channel_arguments(parser)
     args = parser.parse_args(argv)
-    return run_command("virtual_pluto", lambda: run(args))
+    return run_command(parser, lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,58 @@
+"""Commands: parsing, running, and ending with one line and an exit status."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable
+from importlib import metadata
+
+from airnet_sdr.dsp.errors import LinkError
+from airnet_sdr.dsp.host import environment
+from airnet_sdr.dsp.host.stopping import stoppable
+
+DISTRIBUTION = "airnet-sdr"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and exit status 1 (2 means that nothing was received)."""
+
+    def __init__(self, **kwargs):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+        self.add_argument("--version", action="version", version=f"%(prog)s {version()}")
+
+    def error(self, message):
+        self.exit(1, f"{self.prog}: {message}; --help lists the options\n")
+
+    def options(self, argv=None) -> dict:
+        """What was given, by the name of its field; options declared by `add_options` are absent where not given."""
+        return vars(self.parse_args(argv))
+
+    def with_flags(self, message: str) -> str:
+        """The message with its fields, which are in backquotes, as flags of this command."""
+        flags = {action.dest: action.option_strings[-1] for action in self._actions if action.option_strings}
+        return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], match[1]), message)
+
+
+def version() -> str:
+    """The version of this program; "unknown" where it is not installed."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown (a checkout that is not installed)"
+
+
+def run_command(parser: CommandParser, work: Callable[[], int | None]) -> int:
+    """Run ``work``; a LinkError becomes one line on standard error and its exit status, Ctrl-C and SIGTERM 130 and 143.
+
+    SIGTERM, and SIGHUP of a terminal that is gone unless it is ignored, are raised inside ``work`` (`stoppable`).
+    """
+    environment.set_defaults()
+    try:
+        with stoppable():
+            return work() or 0
+    except LinkError as error:
+        print(f"{parser.prog}: {parser.with_flags(str(error))}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: stopped by Ctrl-C", file=sys.stderr)
+        return 130
