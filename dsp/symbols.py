@@ -4,13 +4,18 @@ import numpy as np
 from numba import njit
 
 
+def num_pairs(num_weights: int) -> int:
+    """Symbols that carry ``num_weights`` weights once, two each; an odd last one has a symbol of its own."""
+    return (num_weights + 1) // 2
+
+
 def to_symbols(weights: np.ndarray, mean: float, scale: float) -> np.ndarray:
     """Weights (n,) float32 to symbols (ceil(n/2),) complex64: ``((w[2i] − mean) + j(w[2i+1] − mean)) / (√2·scale)``.
 
     With ``scale`` the RMS of the weights about ``mean`` the symbols have unit average power. An odd last weight is
     paired with ``mean``; a scale of 0 (a constant tensor) gives zeros.
     """
-    out = np.zeros((len(weights) + 1) // 2 * 2, np.float32)
+    out = np.zeros(2 * num_pairs(len(weights)), np.float32)
     if scale > 0:
         np.subtract(weights, np.float32(mean), out=out[: len(weights)])
         out *= np.float32(1 / (np.sqrt(2) * scale))

@@ -16,6 +16,7 @@ from torch import nn
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models.batch_norm import statistics_of
+from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.digital.quantise import MAX_LEVEL, grid_of
 from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
 from airnet_sdr.models.packing import load_vectors, tensor_specs, to_vectors
@@ -40,6 +41,11 @@ class Checkpoint:
     metadata: dict[str, str] = field(default_factory=dict)
     widths: tuple[int, ...] = ()
     statistics: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def card(self) -> ModelCard:
+        """What the manifest says of it."""
+        return ModelCard(self.arch, self.dataset, self.accuracy, self.widths)
 
     def module(self) -> nn.Module:
         """The network with these weights."""

@@ -1,0 +1,67 @@
+"""The model card: what is said of a network beside its weights, and its bytes at the head of every manifest."""
+
+import dataclasses
+import re
+import struct
+
+from airnet_sdr.dsp.errors import InputError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_UNKNOWN = 65535  # accuracy
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelCard:
+    """Names of the architecture and of the evaluation data, accuracy as sent (0 to 1, None unknown), and widths.
+
+    `widths` are those that `models.nets.build` takes, () for the architecture's own.
+    """
+
+    architecture: str
+    dataset: str
+    accuracy: float | None = None
+    widths: tuple[int, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """Length-prefixed names; number of widths (8 bits) and each (16 bits); accuracy (16 bits). All big endian.
+
+        Raises InputError when a name or value does not fit.
+        """
+        if self.accuracy is not None and not 0 <= self.accuracy <= 1:
+            raise InputError(f"manifest: accuracy must be 0 to 1; got {self.accuracy}")
+        if len(self.widths) > 255 or not all(1 <= width <= 65535 for width in self.widths):
+            raise InputError(f"manifest: widths must be at most 255 numbers from 1 to 65535; got {list(self.widths)}")
+        accuracy = _UNKNOWN if self.accuracy is None else round(self.accuracy * 65534)
+        numbers = struct.pack(f">B{len(self.widths)}HH", len(self.widths), *self.widths, accuracy)
+        return _name_bytes(self.architecture) + _name_bytes(self.dataset) + numbers
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> tuple["ModelCard", bytes]:
+        """The card at the head of ``data``, and the rest; struct.error, IndexError or UnicodeDecodeError otherwise."""
+        architecture, data = _split_name(data)
+        dataset, data = _split_name(data)
+        num_widths, data = data[0], data[1:]
+        *widths, accuracy = struct.unpack_from(f">{num_widths}HH", data)
+        if 0 in widths:
+            raise struct.error("a layer without channels")
+        known = None if accuracy == _UNKNOWN else accuracy / 65534
+        return cls(architecture, dataset, known, tuple(widths)), data[2 * num_widths + 2 :]
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for a name that cannot travel."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"manifest: a name is 1 to 63 letters, digits, '_', '.' or '-'; got {name!r}")
+
+
+def _name_bytes(name: str) -> bytes:
+    check_name(name)
+    return bytes([len(name)]) + name.encode()
+
+
+def _split_name(data: bytes) -> tuple[str, bytes]:
+    length = data[0]
+    name = data[1 : 1 + length].decode("ascii")
+    if not _NAME.fullmatch(name):
+        raise struct.error("name")
+    return name, data[1 + length :]

@@ -1,0 +1,142 @@
+"""Hybrid payload: a digital base and, as analog symbols after it, what quantisation took from each weight.
+
+Below the SNR of the base the network is lost; above, the error goes on falling with the SNR, as in hybrid
+digital-analog coding (Mittal and Phamdo, IEEE Trans. Inf. Theory 48(5), 2002).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.uep import Protection
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.digital.rate import best_payload, least_symbols
+from airnet_sdr.models.digital.scheme import compressed, weights_of
+from airnet_sdr.models.packing import to_vectors
+from airnet_sdr.models.payload.analog import AnalogPayload, encode_vectors
+from airnet_sdr.models.payload.base import Candidates, ReceivedWeights, Section, SoftSymbols
+from airnet_sdr.models.payload.budget import CODED_BYTES, symbols_once, whole_budget
+from airnet_sdr.models.payload.digital import DigitalPayload, DigitalPlan
+from airnet_sdr.models.payload.protection import protect
+from airnet_sdr.models.payload.tensors import TensorPlan
+from airnet_sdr.models.plan_config import PlanConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class HybridPlan:
+    """A digital base and its analog refinement: what each tensor still lacks.
+
+    `base` and `residual` are vectors (numel,) float32 a tensor, `protection` is that of the residual.
+    """
+
+    digital: DigitalPlan
+    base: list[np.ndarray]
+    residual: list[np.ndarray]
+    protection: Protection
+
+    @property
+    def card(self) -> ModelCard:
+        """Of the network."""
+        return self.digital.card
+
+
+@dataclasses.dataclass(frozen=True)
+class HybridPayload:
+    """A digital payload, and the analog one of what it leaves."""
+
+    kind = "hybrid"
+    digital: DigitalPayload
+    analog: AnalogPayload
+
+    @classmethod
+    def plan(cls, candidates: Candidates, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> HybridPlan:
+        """Divide the budget between base and refinement, which is protected by tensor size where nothing is asked."""
+        return plan_hybrid(candidates.only, config.protected("size"), fmt)
+
+    @classmethod
+    def encode(cls, plan: HybridPlan, run: Callable = map) -> tuple["HybridPayload", np.ndarray]:
+        """The payload, and its symbols (num_symbols,) complex64: those of the base first."""
+        analog, symbols = encode_vectors(plan.residual, plan.protection, run)
+        digital, coded = DigitalPayload.encode(plan.digital)
+        return cls(digital, analog), np.concatenate([coded, symbols])
+
+    def decode(self, received: SoftSymbols, numels: list[int], estimator: str = "linear") -> ReceivedWeights:
+        """The base plus the estimate of what it left; the weights' power is that of their estimate and its error."""
+        refinement = Section(received, self.digital.num_symbols(numels))
+        base = self.digital.decode(received, numels)
+        rest = self.analog.decode(refinement, numels, estimator)
+        expected = []
+        for vector, weights, nmse, plan in zip(
+            rest.vectors, base.vectors, rest.expected_nmse, self.analog.tensors, strict=True
+        ):
+            vector += weights
+            error = nmse * plan.scale**2
+            expected.append(error / (float(np.var(vector, dtype=np.float64)) + error) if error else 0.0)
+        return ReceivedWeights(rest.vectors, expected)
+
+    def num_symbols(self, numels: list[int]) -> int:
+        """Payload symbols of both."""
+        return self.digital.num_symbols(numels) + self.analog.num_symbols(numels)
+
+    def tensor_plans(self, num_tensors: int) -> list[TensorPlan | None]:
+        """Those of the refinement."""
+        return self.analog.tensor_plans(num_tensors)
+
+    def describe(self, name: str, stream: np.ndarray) -> list[str]:
+        """A line about the base, one about the refinement."""
+        coded = self.digital.coded.num_symbols
+        lines = self.digital.describe(name, stream[:coded])
+        return lines + self.analog.describe(f"{name}, analog refinement", stream[coded:])
+
+    def to_bytes(self) -> bytes:
+        """Those of the base, then those of the refinement."""
+        return self.digital.to_bytes() + self.analog.to_bytes()
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> tuple["HybridPayload", bytes]:
+        """The inverse, and the bytes after it."""
+        digital, body = DigitalPayload.from_bytes(body)
+        analog, body = AnalogPayload.from_bytes(body)
+        return cls(digital, analog), body
+
+
+def plan_hybrid(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> HybridPlan:
+    """A digital base with an analog refinement.
+
+    The base takes as few symbols as carry the bits that the network was trained for, or the share that is asked for;
+    all others are the residual's, protected by size or not at all. Raises InputError where they do not hold it once.
+    """
+    if config.uep == "auto":
+        raise InputError("the refinement has no measured sensitivity; send a hybrid with `uep` size or none")
+    budget, tensors = whole_budget(checkpoint, config, fmt, CODED_BYTES), checkpoint.tensors
+    num_coded = _coded_symbols(checkpoint, config, budget)
+    num_symbols = symbols_once(checkpoint)
+    if budget - num_coded < num_symbols:  # before the network is compressed, which takes seconds
+        raise InputError(
+            f"of {budget} payload symbols the digital base leaves {budget - num_coded}, its refinement needs "
+            f"{num_symbols}; raise `payload_uses` or `channel_uses`, or lower `digital_share`"
+        )
+    payload = best_payload(num_coded, config.snr_db)
+    data = compressed(checkpoint, payload.num_bytes)
+    base = weights_of(data, [tensor.size for tensor in tensors.values()])
+    residual = [weights - part for weights, part in zip(to_vectors(tensors), base, strict=True)]
+    if not any(weights.any() for weights in residual):
+        raise InputError("the digital base holds all of this network; send it with `scheme` digital")
+    left = dataclasses.replace(checkpoint, tensors=dict(zip(tensors, residual, strict=True)))
+    copies = min((budget - num_coded) // num_symbols, 255)
+    rest = dataclasses.replace(config, copies=copies, payload_uses=budget - num_coded, channel_uses=None)
+    digital = DigitalPlan(checkpoint.card, data, payload)
+    return HybridPlan(digital, base, residual, protect(left, rest, None, fmt))
+
+
+def _coded_symbols(checkpoint: Checkpoint, config: PlanConfig, budget: int) -> int:
+    """Symbols of the base among ``budget``."""
+    if config.digital_share is not None:
+        return round(config.digital_share * budget)
+    if "bits" not in checkpoint.metadata:
+        raise InputError("this network was not trained for a number of bits; say how many symbols with `digital_share`")
+    return least_symbols(-(-int(checkpoint.metadata["bits"]) // 8), config.snr_db, budget)

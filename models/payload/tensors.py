@@ -1,0 +1,123 @@
+"""How one tensor travels as analog symbols: its plan, and the eight bytes that the manifest gives it.
+
+Layout, big endian: mean (upper 16 bits of a float32), scale (16-bit code of log2, 0 for a constant tensor), copies
+(8 bits), power (8 bits, quarter dB), shape of the weights' density (8 bits, place in `dsp.expansion.SHAPES`) and curve
+(8 bits, `models.curves`, 0 for none).
+"""
+
+import dataclasses
+import struct
+
+import numpy as np
+
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.expansion import GAUSSIAN, LINE, SHAPES, Curve, Density, absolute_scale, fit_shape
+from airnet_sdr.dsp.symbols import num_pairs, sums
+from airnet_sdr.dsp.uep import POWER_STEP_DB
+from airnet_sdr.models.curves import code_of, curve_of
+
+TENSOR_BYTES = struct.calcsize(">HHBbBB")
+SHAPE_WEIGHTS = 1 << 16  # that a shape is fitted to at most
+SUM_WEIGHTS = 1 << 18  # summed in a call
+_TENSOR = struct.Struct(">HHBbBB")
+_SCALE_STEPS_PER_OCTAVE = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorPlan:
+    """How one tensor travels: value = mean + √2·scale·symbol part; each symbol ``copies`` times at ``power_db``.
+
+    `curve` is what the symbols are expanded by, None for nothing; `density` that of (value - mean)/scale, which a
+    Bayesian receiver makes use of.
+    """
+
+    mean: float
+    scale: float
+    copies: int
+    power_db: float
+    density: Density = GAUSSIAN
+    curve: Curve | None = None
+
+    @property
+    def uses(self) -> int:
+        """Payload symbols of a pair of weights."""
+        return self.copies * (1 if self.curve is None else self.curve.dims)
+
+    def num_symbols(self, numel: int) -> int:
+        """Payload symbols of a tensor of ``numel`` weights."""
+        return num_pairs(numel) * self.uses
+
+    def to_bytes(self) -> bytes:
+        """Encode; InputError when a value does not fit."""
+        power = self.power_db / POWER_STEP_DB
+        if not (1 <= self.copies <= 255 and -128 <= power <= 127):
+            raise InputError(
+                f"manifest: copies must be 1 to 255 and power -32 to 31.75 dB; got {self.copies} and {self.power_db} dB"
+            )
+        if not (np.isfinite(self.mean) and 0 <= self.scale < np.inf):
+            raise InputError(
+                f"manifest: mean and scale must be finite; got {self.mean}, {self.scale}; check the weights"
+            )
+        shape, curve = SHAPES.index(self.density.shape), code_of(self.curve)
+        return _TENSOR.pack(_mean_code(self.mean), _scale_code(self.scale), self.copies, round(power), shape, curve)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, offset: int) -> "TensorPlan":
+        """Decode the eight bytes at ``offset``; struct.error where they make no sense."""
+        mean, scale, copies, power, shape, curve = _TENSOR.unpack_from(data, offset)
+        if copies < 1 or not np.isfinite(_mean_value(mean)):
+            raise struct.error("a tensor without copies or finite mean")
+        if shape >= len(SHAPES):
+            raise struct.error(f"density {shape} of {len(SHAPES)}")
+        density = Density(SHAPES[shape])
+        return cls(
+            _mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB, density, curve_of(curve)
+        )
+
+
+def centre_and_scale(weights: np.ndarray, run=map) -> tuple[float, float]:
+    """Mean and RMS about it of finite weights (n,), as the manifest carries them: receiver and sender agree exactly.
+
+    ``run`` maps a function over parts of the weights, `map` or an executor's. InputError where some are not finite.
+    """
+    reference = float(weights[0])  # sums of the offsets from it lose nothing where the mean is far from 0
+    parts = (weights[first : first + SUM_WEIGHTS] for first in range(0, weights.size, SUM_WEIGHTS))
+    total, squares = np.sum(list(run(lambda part: sums(part, reference), parts)), axis=0) / weights.size
+    if not np.isfinite(total):
+        raise InputError(f"weights must be finite; got {np.sum(~np.isfinite(weights))} others; check the training")
+    mean = _mean_value(_mean_code(reference + total))
+    offset = mean - reference
+    rms = np.sqrt(max(0.0, squares - 2 * offset * total + offset * offset))
+    return mean, _scale_value(_scale_code(rms))
+
+
+def normalisation(weights: np.ndarray, curve: Curve | None = None, run=map) -> tuple[float, float, Density]:
+    """Mean, scale and density of finite weights (n,), as the manifest carries them.
+
+    The scale is the RMS about the mean, or, along a curve whose power another moment decides, that moment's.
+    """
+    mean, scale = centre_and_scale(weights, run)
+    if scale == 0:
+        return mean, scale, GAUSSIAN
+    if curve is not None and curve.order != LINE.order:
+        scale = _scale_value(_scale_code(absolute_scale(weights, mean, curve.order)))
+    part = weights[:: -(-weights.size // SHAPE_WEIGHTS)]
+    return mean, scale, Density(fit_shape((part - np.float32(mean)) / np.float32(scale)))
+
+
+def _mean_code(mean: float) -> int:
+    return int(np.float32(mean).view(np.uint32) >> 16)
+
+
+def _mean_value(code: int) -> float:
+    return float(np.uint32(code << 16).view(np.float32))
+
+
+def _scale_code(scale: float) -> int:
+    if scale == 0:
+        return 0
+    return int(np.clip(round(np.log2(scale) * _SCALE_STEPS_PER_OCTAVE) + 32768, 1, 65535))
+
+
+def _scale_value(code: int) -> float:
+    return 0.0 if code == 0 else float(2.0 ** ((code - 32768) / _SCALE_STEPS_PER_OCTAVE))

@@ -1,0 +1,43 @@
+"""What a transmission is planned for: the channel, the budgets and the kind of protection."""
+
+import dataclasses
+
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.options import check_fields, option
+
+UEP = ("none", "size", "auto")
+EXPANSION = ("none", "auto")
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanConfig:
+    """Protection, channel and budgets of a plan. Budgets are channel uses of one cycle."""
+
+    uep: str | None = option("auto", "unequal error protection: as measured (auto), by tensor size, or none", choices=UEP)
+    copies: int = option(1, "times every weight is sent (the mean, with unequal protection)", 1, 255, metavar="K")
+    snr_db: float = option(10.0, "SNR per payload symbol that the plan is for", -30, 60, metavar="D")
+    payload_uses: int | None = option(None, "budget of payload symbols in one cycle", 1, 2**40)
+    channel_uses: int | None = option(None, "budget of all samples on the air in one cycle", 1, 2**40)
+    expansion: str | None = option(
+        None,
+        "curves in place of copies where they do better (default auto with unequal protection, otherwise none)",
+        choices=EXPANSION,
+    )
+    digital_share: float | None = option(
+        None,
+        "hybrid: share of the payload for its digital base (default: what the bits it was trained for need)",
+        0,
+        1,
+        metavar="F",
+    )
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.digital_share in (0, 1):
+            raise InputError(f"`digital_share` must be between 0 and 1; got {self.digital_share:g}")
+        if self.expansion is None and self.uep is not None:
+            object.__setattr__(self, "expansion", "none" if self.uep == "none" else "auto")
+
+    def protected(self, uep: str) -> "PlanConfig":
+        """This config, with ``uep`` where no protection was asked for."""
+        return self if self.uep is not None else dataclasses.replace(self, uep=uep)
