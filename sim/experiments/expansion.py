@@ -1,6 +1,6 @@
 """What bandwidth expansion is worth: NMSE of a Gaussian weight sent on k dimensions, by copies and by curves.
 
-    python sim/expansion.py
+    python sim/experiments/expansion.py
 
 prints, for each k and SNR per symbol, copies 1/(1 + kS), the curve that `dsp.uep` would choose, and the limit
 (1 + S)^-k, and writes out/expansion/expansion.json. Every figure is measured: random weights through
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its products are small: more threads only cost
 
 import numpy as np
@@ -150,7 +150,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
 
     def work():
-        command = " ".join(["python sim/expansion.py", *argv])
+        command = " ".join(["python sim/experiments/expansion.py", *argv])
         if args.design:
             table = {"command": command, "snr_db": TABLE_SNR_DB, "curves": design_all()}
             lines = ",\n".join(json.dumps(row) for row in table.pop("curves"))
