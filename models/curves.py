@@ -1,6 +1,6 @@
 """The curves that sender and receiver know, by the code that names them on the air: 0 is none, weights sent linearly.
 
-`curves.json` is made by `python sim/expansion.py --design`. Its order is part of the on-air format.
+`curves.json` is made by `python sim/experiments/expansion.py --design`. Its order is part of the on-air format.
 """
 
 import functools

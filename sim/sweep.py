@@ -3,9 +3,9 @@
     python sim/sweep.py --out out/sweep
     python sim/sweep.py --radio pluto:ip:192.168.2.1 --rx-radio pluto:ip:192.168.3.1 --model fashion
 
-The first is the grid of `sim.sweeps.grid`: analog against digital over SNR, budget and seed, in simulation; a run that
-was stopped goes on. With --radio the transmit attenuation of a board is stepped (`sim.sweeps.attenuation`). --help
-lists the options of the first, --radio X --help those of the second.
+The first is the grid of `sim.experiments.grid`: analog against digital over SNR, budget and seed, in simulation; a run
+that was stopped goes on. With --radio it is `sim/experiments/attenuation.py`, which steps the transmit attenuation of a
+board. --help lists the options of the first, --radio X --help those of the second.
 """
 
 import importlib
@@ -22,7 +22,8 @@ if __package__ in (None, ""):
 def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else [str(arg) for arg in argv]
     over_boards = any(arg.split("=")[0] == "--radio" for arg in argv)
-    return importlib.import_module(f"airnet_sdr.sim.sweeps.{'attenuation' if over_boards else 'grid'}").main(argv)
+    experiment = "attenuation" if over_boards else "grid.sweep"
+    return importlib.import_module(f"airnet_sdr.sim.experiments.{experiment}").main(argv)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from airnet_sdr.dsp.errors import RadioError
-from airnet_sdr.sim.gnuradio_process import environment, find_python
+from airnet_sdr.sim.channel.gnuradio_process import environment, find_python
 
 try:
     PYTHON, MISSING = find_python(), None

@@ -65,3 +65,19 @@ def test_the_walk_sees_every_form_of_import(tmp_path, monkeypatch):
         "def f():\n    from airnet_sdr.rx import receive\n"
     )
     assert imported(path) >= {"tx.send", "sim.deep.near", "sim.far.thing", "rx.receive"}
+
+
+EXPERIMENTS = {path.stem for path in (ROOT / "sim" / "experiments").glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.name != "sweep.py" or path.parent.name != "sim"], ids=name_of
+)
+def test_nothing_imports_an_experiment(path):
+    """What experiments share is in `sim.experiments.library`; `grid` is above it, for `sim/sweep.py` alone."""
+    names = imported(path)
+    assert not names & {f"sim.experiments.{name}" for name in EXPERIMENTS}
+    if "experiments" not in path.parts:
+        assert not any(name.startswith("sim.experiments") for name in names)
+    elif "grid" not in path.parts:
+        assert not any(name.startswith("sim.experiments.grid") for name in names)

@@ -74,7 +74,7 @@ def test_conda_has_all_that_is_imported_and_no_more():
 
 
 def test_only_gnu_radios_own_python_imports_gnu_radio():
-    assert packages_imported()["gnuradio"] == {"sim/flowgraphs/headless_air.py"}
+    assert packages_imported()["gnuradio"] == {"sim/channel/flowgraphs/headless_air.py"}
 
 
 def test_every_requirement_is_bounded_and_pinned_within_its_bounds():

@@ -213,7 +213,7 @@ RUNS = [
         few_trials,
         [
             "python sim/sweep.py --out out/sweep",
-            "python -m sim.sweeps.figures --trials out/sweep/trials.parquet --out out/sweep",
+            "python sim/experiments/figures.py --trials out/sweep/trials.parquet --out out/sweep",
         ],
         ["out/sweep/trials.parquet", "out/sweep/known-fashion.png", "out/sweep/mismatch-fashion.png"],
     ),

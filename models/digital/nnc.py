@@ -1,6 +1,6 @@
 """The other compressor: nncodec, the reference of ISO/IEC 15938-17 (Neural Network Coding), to compare with.
 
-    python -m models.digital.nnc --model models/zoo/methods/digital-1/39k.safetensors
+    python models/digital/nnc.py --model models/zoo/methods/digital-1/39k.safetensors
 
 prints, for each network, the bits that its levels take in this program's coder (`models.digital.compress`) and in
 nncodec's DeepCABAC (Wiedemann et al., IEEE J. Sel. Topics Signal Process. 14(4), 2020), and for networks that were not
@@ -16,6 +16,12 @@ import importlib
 import sys
 import types
 from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import numpy as np
 from rich.console import Console

@@ -4,7 +4,7 @@ A code block decodes above some SNR of its own and not below. Over blocks that t
 distributed, so the block error rate is Q((snr_db - mean)/sd), and few blocks tell where rates of one in thousands lie.
 `thresholds.json` holds mean and deviation for modulations, rates and block lengths, in AWGN; it is made by
 
-    python -m models.digital.rate --write
+    python models/digital/rate.py --write
 """
 
 import argparse
@@ -13,6 +13,12 @@ import json
 import math
 import sys
 from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -166,7 +172,7 @@ def main(argv=None) -> int:
                 print(rows[-1], flush=True)
     if args.write:
         lines = ",\n".join(json.dumps(row) for row in rows)
-        TABLE.write_text(f'{{"command": "python -m models.digital.rate --write", "rows": [\n{lines}\n]}}\n')
+        TABLE.write_text(f'{{"command": "python models/digital/rate.py --write", "rows": [\n{lines}\n]}}\n')
     return 0
 
 

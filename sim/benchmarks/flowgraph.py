@@ -22,9 +22,9 @@ from airnet_sdr.sim.benchmarks.measure import Measure, Options, spread
 from airnet_sdr.sim.benchmarks.speed import white
 from airnet_sdr.sim.benchmarks.stopwatch import speeds
 from airnet_sdr.sim.channel import Channel, ChannelConfig
+from airnet_sdr.sim.channel.gnuradio_process import Flowgraph, find_python
 from airnet_sdr.sim.demo import free_ports
 from airnet_sdr.sim.gnuradio_air import SCRIPT, settings
-from airnet_sdr.sim.gnuradio_process import Flowgraph, find_python
 
 CONFIG = ChannelConfig(snr_db=40, cfo_hz=40e3, sco_ppm=0)
 BURSTS, IDLE_BEFORE, IDLE_S = 10, (4, 8), 5.0

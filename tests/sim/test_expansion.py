@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from airnet_sdr.sim import expansion
+from airnet_sdr.sim.experiments import expansion
 from airnet_sdr.tests.command import run
 
 

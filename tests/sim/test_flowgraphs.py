@@ -14,12 +14,12 @@ import pytest
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT
 from airnet_sdr.dsp.radio.scale import BACKOFF_DB
 from airnet_sdr.rx import receive
-from airnet_sdr.sim.gnuradio_process import environment
+from airnet_sdr.sim.channel.gnuradio_process import environment
 from airnet_sdr.tests.command import ROOT, finish, killed, run, start, zmq_addresses
 from airnet_sdr.tests.flowgraph import COMPLEX, PYTHON, flowgraph, needs_gnuradio
 from airnet_sdr.tests.pluto import needs_libiio
 
-FLOWGRAPHS = {path.stem: path for path in sorted((ROOT / "sim" / "flowgraphs").glob("*.grc"))}
+FLOWGRAPHS = {path.stem: path for path in sorted((ROOT / "sim" / "channel" / "flowgraphs").glob("*.grc"))}
 GRCC = PYTHON and (shutil.which("grcc", path=str(Path(PYTHON).parent)) or shutil.which("grcc"))
 needs_grcc = pytest.mark.skipif(GRCC is None, reason="grcc is not here: apt-get install gnuradio")
 
@@ -163,7 +163,7 @@ def test_a_recording_crosses_two_boards_by_gnu_radio_alone(compiled, recording, 
 @needs_gnuradio
 def test_flowgraphs_import_nothing_that_gnu_radios_python_lacks():
     """The script that runs there: the standard library, NumPy and GNU Radio; it says so, and it starts."""
-    script = ROOT / "sim" / "flowgraphs" / "headless_air.py"
+    script = ROOT / "sim" / "channel" / "flowgraphs" / "headless_air.py"
     names = re.findall(r"^(?:import|from) (\w+)", script.read_text(encoding="utf-8"), re.M)
     assert set(names) <= {"ctypes", "json", "math", "os", "signal", "sys", "time", "numpy", "gnuradio"}
     command = [PYTHON, "-c", "import runpy, sys; runpy.run_path(sys.argv[1], run_name='imported')", str(script)]

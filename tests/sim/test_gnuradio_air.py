@@ -15,7 +15,7 @@ from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.units import db, nmse, power
 from airnet_sdr.sim import gnuradio_air, loopback
 from airnet_sdr.sim.channel import Channel, ChannelConfig, channel_preset
-from airnet_sdr.sim.impairments import clip, clock_offset, iq_imbalance, quantise
+from airnet_sdr.sim.channel.impairments import clip, clock_offset, iq_imbalance, quantise
 from airnet_sdr.tests.command import (
     assert_refused,
     finish,

@@ -6,7 +6,7 @@ from scipy.special import j0
 
 from airnet_sdr.dsp.theory import converter_nmse
 from airnet_sdr.dsp.units import db, nmse, power
-from airnet_sdr.sim import impairments as imp
+from airnet_sdr.sim.channel import impairments as imp
 
 
 def tone(freq, num, delay=0.0):

@@ -11,8 +11,10 @@ from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
-from airnet_sdr.sim import methods
-from airnet_sdr.sim.methods import Sent, Shelf, apart, equivalent, over_the_link, summarise
+from airnet_sdr.sim.experiments import methods
+from airnet_sdr.sim.experiments.library.networks import METHODS, Shelf
+from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent, over_the_link
+from airnet_sdr.sim.experiments.library.tables import apart, summarise
 from airnet_sdr.tests.command import run
 from airnet_sdr.tx.plan import PlanConfig, protect
 
@@ -64,7 +66,7 @@ def test_without_networks_there_is_no_table(tmp_path, few):
 
 def test_the_network_that_does_best_on_the_images_to_choose_by_is_sent(networks):
     images = load_data("fashion-mnist", "test")[0][:60]
-    method = next(method for method in methods.METHODS if method.name == "+ weight noise")
+    method = next(method for method in METHODS if method.name == "+ weight noise")
     for name in ("clean", "noise"):
         module = load(networks / f"{name}-1" / "fashion.safetensors").module()
         shelf = Shelf(networks, 1, (images, logits(module, images).argmax(1)))  # what it says is right

@@ -11,7 +11,7 @@ from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.sensitivity import BACKGROUND_DB, SNR_GRID_DB, Sensitivity
-from airnet_sdr.sim import protection
+from airnet_sdr.sim.experiments import protection
 from airnet_sdr.tests.command import run
 
 WIDTHS = (4, 4, 6, 6, 6)

@@ -12,10 +12,11 @@ from airnet_sdr.models.digital.scheme import fit
 from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
-from airnet_sdr.sim.sweeps import figures, grid, trial
-from airnet_sdr.sim.sweeps.plans import Networks, Place, Plan, accuracy, delivered, num_bytes
-from airnet_sdr.sim.sweeps.store import Store, read
-from airnet_sdr.sim.sweeps.trial import KEY, SCHEMA, Trial
+from airnet_sdr.sim.experiments import figures
+from airnet_sdr.sim.experiments.grid import sweep, trial
+from airnet_sdr.sim.experiments.grid.plans import Networks, Place, Plan, accuracy, delivered, num_bytes
+from airnet_sdr.sim.experiments.grid.trial import KEY, SCHEMA, Trial
+from airnet_sdr.sim.experiments.library.store import Store, read
 from airnet_sdr.tests.command import assert_refused, finish, run, save_few_images, start, wait_for
 
 pytest.importorskip("ray", reason="the grid runs on Ray")
@@ -97,15 +98,15 @@ def test_a_grid_that_was_killed_goes_on_and_one_or_two_workers_find_the_same(her
 
 
 def test_budgets_are_parts_of_what_each_architecture_takes(monkeypatch):
-    monkeypatch.setattr(grid, "_there", lambda *args: True)
+    monkeypatch.setattr(sweep, "_there", lambda *args: True)
     planned = []
-    monkeypatch.setattr(grid, "sweep", lambda args, command: planned.extend(grid.plans_and_trials(args)))
+    monkeypatch.setattr(sweep, "sweep", lambda args, command: planned.extend(sweep.plans_and_trials(args)))
     options = ["--questions", "known", "--snr-db", "0", "--training-seeds", "1"]
-    assert run(grid.main, *options).status == 0
+    assert run(sweep.main, *options).status == 0
     uses = {(trial.plan.arch, trial.plan.payload_uses) for trial in planned}
     assert uses == {(arch, b // part) for arch, b in (("fashion", 157_752), ("cifar", 494_608)) for part in (1, 2, 4)}
     planned.clear()
-    assert run(grid.main, *options, "--budgets", "8").status == 0
+    assert run(sweep.main, *options, "--budgets", "8").status == 0
     assert {trial.plan.payload_uses for trial in planned} == {157_752 // 8, 494_608 // 8}
 
 
@@ -172,11 +173,11 @@ def test_a_hybrid_is_lost_with_its_base_and_both_ways_agree_on_what_arrives(here
 def test_rows_of_other_images_are_not_mixed_in(here, tmp_path):
     (tmp_path / "settings.json").write_text("{}")
     options = [*OPTIONS, "--networks", here, "--data", here / "few", "--out", tmp_path]
-    assert_refused(run(grid.main, *options), 1, "another sweep", "--out")
+    assert_refused(run(sweep.main, *options), 1, "another sweep", "--out")
 
 
 def test_without_networks_there_is_no_grid(tmp_path):
-    assert_refused(run(grid.main, "--networks", tmp_path, "--out", tmp_path / "out"), 1, "no networks")
+    assert_refused(run(sweep.main, "--networks", tmp_path, "--out", tmp_path / "out"), 1, "no networks")
 
 
 def test_a_store_keeps_each_row_once(tmp_path):

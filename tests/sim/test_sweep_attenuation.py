@@ -10,7 +10,7 @@ import pytest
 from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.sim import sweep
-from airnet_sdr.sim.sweeps import attenuation
+from airnet_sdr.sim.experiments import attenuation
 from airnet_sdr.tests.command import run
 from airnet_sdr.tests.pluto import becomes_muted, boards, link_snr_db, needs_libiio
 

@@ -6,8 +6,8 @@ import pytest
 from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.rx.pipeline import rebuild
-from airnet_sdr.sim.methods import heard
-from airnet_sdr.sim.white_noise import WhiteNoise
+from airnet_sdr.sim.experiments.library.scoring import heard
+from airnet_sdr.sim.experiments.library.white_noise import WhiteNoise
 from airnet_sdr.tx.pipeline import prepare
 
 NUMELS, POWERS = np.array([100_000, 40_000, 20_000]), np.array([0.4, 1.0, 6.0])

@@ -4,11 +4,11 @@ Samples are complex64, one-dimensional. Functions are pure. A class is called bl
 block needs and, where its output lags its input, hands out the rest in ``flush()``.
 """
 
-from airnet_sdr.sim.impairments.carrier import PhaseNoise, cfo
-from airnet_sdr.sim.impairments.events import Bursts, Cut, Drops, GainSteps, Repeats, junk
-from airnet_sdr.sim.impairments.frontend import awgn, clip, dc_offset, iq_gains, iq_imbalance, quantise
-from airnet_sdr.sim.impairments.multipath import PROFILES, Fading, Multipath, echoes, profile
-from airnet_sdr.sim.impairments.resample import Resampler, clock_offset, windowed_sinc
+from airnet_sdr.sim.channel.impairments.carrier import PhaseNoise, cfo
+from airnet_sdr.sim.channel.impairments.events import Bursts, Cut, Drops, GainSteps, Repeats, junk
+from airnet_sdr.sim.channel.impairments.frontend import awgn, clip, dc_offset, iq_gains, iq_imbalance, quantise
+from airnet_sdr.sim.channel.impairments.multipath import PROFILES, Fading, Multipath, echoes, profile
+from airnet_sdr.sim.channel.impairments.resample import Resampler, clock_offset, windowed_sinc
 
 __all__ = [
     "PROFILES",

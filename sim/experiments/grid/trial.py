@@ -29,9 +29,10 @@ from airnet_sdr.models.digital.scheme import weights_of
 from airnet_sdr.models.packing import tensor_specs
 from airnet_sdr.rx.pipeline import rebuild
 from airnet_sdr.sim.channel import Channel
-from airnet_sdr.sim.channel_config import ChannelConfig
-from airnet_sdr.sim.methods import FREQ_HZ, RATE_HZ, accuracy_of, equivalent, heard, load_once, over_the_link
-from airnet_sdr.sim.sweeps.plans import Networks, Place, Plan, hybrid_accuracy, refined
+from airnet_sdr.sim.channel.config import ChannelConfig
+from airnet_sdr.sim.experiments.grid.plans import Networks, Place, Plan, hybrid_accuracy, refined
+from airnet_sdr.sim.experiments.library.networks import load_once
+from airnet_sdr.sim.experiments.library.scoring import FREQ_HZ, RATE_HZ, accuracy_of, equivalent, heard, over_the_link
 from airnet_sdr.tx.pipeline import prepare_coded, prepare_hybrid
 
 AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}

@@ -18,16 +18,8 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.sim import impairments as imp
-from airnet_sdr.sim.channel_config import (
-    PRESETS,
-    ChannelConfig,
-    add_channel_arguments,
-    channel_config_from_args,
-    channel_preset,
-)
-
-__all__ = ["PRESETS", "Channel", "ChannelConfig", "add_channel_arguments", "channel_config_from_args", "channel_preset"]
+from airnet_sdr.sim.channel import impairments as imp
+from airnet_sdr.sim.channel.config import ChannelConfig
 
 BLOCK = 8192  # samples processed at once, however the input is cut: what makes the output independent of the cuts
 

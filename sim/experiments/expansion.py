@@ -1,6 +1,6 @@
 """What bandwidth expansion is worth: NMSE of a Gaussian weight sent on k dimensions, by copies and by curves.
 
-    python sim/expansion.py
+    python sim/experiments/expansion.py
 
 prints, for each k and SNR per symbol, copies 1/(1 + kS), the curve that `dsp.uep` would choose, and the limit
 (1 + S)^-k, and writes out/expansion/expansion.json. Every figure is measured: random weights through
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
     from airnet_sdr.dsp.host import environment
 
     environment.set_defaults()
@@ -151,7 +151,7 @@ def main(argv=None) -> int:
     args = parser.parse_args(argv)
 
     def work():
-        command = " ".join(["python sim/expansion.py", *argv])
+        command = " ".join(["python sim/experiments/expansion.py", *argv])
         if args.design:
             table = {"command": command, "snr_db": TABLE_SNR_DB, "curves": design_all()}
             lines = ",\n".join(json.dumps(row) for row in table.pop("curves"))

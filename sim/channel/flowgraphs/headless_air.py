@@ -1,6 +1,6 @@
 """The air as a GNU Radio flowgraph without a window; `sim/gnuradio_air.py` starts it and says what it does.
 
-    python3 sim/flowgraphs/headless_air.py '{"rx": {"block": "pull_source", …}, "tx": …, "noise_var": 0.01, …}'
+    python3 sim/channel/flowgraphs/headless_air.py '{"rx": {"block": "pull_source", …}, "tx": …, "noise_var": 0.01, …}'
 
 Runs under a Python of GNU Radio's (3.10), whose NumPy may be older than this project's and which has none of its other
 packages: imports GNU Radio, NumPy and the standard library only. Every 0.2 s it prints how many samples have come in

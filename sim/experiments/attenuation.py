@@ -1,6 +1,8 @@
 """The sweep that labs want: step the transmit attenuation of a board, and measure what arrives at each step.
 
-    python sim/sweep.py --radio pluto:ip:192.168.2.1 --rx-radio pluto:ip:192.168.3.1 --attenuation-db 0 10 20 30
+    python sim/experiments/attenuation.py --radio pluto:ip:192.168.2.1 --rx-radio pluto:ip:192.168.3.1
+
+`sim/sweep.py --radio` is another name of it.
 
 The burst is sent without end; at each step the receiver listens afresh until every frame has come --cycles times,
 rebuilds the network, and measures accuracy and the weights' error. Rounds of all steps follow one another, so that a
@@ -20,6 +22,12 @@ import shlex
 import sys
 import time
 from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
 
 import numpy as np
 from rich.console import Console
@@ -245,7 +253,7 @@ def run(args, command: str) -> None:
 
 def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else [str(arg) for arg in argv]
-    parser = CommandParser(prog="sweep", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
+    parser = CommandParser(prog="attenuation", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     parser.add_argument("--rx-radio", metavar="ADDRESS", help="the receiver's board (default: that of --radio)")
     parser.add_argument(
         "--attenuation-db", type=float, nargs="+", default=[0, 5, 10, 15, 20, 25, 30], metavar="A",
@@ -263,4 +271,9 @@ def main(argv=None) -> int:
     parser.set_defaults(uep="none", estimator="linear", gain_db="auto", follow=False)
     parser.set_defaults(report=None, picture=None, save=None)
     args = parser.parse_args(argv)
-    return run_command(parser, lambda: run(args, shlex.join(["python", "sim/sweep.py", *argv])))
+    command = shlex.join(["python", "sim/experiments/attenuation.py", *argv])
+    return run_command(parser, lambda: run(args, command))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

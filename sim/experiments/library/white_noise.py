@@ -7,7 +7,7 @@ is a factor 1 + e on a symbol, so that symbols of more power lose more; noise th
 
 Of P pilots a would be 1/P (`dsp.theory.channel_estimation_loss`); both were measured on tensors of different powers
 that went over the whole link, at -5 to 20 dB: at unit power they make 0.17 dB at -5 dB, 0.09 at 0, 0.06 from 10 on.
-`sim/methods.py --link` shows how close the two ways are in accuracy.
+`sim/experiments/methods.py --link` shows how close the two ways are in accuracy.
 """
 
 import numpy as np

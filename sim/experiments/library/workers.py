@@ -6,9 +6,10 @@ import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import airnet_sdr
 from airnet_sdr.dsp.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
+SRC = Path(airnet_sdr.__file__).resolve().parents[1]  # where a worker finds this very program
 
 
 class Workers:
@@ -23,7 +24,7 @@ class Workers:
         import ray  # seconds to import
 
         self.ray, self.num, self._stopped = ray, num, None
-        env = {"PYTHONPATH": str(ROOT / "src"), **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}}
+        env = {"PYTHONPATH": str(SRC), **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}}
         options = {"log_to_driver": False, "runtime_env": {"env_vars": env}, "logging_level": "ERROR"}
         if address is None:
             options |= {"num_cpus": num, "include_dashboard": False, "object_store_memory": 100 * 2**20}

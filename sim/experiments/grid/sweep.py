@@ -1,13 +1,13 @@
 """Analog against digital at equal payload and power: a grid of trials in simulation, on Ray.
 
     python sim/sweep.py --out out/sweep
-    python -m sim.sweeps.figures --trials out/sweep/trials.parquet --out out/sweep
+    python sim/experiments/figures.py --trials out/sweep/trials.parquet --out out/sweep
 
 Two questions. known: every scheme is planned for the SNR that it meets, for budgets of b, b/2 and b/4 payload symbols;
 b holds every weight of the architecture once. mismatch: planned for 10 dB and met at 0 to 20 dB, static and in slow
-fading. First each plan's network is chosen (`sim.sweeps.plans`), then the trials are run (`sim.sweeps.trial`); both are
-kept as they are finished, in the folder of --out, and a run that was stopped goes on from there. The same options and
-seeds give the same rows, however many workers there are.
+fading. First each plan's network is chosen (`grid.plans`), then the trials are run (`grid.trial`); both are kept as
+they are finished, in the folder of --out, and a run that was stopped goes on from there. The same options and seeds
+give the same rows, however many workers there are.
 
 Of every cell the first --whole-link trials go through the whole link; the others take the fast ways, which the column
 `way` names: equivalent noise for analog, the measured waterfalls of the code for digital, both for a hybrid.
@@ -27,11 +27,11 @@ from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models.checkpoint import ZOO
-from airnet_sdr.sim.sweeps import trial as trials
-from airnet_sdr.sim.sweeps.plans import SCHEMES, Place, Plan, data, reference_uses
-from airnet_sdr.sim.sweeps.store import Store
-from airnet_sdr.sim.sweeps.trial import Trial, networks_of
-from airnet_sdr.sim.sweeps.workers import Workers
+from airnet_sdr.sim.experiments.grid import trial as trials
+from airnet_sdr.sim.experiments.grid.plans import SCHEMES, Place, Plan, data, reference_uses
+from airnet_sdr.sim.experiments.grid.trial import Trial, networks_of
+from airnet_sdr.sim.experiments.library.store import Store
+from airnet_sdr.sim.experiments.library.workers import Workers
 
 TRIALS_A_TASK = 4
 FAST = {"analog": "equivalent", "hybrid": "equivalent", "digital": "table", "bound": "bound"}

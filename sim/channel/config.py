@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field, fields, replace
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.sim.impairments import PROFILES
+from airnet_sdr.sim.channel.impairments import PROFILES
 
 # bounds of the parts of an echo or event; the integer ones are those whose lower bound is an int
 _PARTS = {

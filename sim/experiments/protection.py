@@ -1,8 +1,8 @@
 """Ways to divide one budget among the layers of a network, by copies and power, at equal payload and energy.
 
-    python sim/protection.py --out out/protection
+    python sim/experiments/protection.py --out out/protection
 
-sends the pruned networks of `sim.methods` and writes protection.json and a table of accuracy for each way:
+sends the pruned networks of the table of methods and writes protection.json and a table of accuracy for each way:
 
 - uniform: every layer as often, at the same power;
 - one layer: every layer as often, and all that is left to one; which, and how often the others, is tried out on
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
-    sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
     from airnet_sdr.dsp.host import environment
 
     environment.set_defaults()
@@ -34,7 +34,9 @@ from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.nets import DATASETS, num_weights
 from airnet_sdr.models.sensitivity import Sensitivity, measure_checkpoint
-from airnet_sdr.sim.methods import HOLD_OUT, Sent, Shelf, equivalent, print_table
+from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, Shelf
+from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent
+from airnet_sdr.sim.experiments.library.tables import print_table
 from airnet_sdr.tx.plan import PlanConfig, protect
 
 MAX_COPIES = 255  # that a manifest can tell
@@ -128,8 +130,8 @@ def main(argv=None) -> int:
     def work():
         rows = run_all(args)
         args.out.mkdir(parents=True, exist_ok=True)
-        content = {"command": " ".join(["python sim/protection.py", *argv]), "payload_uses": args.payload_uses}
-        content["rows"] = rows
+        command = " ".join(["python sim/experiments/protection.py", *argv])
+        content = {"command": command, "payload_uses": args.payload_uses, "rows": rows}
         write_whole(args.out / "protection.json", (json.dumps(content, indent=1) + "\n").encode())
         print_table(rows)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from airnet_sdr.dsp.errors import RadioError
 
+HEADLESS_AIR = Path(__file__).resolve().parent / "flowgraphs" / "headless_air.py"
 BUFFER_BYTES = 524_288  # of every block: GNU Radio's own, an eighth, costs half the speed
 PROBE = "from gnuradio import analog, blocks, channels, filter, gr, zeromq; print(gr.version())"
 INSTALL = "as root, run: apt-get install gnuradio; or name its Python with --gnuradio-python"

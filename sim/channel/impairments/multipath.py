@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.sim.impairments.resample import HALF, windowed_sinc
+from airnet_sdr.sim.channel.impairments.resample import HALF, windowed_sinc
 
 GRID = 64  # samples between two sets of gains
 _SINUSOIDS = 32

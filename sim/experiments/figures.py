@@ -1,4 +1,6 @@
-"""Figures and tables of a sweep's trials: `python -m sim.sweeps.figures --trials out/sweep/trials.parquet --out DIR`.
+"""Figures and tables of a sweep's trials.
+
+    python sim/experiments/figures.py --trials out/sweep/trials.parquet --out out/sweep
 
 known-ARCH.png: every scheme planned for the SNR that it meets, one panel for each budget. mismatch-ARCH.png: planned
 for one SNR and met at another, static and in slow fading. Both as Markdown tables, too, with what they come to. A trial
@@ -13,14 +15,20 @@ where there is one training seed, over the trials.
 import sys
 from pathlib import Path
 
+if __package__ in (None, ""):
+    sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.set_defaults()
+
 import numpy as np
 from scipy.stats import t as student
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
-from airnet_sdr.sim.sweeps.store import read
+from airnet_sdr.sim.experiments.library.store import read
+from airnet_sdr.sim.experiments.library.tables import DATA_NAMES, GUESSING
 
-GUESSING = 0.1
 SCHEMES = {"analog": "tab:blue", "hybrid": "tab:purple", "digital": "tab:red", "bound": "tab:gray"}
 LABELS = {
     "analog": "analog",
@@ -218,7 +226,7 @@ def ways(rows: list[dict], arch: str) -> list[str]:
 
 
 def _title(name: str, arch: str, rows: list[dict]) -> str:
-    dataset = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}.get(arch, arch)
+    dataset = DATA_NAMES.get(arch, arch)
     seeds = len({row["training_seed"] for row in rows if row["arch"] == arch})
     what = {"known": "planned for the SNR met", "mismatch": "planned for one SNR, met at another"}[name]
     return f"{dataset}, {what}; simulated, {seeds} training seed(s), 95 % intervals"

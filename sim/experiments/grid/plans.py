@@ -2,7 +2,7 @@
 
 A choice is made on training images that no network was trained on, never on the test images:
 
-- analog: of the networks of `sim.methods` the one that does best at the planned SNR, protected by size;
+- analog: of the networks of `METHODS` the one that does best at the planned SNR, protected by size;
 - digital: of the networks trained for a number of bits (`models.entropy`) and of the others quantised afterwards, the
   one that does best of those that fit what modulation and code carry at the planned SNR;
 - hybrid: of the networks trained for a digital base with an analog refinement the one that does best at the planned
@@ -25,8 +25,9 @@ from airnet_sdr.models.digital.scheme import compressed, weights_of
 from airnet_sdr.models.nets import DATASETS, num_weights
 from airnet_sdr.models.packing import load_vectors
 from airnet_sdr.rx.pipeline import rebuild
-from airnet_sdr.sim.methods import HOLD_OUT, METHODS, Method, Sent, Shelf, accuracy, load_once
-from airnet_sdr.sim.white_noise import WhiteNoise
+from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, METHODS, Method, Shelf, load_once
+from airnet_sdr.sim.experiments.library.scoring import Sent, accuracy
+from airnet_sdr.sim.experiments.library.white_noise import WhiteNoise
 from airnet_sdr.tx.pipeline import prepare
 from airnet_sdr.tx.plan import Hybrid, PlanConfig, refine
 

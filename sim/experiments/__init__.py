@@ -1,0 +1,1 @@
+"""Experiments: `methods`, `protection`, `expansion`, `grid`, `attenuation`, `figures` are commands above `library`."""

@@ -1,0 +1,96 @@
+"""The networks that the tables send: where they are, which a method chooses from, and the choice among them."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from airnet_sdr.models.checkpoint import load
+from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent
+from airnet_sdr.tx.plan import PlanConfig, pick, protect
+
+HOLD_OUT = 2500  # of the training images that no network was trained on
+MOST_DRAWS, DOUBT = 8, 3.0  # of a choice among networks
+SMALL = ["low16", "low8", "pruned8", "low4", "pruned4"]
+NORMALISED = ["norm16", "norm8"]  # with batch norm, where the others have none
+
+load_once = functools.lru_cache(maxsize=64)(load)  # many plans send the same networks
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A row of the table: its name, the networks it chooses from, UEP and curves.
+
+    Networks are folders, less the training seed. Without the last there is no row; the others are tried where they are
+    there.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    uep: str = "none"
+    expansion: str = "none"
+
+
+METHODS = (
+    Method("plain analog", ("clean",)),
+    Method("+ weight noise", ("clean", "noise")),
+    Method("+ pruning and distillation", ("clean", "noise", *SMALL)),
+    Method("+ expansion", ("clean", "noise", *SMALL), "none", "auto"),
+    Method("+ unequal protection", ("clean", "noise", *SMALL), "size", "auto"),
+    Method("+ batch norm", ("clean", "noise", *SMALL, *NORMALISED), "size", "auto"),
+    Method("nested networks", ("nested",), "size", "auto"),
+)
+
+
+class Shelf:
+    """The networks of one architecture and training seed, and the images to choose by."""
+
+    def __init__(self, folder: Path, seed: int, held_out, arch: str = "fashion"):
+        self.folder, self.seed, self.held_out, self.arch = folder, seed, held_out, arch
+        self._known: dict[tuple, float] = {}
+
+    def path(self, network: str) -> Path:
+        """Where the network is, which may be a variant of the architecture; it need not be there."""
+        name = network if self.arch == "fashion" else f"{self.arch}-{network}"
+        folder = self.folder / f"{name}-{self.seed}"
+        return next(iter(sorted(folder.glob(f"{self.arch}*.safetensors"))), folder / f"{self.arch}.safetensors")
+
+    def plan(self, network: str, method: Method, snr_db: float, payload_uses: int) -> Sent:
+        """The network, protected for this channel."""
+        config = PlanConfig(method.uep, 1, snr_db, payload_uses, expansion=method.expansion)
+        checkpoint, config = pick(load_once(self.path(network)), config)
+        num_symbols = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
+        config = dataclasses.replace(config, copies=payload_uses // num_symbols)
+        return Sent(f"{network}-{self.seed}", checkpoint, protect(checkpoint, config, None))
+
+    def send(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
+        """Of the networks that `method` has, the one that does best on the images to choose by."""
+        networks = [network for network in method.networks if self.path(network).is_file()]
+        return self.best([self.plan(network, method, snr_db, payload_uses) for network in networks], snr_db)
+
+    def best(self, plans: list[Sent], snr_db: float) -> Sent:
+        """The plan that does best on the images to choose by; where there is one, nothing is measured.
+
+        A race (Maron and Moore, Hoeffding races, 1994): all get two draws of the noise, then one more at a time those
+        that may still be the best, within DOUBT deviations of the means from the one that leads.
+        """
+        racing = list(plans)
+        for num_draws in range(2, MOST_DRAWS + 1):
+            if len(racing) == 1:
+                break
+            draws = range(1000, 1000 + num_draws)
+            scores = np.array([[self.score(sent, snr_db, k, *self.held_out) for k in draws] for sent in racing])
+            means, deviation = scores.mean(axis=1), np.sqrt(scores.var(axis=1, ddof=1).mean() / num_draws)
+            ranked = np.argsort(-means, kind="stable")
+            racing = [racing[i] for i in ranked if means[i] >= means.max() - DOUBT * deviation]
+        return racing[0]
+
+    def score(self, sent: Sent, snr_db: float, seed: int, images, labels, how=None) -> float | None:
+        """Accuracy by `equivalent` or another way, each thing measured once however many methods send it."""
+        how, sends = how or equivalent, sent.protection
+        key = (sent.name, sent.checkpoint.widths, sends.copies.tobytes(), sends.power.tobytes(), sends.curves)
+        key += (snr_db, seed, how, images.data_ptr())
+        if key not in self._known:
+            self._known[key] = how(sent, snr_db, seed, images, labels)
+        return self._known[key]

@@ -1,0 +1,71 @@
+"""Accuracy of a network that was sent: in the white noise that the link leaves, or over the whole link."""
+
+import dataclasses
+
+from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
+from airnet_sdr.dsp.uep import Protection
+from airnet_sdr.dsp.units import linear
+from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.evaluate import logits, top1
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import load_vectors, tensor_specs, to_vectors
+from airnet_sdr.rx.pipeline import BurstCombiner, Listener, rebuild
+from airnet_sdr.sim.channel import Channel, ChannelConfig
+from airnet_sdr.sim.experiments.library.white_noise import WhiteNoise
+from airnet_sdr.sim.loopback import through_air
+from airnet_sdr.tx.pipeline import Burst, prepare
+
+RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+    """A network on its way: the checkpoint that is sent, its protection, and where it came from."""
+
+    name: str
+    checkpoint: Checkpoint
+    protection: Protection
+
+    def burst(self, seed: int) -> Burst:
+        """What goes on the air."""
+        sent, vectors = self.checkpoint, to_vectors(self.checkpoint.tensors)
+        what = sent.arch, sent.dataset, sent.accuracy
+        return prepare(*what, vectors, self.protection, seed, widths=sent.widths)
+
+
+def equivalent(sent: Sent, snr_db: float, seed: int, images, labels, estimator: str = "linear") -> float:
+    """Accuracy with the noise that the link would leave on the weights."""
+    burst = sent.burst(seed)
+    return accuracy_of(burst, WhiteNoise(burst, float(linear(snr_db)), seed), images, labels, estimator)
+
+
+def over_the_link(
+    sent: Sent, snr_db: float, seed: int, images, labels, air=ChannelConfig(), estimator: str = "linear"
+) -> float | None:
+    """Accuracy over the whole link, on an AWGN channel where no other is given; None when nothing was received."""
+    burst = sent.burst(seed)
+    received = heard(burst, snr_db, seed, air)
+    return None if received is None else accuracy_of(burst, received, images, labels, estimator)
+
+
+def heard(burst: Burst, snr_db: float, seed: int, air=ChannelConfig()) -> BurstCombiner | None:
+    """A burst over the whole link; None when its manifest was not received."""
+    listener = Listener()
+    channel = Channel(dataclasses.replace(air, snr_db=snr_db), RATE_HZ, FREQ_HZ, seed, signal_power=NOMINAL_POWER)
+    through_air(burst, 1, channel, listener)
+    return None if listener.best is None or listener.best.manifest() is None else listener.best
+
+
+def accuracy_of(burst: Burst, received, images, labels, estimator: str = "linear") -> float:
+    """Accuracy of the network rebuilt from what was received, its batch norm measured on these images."""
+    manifest = burst.manifest
+    module = build(manifest.model, manifest.widths)
+    weights = rebuild(received, manifest, [spec.numel for spec in tensor_specs(module)], estimator)
+    return accuracy(load_vectors(module, weights.vectors), images, labels)
+
+
+def accuracy(module, images, labels) -> float:
+    """Top-1, batch norm's statistics measured on these images without their labels, as the receiver does."""
+    recompute(module, images)
+    return top1(logits(module, images), labels)

@@ -1,0 +1,68 @@
+"""What the tables of methods and of protection share: means and deviations over runs, printed by SNR."""
+
+import math
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from airnet_sdr.sim.experiments.library.networks import METHODS
+
+DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # that there is a table of
+GUESSING = 0.1  # the accuracy of guessing
+
+
+def summarise(rows: list[dict], key: str = "accuracy") -> dict[str, dict[float, tuple[float, float, int]]]:
+    """Mean, deviation and number of runs by method and SNR; a run that was not received counts as guessing."""
+    table: dict = {}
+    for row in rows:
+        score = GUESSING if row[key] is None else row[key]
+        table.setdefault(row["method"], {}).setdefault(row["snr_db"], []).append(score)
+    return {
+        method: {
+            snr_db: (float(np.mean(scores)), float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0, len(scores))
+            for snr_db, scores in by_snr.items()
+        }
+        for method, by_snr in table.items()
+    }
+
+
+def print_table(rows: list[dict]) -> None:
+    """Percent, mean ± deviation, and what the clean network has without noise."""
+    console, summary = Console(), summarise(rows)
+    levels = sorted({row["snr_db"] for row in rows})
+    table = empty_table(
+        "top-1 in percent, mean ± deviation over training and link seeds; SNR per payload symbol", levels
+    )
+    for method, by_snr in summary.items():
+        cells = (f"{100 * by_snr[s][0]:.2f} ± {100 * by_snr[s][1]:.2f}" if s in by_snr else "" for s in levels)
+        table.add_row(method, *cells)
+    console.print(table)
+    clean = {row["accuracy_sent"] for row in rows if row["method"] == METHODS[0].name}
+    if clean:
+        console.print(f"the plain network without noise: {100 * np.mean(list(clean)):.2f} %")
+    if "accuracy_link" in rows[0]:
+        console.print(apart(rows, levels))
+
+
+def empty_table(title: str, levels: list[float]) -> Table:
+    """A column for the method, then one for each SNR."""
+    table = Table(title=title)
+    table.add_column("method")
+    for snr_db in levels:
+        table.add_column(f"{snr_db:g} dB", justify="right")
+    return table
+
+
+def apart(rows: list[dict], levels: list[float]) -> Table:
+    """The whole link less equivalent noise in points: mean of the runs, which draw their noises independently, and its
+    standard error."""
+    table = empty_table("whole link less equivalent noise, points ± standard error", levels)
+    pairs = []
+    for row in rows:
+        over_link = GUESSING if row["accuracy_link"] is None else row["accuracy_link"]
+        pairs.append(row | {"apart": over_link - row["accuracy"]})
+    for method, by_snr in summarise(pairs, "apart").items():
+        cells = ((100 * mean, 100 * deviation / math.sqrt(num)) for mean, deviation, num in (by_snr[s] for s in levels))
+        table.add_row(method, *(f"{mean:+.2f} ± {error:.2f}" for mean, error in cells))
+    return table
