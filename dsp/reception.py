@@ -48,6 +48,26 @@ class ReceivedFrame:
         """OFDM symbols of which nothing is usable."""
         return int(self.erased.sum())
 
+    @property
+    def equalised(self) -> np.ndarray:
+        """Equalised payload symbols (num,) complex64, those that are usable."""
+        return _equalised(self.statistic, self.information)
+
+    @property
+    def equalised_control(self) -> np.ndarray:
+        """Equalised symbols (num,) complex64 of the manifest chunk, those that are usable."""
+        return _equalised(self.chunk, self.chunk_information)
+
+    def annotation(self, fmt: FrameFormat = DEFAULT_FORMAT) -> tuple[int, int, str]:
+        """First sample, number of samples and name, for a recording."""
+        name = f"burst {self.header.burst_id} frame {self.header.frame}"
+        return self.start, frame_samples(self.header, fmt), name + (" without its preamble" if self.supplement else "")
+
+
+def _equalised(matched: np.ndarray, inv_noise_var: np.ndarray) -> np.ndarray:
+    usable = inv_noise_var > 0
+    return matched[usable] / inv_noise_var[usable]
+
 
 @dataclasses.dataclass(frozen=True)
 class OpenedFrames:

@@ -125,6 +125,21 @@ def load(name_or_path, architecture: str | None = None) -> Checkpoint:
     return Checkpoint(arch, metadata["dataset"], accuracy, sent, metadata, widths, statistics)
 
 
+def checked(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint itself; InputError where its tensors are not its architecture's, or not finite."""
+    if checkpoint.arch not in ARCHITECTURES:
+        raise InputError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}; got {checkpoint.arch!r}")
+    wanted = {spec.name: spec.shape for spec in tensor_specs(build(checkpoint.arch, checkpoint.widths))}
+    if wanted != {name: tensor.shape for name, tensor in checkpoint.tensors.items()}:
+        raise InputError(
+            f"the module has not the tensors of {checkpoint.arch!r}; give the `architecture` that makes it"
+        )
+    for name, tensor in checkpoint.tensors.items():
+        if not np.isfinite(tensor).all():
+            raise InputError(f"{name} has weights that are not finite numbers; check the training")
+    return checkpoint
+
+
 def load_mean(names_or_paths: str) -> Checkpoint:
     """Of several checkpoints, with commas between, the mean of the weights; one alone as it is.
 

@@ -8,7 +8,7 @@ each at its own weight noise.
 
 What each member is worth at a weight SNR is measured once, on images kept from training, and travels in the
 checkpoint's metadata. A member is planned as it would be sent, and its curve is read at the SNR that leaves as much
-error as the plan does (`tx.plan.pick`).
+error as the plan does (`models.payload.protection.select_member`).
 """
 
 import dataclasses
@@ -119,7 +119,7 @@ def choose(members: list[Member], arch: str, payload_uses: int, arrives: Callabl
     if not fitting:
         raise InputError(
             f"the smallest network in this {arch} needs {-(-min(sizes.values()) // 2)} payload symbols, "
-            f"the budget has room for {payload_uses}; raise --payload-uses or --channel-uses"
+            f"the budget has room for {payload_uses}; raise `payload_uses` or `channel_uses`"
         )
     return max(fitting, key=lambda member: member.expected(arrives(member)))
 
@@ -128,6 +128,13 @@ def extract(checkpoint: Checkpoint, member: Member) -> Checkpoint:
     """The member as a checkpoint of its own."""
     tensors = narrow(checkpoint.tensors, checkpoint.arch, member.widths)
     return Checkpoint(checkpoint.arch, checkpoint.dataset, member.accuracy, tensors, {}, member.widths)
+
+
+def extract_widths(checkpoint: Checkpoint, widths: tuple[int, ...]) -> Checkpoint:
+    """The member of these widths; the checkpoint itself where it has none such."""
+    members = from_metadata(checkpoint.metadata, checkpoint.arch)
+    found = next((member for member in members if member.widths == widths), None)
+    return checkpoint if found is None else extract(checkpoint, found)
 
 
 def to_metadata(members: list[Member]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The only definition of accuracy, and of what a network that arrived is told before it counts."""
+"""The only definition of accuracy, and the recalibration of a network that arrived."""
 
 import torch
 from torch import nn
@@ -29,7 +29,7 @@ def accuracy(module: nn.Module, dataset: str, data_dir=None, limit: int | None =
     return top1(logits(module, images[:limit]), labels[:limit])
 
 
-def settle(module: nn.Module, dataset: str, data_dir=None) -> int:
+def recalibrate_batch_norm(module: nn.Module, dataset: str, data_dir=None) -> int:
     """Measure the batch norm statistics of a network that arrived, in place, on test images without their labels.
 
     Returns the number of images used: 0 where there is no batch norm.

@@ -13,7 +13,9 @@ EXPANSION = ("none", "auto")
 class PlanConfig:
     """Protection, channel and budgets of a plan. Budgets are channel uses of one cycle."""
 
-    uep: str | None = option("auto", "unequal error protection: as measured (auto), by tensor size, or none", choices=UEP)
+    uep: str | None = option(
+        "auto", "unequal error protection: as measured (auto), by tensor size, or none", choices=UEP
+    )
     copies: int = option(1, "times every weight is sent (the mean, with unequal protection)", 1, 255, metavar="K")
     snr_db: float = option(10.0, "SNR per payload symbol that the plan is for", -30, 60, metavar="D")
     payload_uses: int | None = option(None, "budget of payload symbols in one cycle", 1, 2**40)

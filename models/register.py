@@ -3,24 +3,24 @@
     register("modulation", modulation, load_data)
 
 makes `modulation()` an architecture of that name beside the shipped ones; `--architecture FILE.py:modulation` does the
-same on a command line. The name is what travels: a receiver builds only what it was started with, and a name off the
+same on a command line, `architecture="FILE.py:modulation"` in Python. The name is what travels: a receiver builds only what it was started with, and a name off the
 air never imports or runs anything. The file is run because the operator of this machine named it.
 """
 
 import functools
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.card import check_name
 from airnet_sdr.models.data import LOADERS
-from airnet_sdr.models.manifest import check_name
 from airnet_sdr.models.nets import ARCHITECTURES, DATASETS
 
 SHIPPED = frozenset(ARCHITECTURES) | frozenset(LOADERS)
-HELP = "a network of your own: run FILE.py, whose function makes it and whose load_data, if any, has its data"
 
 
 def register(
@@ -57,13 +57,17 @@ def register(
 
 @functools.cache
 def from_file(address: str) -> str:
-    """Run FILE.py and register the function of `address` FILE.py:function under its own name, which is returned.
+    """Run FILE.py and register the function of `address` FILE.py:NAME under its own name, which is returned.
 
-    Raises InputError when the file cannot be run, or the function does not make a module.
+    The file may import its neighbours, whatever they are called: its folder goes into the module search path, as when
+    Python runs the file itself. Raises InputError when the file cannot be run, or the function does not make a module.
     """
     path, colon, function = address.rpartition(":")
     if not colon or not path.endswith(".py") or not Path(path).is_file():
-        raise InputError(f"--architecture takes FILE.py:function, a file that is there; got {address!r}")
+        raise InputError(f"`architecture` must be FILE.py:NAME, a file that exists; got {address!r}")
+    folder = str(Path(path).resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(1, folder)
     spec = importlib.util.spec_from_file_location(f"airnet_architecture_{Path(path).stem}", path)
     namespace = importlib.util.module_from_spec(spec)
     try:
@@ -71,19 +75,22 @@ def from_file(address: str) -> str:
         build = getattr(namespace, function)
         made = build()
     except Exception as error:  # whatever the user's code does
-        raise InputError(f"--architecture {address}: {type(error).__name__}: {_one_line(error)}") from error
+        raise InputError(f"`architecture` {address}: {type(error).__name__}: {_one_line(error)}") from error
     if not isinstance(made, nn.Module):
-        raise InputError(f"--architecture {address}: {function}() must make a torch.nn.Module; got {type(made)}")
+        raise InputError(f"`architecture` {address}: {function}() must make a torch.nn.Module; got {type(made)}")
     return register(function, build, getattr(namespace, "load_data", None))
 
 
-def use_architecture(args) -> str | None:
-    """Register what the option of `add_architecture_argument` names, and return the name."""
-    return None if args.architecture is None else from_file(args.architecture)
+def resolve_architecture(architecture: str | None) -> str | None:
+    """The name of an architecture given as FILE.py:NAME, which is registered, or by name; None for None.
 
-
-def add_architecture_argument(parser) -> None:
-    parser.add_argument("--architecture", metavar="FILE.py:function", help=HELP)
+    Raises InputError for a name that is not known.
+    """
+    if architecture is None or architecture in ARCHITECTURES:
+        return architecture
+    if ".py" in architecture:
+        return from_file(architecture)
+    raise InputError(f"`architecture` must be FILE.py:NAME or one of {', '.join(ARCHITECTURES)}; got {architecture!r}")
 
 
 def _one_line(error: Exception) -> str:

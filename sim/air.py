@@ -3,15 +3,14 @@
     python sim/air.py --rx "zmq:tcp://127.0.0.1:5555?bind=1" --tx "zmq:tcp://127.0.0.1:5556?bind=1" --preset room
 
 The sample count is the clock: while the sender pauses, the air waits, so the output depends on input and seed only.
-What the channel holds back (some 8,000 samples) comes out with the silence that a sender puts after its last frame,
-with ``--idle-s``, or at the end of a recording.
+The channel holds back some 8,000 samples; they come out with the silence that a sender puts after its last frame, with
+``--idle-s``, or at the end of a recording.
 """
 
-import argparse
+import dataclasses
 import math
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -22,45 +21,52 @@ if __package__ in (None, ""):
 
 from airnet_sdr.dsp.errors import RadioTimeoutError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, Sink, Source, open_sink, open_source
+from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
-from airnet_sdr.sim.channel import Channel, ChannelConfig, add_channel_arguments, channel_config_from_args
+from airnet_sdr.sim.channel import Channel, ChannelConfig, add_channel_options, channel_config
+
+
+@dataclasses.dataclass(frozen=True)
+class AirConfig:
+    """The two ends of an air between processes, its clock and its seed."""
+
+    rx: str = option(None, "where the sender is", metavar="ADDRESS")
+    tx: str = option(None, "where the receiver is", metavar="ADDRESS")
+    freq_hz: float = option(FREQ_HZ, "carrier frequency", 1e-3, 1e12, metavar="F")
+    rate_hz: float = option(RATE_HZ, "samples a second", 1e-3, 1e12, metavar="R")
+    seed: int = option(0, "of everything random", 0, 2**63 - 1, metavar="S")
+    idle_s: float = option(
+        math.inf, "end when no sample has come for T seconds after the last one", 1e-3, 1e9, words=("inf",), metavar="T"
+    )
+
+    def __post_init__(self):
+        check_fields(self)
+
+    def radio(self, **settings) -> RadioConfig:
+        """The radios' config; samples keep their scale."""
+        return RadioConfig(self.freq_hz, self.rate_hz, backoff_db=None, **settings)
 
 
 def main(argv=None) -> int:
     """Run the air until it is told to stop (SIGINT, SIGTERM), the recording ends or the sender is idle."""
     parser = CommandParser(prog="air", description=__doc__, epilog="addresses:\n" + ADDRESS_HELP)
-    add_air_arguments(parser)
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: air(args))
+    add_options(parser, AirConfig)
+    parser.require("rx", "tx")
+    add_channel_options(parser)
+    options = parser.options(argv)
+    return run_command(parser, lambda: air(config_from(AirConfig, options), channel_config(options, options["preset"])))
 
 
-def add_air_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of an air between processes, whoever makes it."""
-    parser.add_argument("--rx", metavar="ADDRESS", required=True, help="where the sender is")
-    parser.add_argument("--tx", metavar="ADDRESS", required=True, help="where the receiver is")
-    parser.add_argument("--freq-hz", type=float, default=RadioConfig.freq_hz, help="carrier (default %(default)g)")
-    parser.add_argument("--rate-hz", type=float, default=RadioConfig.rate_hz, help="sample rate (default %(default)g)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
-    parser.add_argument(
-        "--idle-s",
-        type=float,
-        default=math.inf,
-        metavar="T",
-        help="end when no sample has come for so long after the last one (default: never)",
-    )
-    add_channel_arguments(parser)
-
-
-def air(args) -> None:
+def air(config: AirConfig, channel: ChannelConfig) -> None:
     """Open both ends, relay, and say what passed; being told to stop is a good end."""
-    channel_config = channel_config_from_args(args)
-    config = RadioConfig(args.freq_hz, args.rate_hz, timeout_s=math.inf, backoff_db=None)  # samples as they come
-    with open_source(args.rx, config) as source:
-        config = replace(config, freq_hz=source.freq_hz, rate_hz=source.rate_hz)
-        with open_sink(args.tx, config) as sink:
+    radio = config.radio(timeout_s=math.inf)
+    with open_source(config.rx, radio) as source:
+        radio = dataclasses.replace(radio, freq_hz=source.freq_hz, rate_hz=source.rate_hz)
+        with open_sink(config.tx, radio) as sink:
             with suppress(KeyboardInterrupt, SystemExit):
-                relay(source, sink, channel_config, args.seed, args.idle_s)
+                relay(source, sink, channel, config.seed, config.idle_s)
     print(f"air: {source.samples} samples in, {sink.samples} out")
 
 

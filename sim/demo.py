@@ -5,6 +5,7 @@ goes with it, and two echoes; by this program's own channel, or with ``--air gnu
 """
 
 import contextlib
+import dataclasses
 import json
 import socket
 import subprocess
@@ -20,10 +21,25 @@ if __package__ in (None, ""):
 
 from airnet_sdr.dsp.errors import LinkError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 
 ROOT = Path(__file__).resolve().parents[1]
 AIR = ["--snr-db", "15", "--cfo-hz", "40e3", "--echo", "2.3:-8:60", "--echo", "6.1:-14:-130"]
 AIRS = {"python": ("sim/air.py", False), "gnuradio": ("sim/gnuradio_air.py", True)}  # and whether the sender binds
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig:
+    """Which model crosses which air, and where the report goes."""
+
+    model: str = option("fashion", "a shipped model or a checkpoint", metavar="NAME|PATH")
+    air: str = option("python", "whose channel blocks", choices=tuple(AIRS))
+    out: Path = option(Path("out/demo"), "folder of report and picture", metavar="DIR")
+    seed: int = option(1, "of the air", 0, 2**63 - 1, metavar="S")
+    timeout_s: float = option(120.0, "give up after T seconds", 1e-3, 1e9, metavar="T")
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 def free_ports(count: int) -> list[int]:
@@ -52,35 +68,25 @@ def started(name: str, command: list[str]):
             process.kill()
 
 
-def demo(args) -> None:
+def demo(config: DemoConfig) -> None:
     """Run the three processes and say how it ended."""
-    out = Path(args.out)
-    report, picture = out / "report.json", out / "report.png"
+    report, picture = config.out / "report.json", config.out / "report.png"
     report.unlink(missing_ok=True)
     first, second = (f"zmq:tcp://127.0.0.1:{port}" for port in free_ports(2))
-    receive = [
-        "rx/receive.py",
-        "--radio",
-        second,
-        "--truth",
-        args.model,
-        "--report",
-        str(report),
-        "--picture",
-        str(picture),
-    ]
-    command, sender_binds = AIRS[args.air]
+    receive = ["rx/receive.py", "--radio", second, "--truth", config.model]
+    receive += ["--report", str(report), "--picture", str(picture)]
+    command, sender_binds = AIRS[config.air]
     air = [command, "--rx", first if sender_binds else f"{first}?bind=1", "--tx", f"{second}?bind=1"]
-    air += ["--seed", str(args.seed), *AIR]
+    air += ["--seed", str(config.seed), *AIR]
     radio = f"{first}?bind=1" if sender_binds else first
-    send = ["tx/send.py", "--model", args.model, "--radio", radio, "--snr-db", "15", "--seed", str(args.seed)]
+    send = ["tx/send.py", "--model", config.model, "--radio", radio, "--snr-db", "15", "--seed", str(config.seed)]
     with started("receiver", receive) as receiver, started("air", air) as between, started("sender", send) as sender:
-        deadline = time.monotonic() + args.timeout_s
+        deadline = time.monotonic() + config.timeout_s
         while receiver.poll() is None or (receiver.returncode == 0 and sender.poll() is None):
             if between.poll():
                 raise LinkError(f"the air ended with {between.returncode}; see its line above")
             if time.monotonic() >= deadline:
-                raise LinkError(f"not finished after {args.timeout_s:g} s; see the lines above")
+                raise LinkError(f"not finished after {config.timeout_s:g} s; see the lines above")
             time.sleep(0.05)
     if status := receiver.returncode or sender.returncode:
         raise LinkError(f"the receiver or the sender ended with {status}; see its line above")
@@ -93,13 +99,9 @@ def demo(args) -> None:
 
 def main(argv=None) -> int:
     parser = CommandParser(prog="demo", description=__doc__)
-    parser.add_argument("--model", default="fashion", metavar="NAME|PATH")
-    parser.add_argument("--air", choices=AIRS, default="python", help="whose channel blocks (default %(default)s)")
-    parser.add_argument("--out", default="out/demo", metavar="DIR")
-    parser.add_argument("--seed", type=int, default=1, metavar="S")
-    parser.add_argument("--timeout-s", type=float, default=120.0, metavar="T")
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: demo(args))
+    add_options(parser, DemoConfig)
+    options = parser.options(argv)
+    return run_command(parser, lambda: demo(config_from(DemoConfig, options)))
 
 
 if __name__ == "__main__":

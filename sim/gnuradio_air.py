@@ -9,6 +9,7 @@ repeatable with a seed, but are other draws than those of `sim/air.py`, and depe
 GNU Radio fixes.
 """
 
+import dataclasses
 import json
 import math
 import sys
@@ -22,54 +23,58 @@ if __package__ in (None, ""):
 
     environment.set_defaults()
 
-from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
-from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig
-from airnet_sdr.sim.air import add_air_arguments
-from airnet_sdr.sim.channel import channel_config_from_args
+from airnet_sdr.dsp.host.options import add_options, config_from, option
+from airnet_sdr.dsp.radio import ADDRESS_HELP
+from airnet_sdr.sim.air import AirConfig
+from airnet_sdr.sim.channel import ChannelConfig, add_channel_options, channel_config
 from airnet_sdr.sim.channel.gnuradio_ends import record, recorded, sink_of, source_of
 from airnet_sdr.sim.channel.gnuradio_process import HEADLESS_AIR, Flowgraph, find_python
 from airnet_sdr.sim.channel.gnuradio_settings import settings
 
 
+@dataclasses.dataclass(frozen=True)
+class GnuRadioAirConfig(AirConfig):
+    """An air that GNU Radio makes: where its Python is, and the patience with it."""
+
+    gnuradio_python: str | None = option(None, "the Python that has GNU Radio (default: found)", metavar="PATH")
+    timeout_s: float = option(
+        20.0, "give up on a GNU Radio that says nothing for T seconds", 1e-3, 1e9, words=("inf",), metavar="T"
+    )
+
+
 def main(argv=None) -> int:
     """Run the air until it is told to stop (SIGINT, SIGTERM), the recording ends or the sender is idle."""
     parser = CommandParser(prog="gnuradio_air", description=__doc__, epilog="addresses:\n" + ADDRESS_HELP)
-    add_air_arguments(parser)
-    parser.add_argument("--gnuradio-python", metavar="PATH", help="the Python that has GNU Radio (default: found)")
-    parser.add_argument(
-        "--timeout-s",
-        type=float,
-        default=20.0,
-        metavar="T",
-        help="give up on a GNU Radio that says nothing for so long",
+    add_options(parser, GnuRadioAirConfig)
+    parser.require("rx", "tx")
+    add_channel_options(parser)
+    options = parser.options(argv)
+    return run_command(
+        parser, lambda: air(config_from(GnuRadioAirConfig, options), channel_config(options, options["preset"]))
     )
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: air(args))
 
 
-def air(args) -> None:
+def air(config: GnuRadioAirConfig, channel: ChannelConfig) -> None:
     """Translate, start GNU Radio, and say what passed; being told to stop is a good end."""
-    config = RadioConfig(args.freq_hz, args.rate_hz, timeout_s=args.timeout_s, backoff_db=None)  # samples as they come
-    ends, config = {"rx": source_of(args.rx), "tx": sink_of(args.tx)}, recorded(args.rx, config)
-    channel = settings(channel_config_from_args(args), config.rate_hz, config.freq_hz, args.seed)
-    if not args.idle_s > 0:
-        raise InputError(f"--idle-s must be positive; got {args.idle_s:g}")
-    python = find_python(args.gnuradio_python)
+    ends = {"rx": source_of(config.rx), "tx": sink_of(config.tx)}
+    radio = recorded(config.rx, config.radio(timeout_s=config.timeout_s))
+    translated = settings(channel, radio.rate_hz, radio.freq_hz, config.seed)
+    python = find_python(config.gnuradio_python)
     with tempfile.TemporaryDirectory(prefix="airnet-") as folder:
         raw = None
         if "recording" in ends["tx"]:
             raw = Path(folder) / "out.cf32"
             ends["tx"] = {"path": str(raw)}
-        idle_s = None if args.idle_s == math.inf else args.idle_s
-        argument = json.dumps({**ends, **channel, "idle_s": idle_s})
+        idle_s = None if config.idle_s == math.inf else config.idle_s
+        argument = json.dumps({**ends, **translated, "idle_s": idle_s})
         with (
-            Flowgraph(python, HEADLESS_AIR, argument, args.timeout_s) as flowgraph,
+            Flowgraph(python, HEADLESS_AIR, argument, config.timeout_s) as flowgraph,
             suppress(KeyboardInterrupt, SystemExit),
         ):
             flowgraph.follow()
         if raw is not None:
-            record(raw, args.tx, config)
+            record(raw, config.tx, radio)
     print(f"gnuradio_air: {flowgraph.samples_in} samples in, {flowgraph.samples_out} out")
 
 

@@ -1,11 +1,13 @@
 """The whole link in one process: `python sim/loopback.py --model fashion --snr-db 10 --report R.json`.
 
-Sender, `sim.channel` and receiver are the very functions of `tx/send.py`, `sim/air.py` and `rx/receive.py`; with the
-same options and seed the result is the same as theirs over ZMQ.
+Sender, channel and receiver are the very functions of `tx/send.py`, `sim/air.py` and `rx/receive.py`; with the same
+options and seed the result is the same as theirs over ZMQ.
 """
 
+import dataclasses
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -14,68 +16,143 @@ if __package__ in (None, ""):
 
     environment.set_defaults()
 
+import numpy as np
+
+from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.options import add_options, config_from
+from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ, RadioConfig
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
-from airnet_sdr.models.register import add_architecture_argument
-from airnet_sdr.rx.pipeline import Listener
-from airnet_sdr.rx.receive import add_receiver_arguments, check_receiver_arguments, conclude, summary
-from airnet_sdr.sim.channel import Channel, add_channel_arguments, channel_config_from_args
-from airnet_sdr.tx.pipeline import Burst, transmission
-from airnet_sdr.tx.send import add_sender_arguments, describe, make_burst
+from airnet_sdr.rx.config import OutputConfig, ReceiveConfig
+from airnet_sdr.rx.listen import Listener
+from airnet_sdr.rx.receive import add_receiver_options
+from airnet_sdr.rx.receiver import Reception, check, evaluate_burst
+from airnet_sdr.rx.report import summary
+from airnet_sdr.sim.channel import Channel, ChannelConfig, add_channel_options, channel_config
+from airnet_sdr.tx.burst import Burst, transmission
+from airnet_sdr.tx.config import SendConfig, TransmissionConfig
+from airnet_sdr.tx.send import add_sender_options
+from airnet_sdr.tx.sender import describe, make_burst
+
+PLAN_SNR_DB = 10.0  # of a channel without noise
 
 
-def through_air(burst: Burst, cycles: int, channel: Channel, listener: Listener) -> tuple[int, float]:
-    """Send a burst through the channel into the listener; values clipped by the sender and seconds of receiver work."""
-    clipped, seconds = 0, 0.0
+def through_air(burst: Burst, channel: Channel, cycles: int = 1) -> Iterator[tuple[np.ndarray, int]]:
+    """A burst sent ``cycles`` times through the channel: blocks complex64 (n,), and values that the sender clipped."""
     for samples, _ in transmission(burst, cycles):
-        scaled, count = to_full_scale(samples)
-        clipped += count
-        received = channel.process(scaled)
-        started = time.perf_counter()
-        listener.push(received)
-        seconds += time.perf_counter() - started
-    received = channel.flush()
-    started = time.perf_counter()
-    listener.push(received)
+        scaled, num_clipped = to_full_scale(samples)
+        yield channel.process(scaled), num_clipped
+    yield channel.flush(), 0
+
+
+def transmit(
+    burst: Burst,
+    config: ChannelConfig | None = None,
+    *,
+    preset: str | None = None,
+    cycles: int = 1,
+    seed: int = 0,
+    rate_hz: float = RATE_HZ,
+    freq_hz: float = FREQ_HZ,
+    **options,
+) -> np.ndarray:
+    """A burst through the simulated air: the received samples (n,) complex64.
+
+    options : fields of `ChannelConfig`, put over ``config`` or the ``preset``
+
+    Raises InputError for an option that makes no sense.
+
+    >>> from airnet_sdr.tx.sender import make_burst
+    >>> transmit(make_burst("fashion"), preset="bench", seed=1).dtype
+    dtype('complex64')
+    """
+    if config is not None and preset is not None:
+        raise InputError("the channel is given twice; give `config` or `preset`")
+    base = {} if config is None else dataclasses.asdict(config)
+    config = channel_config(base | options, preset)
+    TransmissionConfig(cycles=cycles)  # checks it
+    if cycles == 0:
+        raise InputError("`cycles` must be at least 1 here: an array has an end; got 0")
+    channel = Channel(config, rate_hz, freq_hz, seed, signal_power=NOMINAL_POWER)
+    return np.concatenate([samples for samples, _ in through_air(burst, channel, cycles)])
+
+
+def send_through(burst: Burst, channel: Channel, listener: Listener, cycles: int = 1) -> int:
+    """Send a burst through the channel into the listener, in bounded memory; values that the sender clipped."""
+    num_clipped = 0
+    for samples, clipped in through_air(burst, channel, cycles):
+        listener.push(samples)
+        num_clipped += clipped
     listener.finish()
-    return clipped, seconds + time.perf_counter() - started
+    return num_clipped
 
 
-def loopback(args) -> dict:
-    """Run the link that the options describe; its report."""
-    check_receiver_arguments(args)
-    start = time.perf_counter()
-    config = channel_config_from_args(args)
-    if args.truth is None and args.model is not None and not Path(args.model).is_dir():
-        args.truth = args.model
-    plan_snr_db = args.plan_snr_db if args.plan_snr_db is not None else 10.0 if config.snr_db is None else config.snr_db
-    burst = make_burst(args, plan_snr_db)
-    channel = Channel(config, args.rate_hz, args.freq_hz, args.seed, signal_power=NOMINAL_POWER)
+@dataclasses.dataclass(frozen=True)
+class Link:
+    """The configs of a whole link: what is sent, what the air does, what is received."""
+
+    sending: SendConfig
+    channel: ChannelConfig
+    receiving: ReceiveConfig
+    radio: RadioConfig = RadioConfig()
+    cycles: int = 1
+
+
+def loopback(model: str, link: Link) -> Reception:
+    """Run the link; the reception of its burst."""
+    started = time.perf_counter()
+    check(link.receiving)
+    burst = make_burst(model, link.sending)
+    rate_hz, freq_hz = link.radio.rate_hz, link.radio.freq_hz
+    channel = Channel(link.channel, rate_hz, freq_hz, link.sending.seed, signal_power=NOMINAL_POWER)
     listener = Listener()
     print(describe(burst), flush=True)
-    clipped, seconds_dsp = through_air(burst, max(1, args.cycles), channel, listener)
+    num_clipped = send_through(burst, channel, listener, link.cycles)
     radio = {
         "address": "simulated, in one process",
-        "rate_hz": args.rate_hz,
-        "freq_hz": args.freq_hz,
+        "rate_hz": rate_hz,
+        "freq_hz": freq_hz,
         "gain_db": None,
         "overflow": None,
-        "clipped": clipped,
+        "clipped": num_clipped,
     }
-    return conclude(listener.best, listener, args, radio, {"start": start, "dsp": seconds_dsp})
+    return evaluate_burst(listener.best, listener, link.receiving, radio, started)
+
+
+def link_from(options: dict) -> Link:
+    """The link that a command's options describe; the plan is for the channel's SNR unless another is given.
+
+    The truth is the model that is sent, unless another is named.
+    """
+    channel = channel_config(options, options["preset"])
+    plan_snr_db = PLAN_SNR_DB if channel.snr_db is None else channel.snr_db
+    if options["plan_snr_db"] is not None:
+        plan_snr_db = options["plan_snr_db"]
+    sending = config_from(SendConfig, options, snr_db=plan_snr_db)
+    receiving = config_from(ReceiveConfig, options)
+    if receiving.truth is None:
+        receiving = dataclasses.replace(receiving, truth=options["model"])
+    cycles = max(1, config_from(TransmissionConfig, options).cycles)
+    return Link(sending, channel, receiving, config_from(RadioConfig, options), cycles)
 
 
 def main(argv=None) -> int:
+    """Parse, run the link, write and print what arrived."""
     parser = CommandParser(prog="loopback", description=__doc__)
-    add_sender_arguments(parser)
-    parser.add_argument("--plan-snr-db", type=float, metavar="D", help="SNR the plan is for (default: the channel's)")
-    add_channel_arguments(parser)
-    add_receiver_arguments(parser)
-    add_architecture_argument(parser)
-    parser.add_argument("--freq-hz", type=float, default=2.4e9, metavar="F")
-    parser.add_argument("--rate-hz", type=float, default=2.5e6, metavar="R")
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: print(summary(loopback(args))))
+    add_sender_options(parser)
+    add_options(parser, TransmissionConfig, ["cycles"])
+    parser.add_argument("--plan-snr-db", metavar="D", help="SNR the plan is for (default: the channel's)")
+    add_channel_options(parser)
+    add_receiver_options(parser, architecture=False)
+    add_options(parser, RadioConfig, ["freq_hz", "rate_hz"])
+    options = parser.options(argv)
+
+    def work():
+        reception = loopback(options["model"], link_from(options))
+        reception.write(config_from(OutputConfig, options))
+        print(summary(reception.report))
+
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ radio. ``--path cable`` sends through the radio: connect TX to RX with 30 dB of 
 model goes the whole way, and the report is the receiver's.
 """
 
+import dataclasses
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -15,55 +16,81 @@ if __package__ in (None, ""):
 
     environment.set_defaults()
 
-import dataclasses
-
 import numpy as np
 
 from airnet_sdr.dsp.host.command import CommandParser, run_command
-from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, open_source
-from airnet_sdr.dsp.radio.options import add_radio_arguments, check_pluto, radio_config
-from airnet_sdr.models.register import add_architecture_argument
-from airnet_sdr.rx.pipeline import Listener
-from airnet_sdr.rx.receive import add_receiver_arguments, check_receiver_arguments, conclude, listen, summary
-from airnet_sdr.tx.pipeline import modulate
-from airnet_sdr.tx.send import add_sender_arguments, describe, make_burst
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
+from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, open_sink, open_source
+from airnet_sdr.dsp.radio.options import add_radio_options, require_pluto
+from airnet_sdr.rx.config import ListenConfig, OutputConfig, ReceiveConfig
+from airnet_sdr.rx.receive import add_receiver_options
+from airnet_sdr.rx.receiver import Reception, check, receive_from
+from airnet_sdr.rx.report import summary
+from airnet_sdr.tx.burst import Burst, modulate
+from airnet_sdr.tx.config import SendConfig
+from airnet_sdr.tx.send import add_sender_options
+from airnet_sdr.tx.sender import describe, make_burst
 
 LOOPBACK = {"digital": 1, "cable": 0}
 
 
-def selftest(args) -> None:
-    """Send without end, receive, report."""
-    check_pluto(args.radio, "a self-test")
-    check_receiver_arguments(args)
-    args.truth, args.follow = args.truth or args.model, False
-    seconds = {"start": time.perf_counter(), "dsp": 0.0}
-    burst = make_burst(args, args.snr_db)
-    print(describe(burst), flush=True)
-    config = radio_config(args)
-    sending = dataclasses.replace(config, gain_db=args.tx_gain_db, gain_mode="manual", loopback=LOOPBACK[args.path])
-    with open_sink(args.radio, sending) as sink:
+@dataclasses.dataclass(frozen=True)
+class SelftestConfig:
+    """The way through the board, the transmit gain, and how many cycles are combined."""
+
+    path: str = option("digital", "through the converters' words, or the radio", choices=tuple(LOOPBACK))
+    tx_gain_db: float = option(-10.0, "transmit gain", -89.75, 0, metavar="G")
+    cycles: int = option(2, "combine K cycles", 1, 2**31, metavar="K")
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def through_board(
+    burst: Burst,
+    address: str,
+    radio: RadioConfig,
+    listening: ListenConfig,
+    receiving: ReceiveConfig,
+    config: SelftestConfig,
+) -> Iterator[Reception]:
+    """Repeat a burst on the board's transmitter, receive it on the same board's receiver."""
+    sending = dataclasses.replace(
+        radio, gain_db=config.tx_gain_db, gain_mode="manual", loopback=LOOPBACK[config.path], capture_samples=None
+    )
+    with open_sink(address, sending) as sink:
         sink.repeat(np.concatenate(list(modulate(burst))))
-        with open_source(args.radio, config) as source:
-            listener = Listener()
-            for found in listen(source, listener, args, seconds):
-                print(summary(conclude(found, listener, args, source.describe(), seconds)), flush=True)
+        yield from receive_from(open_source(address, radio), receiving, listening)
+
+
+def selftest(options: dict) -> None:
+    """Send without end, receive, report."""
+    address = options["radio"]
+    require_pluto(address, "a self-test")
+    config, listening = config_from(SelftestConfig, options), config_from(ListenConfig, options)
+    receiving = config_from(ReceiveConfig, options)
+    if receiving.truth is None:
+        receiving = dataclasses.replace(receiving, truth=options["model"])
+    check(receiving)
+    burst = make_burst(options["model"], config_from(SendConfig, {"snr_db": 20.0} | options))
+    print(describe(burst), flush=True)
+    radio = config_from(RadioConfig, options, timeout_s=listening.timeout_s)
+    for reception in through_board(burst, address, radio, listening, receiving, config):
+        reception.write(config_from(OutputConfig, options))
+        print(summary(reception.report), flush=True)
 
 
 def main(argv=None) -> int:
+    """Parse and test."""
     parser = CommandParser(prog="selftest", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
-    add_sender_arguments(parser)
-    parser.add_argument("--snr-db", type=float, default=20.0, metavar="D", help="SNR per symbol the plan is for")
-    parser.add_argument("--path", choices=list(LOOPBACK), default="digital", help="through the words, or the radio")
-    parser.add_argument("--tx-gain-db", type=float, default=-10.0, metavar="G", help="transmit gain (default -10)")
-    add_receiver_arguments(parser)
-    add_architecture_argument(parser)
-    radio = add_radio_arguments(parser, sending=False)
-    radio.add_argument(
-        "--timeout-s", type=float, default=30.0, metavar="T", help="give up after so long without a frame"
-    )
-    parser.set_defaults(cycles=2)
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: selftest(args))
+    add_sender_options(parser)
+    add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol that the plan is for (default 20)"})
+    add_options(parser, SelftestConfig)
+    add_receiver_options(parser, architecture=False)
+    radio = add_radio_options(parser, sending=False, bench=False)
+    add_options(radio, ListenConfig, ["timeout_s", "max_cfo_hz"])
+    options = parser.options(argv)
+    return run_command(parser, lambda: selftest(options))
 
 
 if __name__ == "__main__":

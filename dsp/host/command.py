@@ -27,6 +27,11 @@ class CommandParser(argparse.ArgumentParser):
         """What was given, by the name of its field; options declared by `add_options` are absent where not given."""
         return vars(self.parse_args(argv))
 
+    def require(self, *names: str) -> None:
+        """Options by their fields' names without which the command does not start."""
+        for action in self._actions:
+            action.required |= action.dest in names
+
     def with_flags(self, message: str) -> str:
         """The message with its fields, which are in backquotes, as flags of this command."""
         flags = {action.dest: action.option_strings[-1] for action in self._actions if action.option_strings}

@@ -1,52 +1,11 @@
-"""What every radio has in common: its configuration, and the two ends a command sees."""
-
-import math
-from dataclasses import dataclass
+"""What every radio has in common: the two ends a command sees."""
 
 import numpy as np
 
-from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.stopping import raise_if_stopped
 from airnet_sdr.dsp.radio.address import Address
-from airnet_sdr.dsp.radio.scale import BACKOFF_DB, to_full_scale
-
-GAIN_MODES = ("manual", "slow_attack", "fast_attack", "hybrid")
-
-
-@dataclass(frozen=True)
-class RadioConfig:
-    """Carrier, sample rate, gain and patience of one end of a link; what no device has is ignored there."""
-
-    freq_hz: float = 2.4e9
-    rate_hz: float = 2.5e6
-    gain_db: float | str | None = None  # None: the device's default; "auto": found by listening
-    timeout_s: float = 60.0  # how long to wait for samples, or for somebody to take them; inf waits for ever
-    backoff_db: float | None = BACKOFF_DB  # rms below full scale; None sends samples at the scale they have
-    bandwidth_hz: float | None = None  # of the analog filters; None: the sample rate
-    gain_mode: str = "manual"
-    buffer_samples: int | None = None  # of each buffer of a stream; None: the driver's choice
-    num_buffers: int = 4
-    capture_samples: int | None = None  # receive so many without a gap, then end
-    loopback: int = 0  # of a sink's board: 1 digital, 2 radio frequency
-
-    def __post_init__(self):
-        for name in ("freq_hz", "rate_hz"):
-            if not (0 < getattr(self, name) < math.inf):
-                raise InputError(f"{name} must be positive and finite; got {getattr(self, name)}")
-        if self.bandwidth_hz is not None and not 0 < self.bandwidth_hz < math.inf:
-            raise InputError(f"bandwidth_hz must be positive and finite; got {self.bandwidth_hz}")
-        if self.gain_mode not in GAIN_MODES:
-            raise InputError(f"gain_mode must be one of {', '.join(GAIN_MODES)}; got {self.gain_mode!r}")
-        for name, low, high in (
-            ("buffer_samples", 1024, 1 << 24),
-            ("capture_samples", 1024, 1 << 24),
-            ("num_buffers", 1, 64),
-        ):
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise InputError(f"{name} must be {low} to {high}; got {value}")
-        if not self.timeout_s > 0:
-            raise InputError(f"timeout_s must be positive; got {self.timeout_s}")
+from airnet_sdr.dsp.radio.config import RadioConfig
+from airnet_sdr.dsp.radio.scale import to_full_scale
 
 
 class Sink:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-BACKOFF_DB = 12.0
+from airnet_sdr.dsp.radio.config import BACKOFF_DB
+
 NOMINAL_POWER = 10 ** (-BACKOFF_DB / 10)  # mean |x|² of a burst at a sink's output, full scale 1.0
 
 

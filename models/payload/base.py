@@ -77,11 +77,13 @@ class Candidates:
 class ReceivedWeights:
     """Weights as estimated, a vector (numel,) float32 a tensor, and the NMSE that the receiver expects of each.
 
-    The NMSE is None for digital weights: the receiver does not know what the quantiser cost.
+    The NMSE is None for digital weights: the receiver does not know what the quantiser cost. `part` is the part of the
+    payload that they came in.
     """
 
     vectors: list[np.ndarray]
     expected_nmse: list[float | None]
+    part: Payload | None = None
 
 
 class Plan(Protocol):

@@ -70,9 +70,7 @@ class TensorPlan:
         if shape >= len(SHAPES):
             raise struct.error(f"density {shape} of {len(SHAPES)}")
         density = Density(SHAPES[shape])
-        return cls(
-            _mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB, density, curve_of(curve)
-        )
+        return cls(_mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB, density, curve_of(curve))
 
 
 def centre_and_scale(weights: np.ndarray, run=map) -> tuple[float, float]:

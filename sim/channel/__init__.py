@@ -10,10 +10,10 @@
 from airnet_sdr.sim.channel.config import (
     PRESETS,
     ChannelConfig,
-    add_channel_arguments,
-    channel_config_from_args,
+    add_channel_options,
+    channel_config,
     channel_preset,
 )
 from airnet_sdr.sim.channel.pipeline import Channel
 
-__all__ = ["PRESETS", "Channel", "ChannelConfig", "add_channel_arguments", "channel_config_from_args", "channel_preset"]
+__all__ = ["PRESETS", "Channel", "ChannelConfig", "add_channel_options", "channel_config", "channel_preset"]

@@ -1,0 +1,44 @@
+"""How a radio is set: carrier, rate, gain, buffers and patience of one end of a link."""
+
+import math
+from dataclasses import dataclass
+
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.options import check_fields, option
+
+FREQ_HZ, RATE_HZ = 2.4e9, 2.5e6  # where nothing else is said
+GAIN_MODES = ("manual", "slow_attack", "fast_attack", "hybrid")
+BACKOFF_DB = 12.0  # rms of a burst below full scale, see `dsp.radio.scale`
+_BUFFER_SAMPLES = (1024, 1 << 24)
+
+
+@dataclass(frozen=True)
+class RadioConfig:
+    """Carrier, sample rate, gain and patience of one end of a link; a device ignores what it has no use for."""
+
+    freq_hz: float = option(FREQ_HZ, "carrier frequency", 1e-3, 1e12, metavar="F")
+    rate_hz: float = option(RATE_HZ, "samples a second", 1e-3, 1e12, metavar="R")
+    gain_db: float | str | None = option(
+        None, "gain in dB, or auto, found by listening (default: the device's)", -200, 200, words=("auto",), metavar="G"
+    )
+    timeout_s: float = option(
+        60.0, "how long to wait for samples, or for somebody to take them", 1e-3, 1e9, words=("inf",), metavar="T"
+    )
+    backoff_db: float | None = BACKOFF_DB  # None sends samples at the scale they have
+    bandwidth_hz: float | None = option(
+        None, "PlutoSDR: width of the analog filters (default: the rate)", 1e-3, 1e12, metavar="B"
+    )
+    gain_mode: str = option("manual", "PlutoSDR: what sets the gain", choices=GAIN_MODES)
+    buffer_samples: int | None = option(
+        None, "PlutoSDR: samples of a buffer (default: the driver's choice)", *_BUFFER_SAMPLES
+    )
+    num_buffers: int = option(4, "PlutoSDR: kernel buffers", 1, 64)
+    capture_samples: int | None = option(
+        None, "PlutoSDR: one contiguous capture of N samples, then end", *_BUFFER_SAMPLES
+    )
+    loopback: int = 0  # of a sink's board: 1 digital, 2 radio frequency
+
+    def __post_init__(self):
+        check_fields(self)
+        if self.backoff_db is not None and not math.isfinite(self.backoff_db):
+            raise InputError(f"`backoff_db` must be a number; got {self.backoff_db}")

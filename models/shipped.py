@@ -1,0 +1,40 @@
+"""The checkpoints that come with the program: their names, files and headers, read without NumPy or torch."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+ZOO = Path(__file__).parent / "zoo"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint's header says: accuracy 0 to 1, nan where it was not measured."""
+
+    num_weights: int
+    accuracy: float
+    dataset: str
+
+
+def paths() -> dict[str, Path]:
+    """The checkpoints by name."""
+    return {path.stem: path for path in sorted(ZOO.glob("*/*.safetensors"))}
+
+
+def describe() -> dict[str, Facts]:
+    """Facts on every shipped checkpoint by name."""
+    return {name: facts_of(header(path)) for name, path in paths().items()}
+
+
+def header(path: Path) -> dict:
+    """The JSON header of a safetensors file: names, types and shapes, and `__metadata__`."""
+    with path.open("rb") as file:
+        return json.loads(file.read(int.from_bytes(file.read(8), "little")))
+
+
+def facts_of(head: dict) -> Facts:
+    """What a header says."""
+    metadata = head.get("__metadata__", {})
+    num_weights = sum(math.prod(entry["shape"]) for name, entry in head.items() if name != "__metadata__")
+    return Facts(num_weights, float(metadata.get("accuracy", "nan")), metadata.get("dataset", "none"))

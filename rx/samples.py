@@ -1,0 +1,23 @@
+"""Samples in memory as a source: an array, or any iterable of blocks."""
+
+import numpy as np
+
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.radio import Address, RadioConfig, Source
+
+
+class ArraySource(Source):
+    """Gives complex64 (n,), or the blocks of an iterable, one after the other."""
+
+    def __init__(self, samples, config: RadioConfig = RadioConfig()):
+        super().__init__(Address("samples", "in memory"), config)
+        self._blocks = iter([samples] if isinstance(samples, np.ndarray) else samples)
+
+    def _read(self, timeout_s):
+        block = next(self._blocks, None)
+        if block is None:
+            return None
+        block = np.asarray(block)
+        if block.ndim != 1 or block.dtype.kind not in "fc":
+            raise InputError(f"samples must be complex numbers (n,); got {block.dtype} {block.shape}")
+        return np.ascontiguousarray(block, np.complex64)

@@ -1,0 +1,107 @@
+"""A burst: manifest and payload symbols, laid out in frames and modulated to samples."""
+
+import dataclasses
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from airnet_sdr.dsp import control, ofdm
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples, layout_burst
+from airnet_sdr.dsp.interleave import deal, interleave
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.manifest import Manifest
+from airnet_sdr.models.payload import Payload
+
+LEAD_SAMPLES = 4096
+TAIL_SAMPLES = 16384
+TILE_FRAMES = 4  # modulated in one call: what they take in memory stays near a core
+TILES_AHEAD = 8  # bounds what threads make before it is sent, twice as many
+SHARE_WEIGHTS = 1 << 17  # of the checksum, in a call
+
+
+@dataclasses.dataclass(frozen=True)
+class Burst:
+    """One cycle, ready to be modulated: header of frame 0, manifest and payload stream (num_payload,) complex64.
+
+    `part_symbols` are the symbols of each part of the manifest, in the order of the stream.
+    """
+
+    header: Header
+    manifest: Manifest
+    stream: np.ndarray
+    part_symbols: tuple[int, ...]
+    fmt: FrameFormat = DEFAULT_FORMAT
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of one cycle."""
+        return self.header.num_frames * frame_samples(self.header, self.fmt)
+
+
+def lay_out(
+    card: ModelCard,
+    parts: Sequence[tuple[Payload, np.ndarray]],
+    seed: int = 0,
+    fmt: FrameFormat = DEFAULT_FORMAT,
+    run: Callable = map,
+) -> Burst:
+    """The burst of a network: the manifest of its parts, and their symbols one after the other.
+
+    parts : payloads and their symbols (num_symbols,) complex64, as `Payload.encode` returns them
+    seed : part of the burst id, so that the same model sent twice can be two bursts
+    run : maps a function over parts of the work, `map` or an executor's
+    """
+    manifest = Manifest(card, tuple(payload for payload, _ in parts))
+    stream = parts[0][1] if len(parts) == 1 else np.concatenate([symbols for _, symbols in parts])
+    shares = np.array_split(stream.view(np.uint64), 1 + 2 * stream.size // SHARE_WEIGHTS)
+    parity = np.bitwise_xor.reduce(list(run(np.bitwise_xor.reduce, shares)))
+    content = stream[:: max(1, stream.size >> 16)].tobytes() + parity.tobytes()
+    burst_id = zlib.crc32(manifest.to_bytes() + str(seed).encode() + content) & 0xFFF
+    header = layout_burst(stream.size, len(manifest.to_bytes()), burst_id, fmt)
+    return Burst(header, manifest, stream, tuple(symbols.size for _, symbols in parts), fmt)
+
+
+def transmission(burst: Burst, cycles: int = 1) -> Iterator[tuple[np.ndarray, str | None]]:
+    """All that goes on the air: silence, ``cycles`` cycles of the burst (0: without end), silence, as (samples, label).
+
+    Each frame is one item with a label. The silence after the burst also pushes its end through the filters on the way.
+    """
+    yield np.zeros(LEAD_SAMPLES, np.complex64), None
+    for cycle in range(cycles) if cycles else itertools.count():
+        for number, samples in enumerate(modulate(burst)):
+            yield samples, f"cycle {cycle} frame {number}"
+    yield np.zeros(TAIL_SAMPLES, np.complex64), None
+
+
+def modulate(burst: Burst, run=map) -> Iterator[np.ndarray]:
+    """The frames of one cycle in order, each (frame_samples,) complex64 of unit average power.
+
+    ``run`` maps a function over tiles of frames: `map`, or an executor's.
+    """
+    chunks = control.encode_manifest(burst.manifest.to_bytes(), burst.header, burst.fmt)
+    rows = deal(burst.stream, burst.header.num_frames, run)
+
+    def tile(numbers):
+        headers = [dataclasses.replace(burst.header, frame=number) for number in numbers]
+        payload = interleave(rows, headers, burst.fmt)
+        return modulate_frames(headers, chunks[numbers.start : numbers.stop], payload, burst.fmt)
+
+    numbers = range(burst.header.num_frames)
+    tiles = [numbers[first : first + TILE_FRAMES] for first in numbers[::TILE_FRAMES]]
+    groups = (run(tile, tiles[first : first + TILES_AHEAD]) for first in range(0, len(tiles), TILES_AHEAD))
+    # an executor makes the group after while one is sent
+    for group, _ in itertools.pairwise(itertools.chain(groups, [None])):
+        yield from itertools.chain.from_iterable(group)
+
+
+def modulate_frames(headers: list[Header], chunks: np.ndarray, payload: np.ndarray, fmt: FrameFormat) -> np.ndarray:
+    """Frames (frames, frame_samples): preamble, then header, manifest chunk and payload slots among the pilots."""
+    slots = np.concatenate([control.encode_headers(headers, fmt), chunks, payload], axis=1)
+    return ofdm.modulate(ofdm.fill_grid(slots, fmt), fmt).reshape(len(headers), -1)
+
+
+def modulate_frame(header: Header, chunk: np.ndarray, payload: np.ndarray, fmt: FrameFormat) -> np.ndarray:
+    """One frame (frame_samples,)."""
+    return modulate_frames([header], chunk[None], payload[None], fmt)[0]

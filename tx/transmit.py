@@ -1,0 +1,33 @@
+"""A burst on the air: over a radio that takes samples, or one that repeats a burst by itself."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from airnet_sdr.dsp.radio import Sink
+from airnet_sdr.dsp.radio.record import recording
+from airnet_sdr.tx.burst import Burst, modulate, transmission
+from airnet_sdr.tx.config import TransmissionConfig
+
+WATCH_S = 1.0  # how often a radio that repeats by itself is looked after
+
+
+def put_on_air(burst: Burst, sink: Sink, config: TransmissionConfig, on_air: Callable[[], None] = lambda: None) -> None:
+    """Open the sink and send the burst, as often as configured; ``on_air`` is called once a radio repeats it by itself.
+
+    A radio that can repeat the burst by itself does so where it is to go on until stopped.
+    """
+    with sink:
+        cyclic = config.cycles == 0 and burst.num_samples <= sink.cyclic_samples
+        if cyclic:
+            sink.repeat(np.concatenate(list(modulate(burst))))
+        with recording(config.record, sink) as record:
+            for samples, label in transmission(burst, 1 if cyclic else config.cycles) if record or not cyclic else ():
+                if record:
+                    record.send(samples, label)
+                if not cyclic:
+                    sink.send(samples, label)
+        if cyclic:
+            on_air()
+        while cyclic:
+            sink.watch(WATCH_S)
