@@ -21,7 +21,8 @@ from airnet_sdr.models.digital.quantise import MAX_LEVEL, grid_of
 from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
 from airnet_sdr.models.packing import load_vectors, tensor_specs, to_vectors
 
-ZOO = Path(__file__).parent / "zoo"
+ZOO = Path(__file__).parent / "zoo"  # DATASET/METHOD/seed-N/*.safetensors
+SHIPPED = {"fashion": ZOO / "fashion-mnist" / "shipped" / "seed-1" / "fashion.safetensors"}
 OFF_GRID = 0.1  # of a step: further than float16 takes a weight from its level
 
 
@@ -69,8 +70,8 @@ class Checkpoint:
 
 
 def shipped() -> dict[str, Path]:
-    """The checkpoints that come with the program, by name."""
-    return {path.stem: path for path in sorted(ZOO.glob("*/*.safetensors"))}
+    """The checkpoints that a command takes by name, those of `SHIPPED` that are here."""
+    return {name: path for name, path in sorted(SHIPPED.items()) if path.is_file()}
 
 
 def locate(name_or_path) -> Path:

@@ -190,9 +190,7 @@ def main(argv=None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", help="folder of the data set")
     args = parser.parse_args(argv)
-    return run_command(
-        "sensitivity", lambda: write_sensitivity(args, " ".join(["python models/sensitivity.py", *argv]))
-    )
+    return run_command(parser, lambda: write_sensitivity(args, " ".join(["python models/sensitivity.py", *argv])))
 
 
 def write_sensitivity(args, command: str) -> None:

@@ -6,8 +6,8 @@ writes OUT/MODEL.safetensors, train.log and command.txt, and after every epoch s
 goes on exactly: an epoch's random numbers follow from (seed, epoch), so the state is weights, their average,
 momentum, widths and the epoch alone. The methods combine: --init, --prune-to, --teacher, --nested (`models.trainer`),
 --bits (`models.entropy`). It computes on a GPU where there is one. The shipped `fashion` was trained twice, the second
-time from the first one's result with --init: 29 minutes in all on two cores; models/zoo/fashion has both commands and
-their log.
+time from the first one's result with --init: 29 minutes in all on two cores; models/zoo/fashion-mnist/shipped/seed-1
+has both commands and their logs.
 """
 
 import math

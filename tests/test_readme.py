@@ -177,8 +177,8 @@ RUNS = [
     (
         one_by_one,
         [
-            "python tx/send.py --scheme digital --model models/zoo/methods/digital-1 --snr-db 0 --payload-uses 157752 "
-            "--radio file:out/digital.sigmf-meta",
+            "python tx/send.py --scheme digital --model models/zoo/fashion-mnist/digital/seed-1 --snr-db 0 "
+            "--payload-uses 157752 --radio file:out/digital.sigmf-meta",
             "python rx/receive.py --radio file:out/digital.sigmf-meta",
         ],
         ["out/digital.sigmf-meta"],
@@ -186,7 +186,7 @@ RUNS = [
     (
         one_epoch,
         [
-            "python models/train.py --init models/zoo/methods/pruned8-1/fashion.safetensors --bits 39300 "
+            "python models/train.py --init models/zoo/fashion-mnist/pruned8/seed-1/fashion.safetensors --bits 39300 "
             "--out out/digital39"
         ],
         ["out/digital39/fashion.safetensors"],
@@ -194,7 +194,8 @@ RUNS = [
     (
         one_by_one,
         [
-            "python sim/loopback.py --scheme hybrid --model models/zoo/methods/norm8-1/fashion-bn.safetensors "
+            "python sim/loopback.py --scheme hybrid --model "
+            "models/zoo/fashion-mnist/norm8/seed-1/fashion-bn.safetensors "
             "--digital-share 0.4 --payload-uses 78876 --snr-db 10 --plan-snr-db 5"
         ],
         [],

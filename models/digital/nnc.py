@@ -1,6 +1,6 @@
 """The other compressor: nncodec, the reference of ISO/IEC 15938-17 (Neural Network Coding), to compare with.
 
-    python models/digital/nnc.py --model models/zoo/methods/digital-1/39k.safetensors
+    python models/digital/nnc.py --model models/zoo/fashion-mnist/digital/seed-1/38k.safetensors
 
 prints, for each network, the bits that its levels take in this program's coder (`models.digital.compress`) and in
 nncodec's DeepCABAC (Wiedemann et al., IEEE J. Sel. Topics Signal Process. 14(4), 2020), and for networks that were not

@@ -50,7 +50,7 @@ def run_all(args) -> list[dict]:
         if shelf.path(method.networks[-1]).is_file()
     ]
     if not cells:
-        raise InputError(f"no network in {args.networks}; train them, see models/zoo/methods/README.md")
+        raise InputError(f"no network in {args.networks}; train them, see models/zoo/README.md")
     for method, shelf, snr_db in track(cells, "methods"):
         sent = shelf.send(method, snr_db, args.payload_uses)
         for seed in range(100 * shelf.seed, 100 * shelf.seed + args.link_seeds):
@@ -94,7 +94,7 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="methods", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/methods"), help="folder for methods.json and methods.png")
-    parser.add_argument("--networks", type=Path, default=ZOO / "methods", help="folder of NETWORK-SEED/*.safetensors")
+    parser.add_argument("--networks", type=Path, default=ZOO, help="folder of DATASET/METHOD/seed-N")
     parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20], metavar="D")
     parser.add_argument("--arch", choices=list(DATA_NAMES), default="fashion")
     names = [method.name for method in METHODS]

@@ -93,7 +93,7 @@ def run_all(args) -> list[dict]:
         ]
     rows = []
     for shelf, checkpoint, snr_db, name, tried in track(cells, "protection"):
-        sent = [Sent(f"{args.network}-{shelf.seed}", checkpoint, protection) for protection in tried]
+        sent = [Sent(args.network, checkpoint, protection) for protection in tried]
         best = shelf.best(sent, snr_db)
         for seed in range(args.link_seeds):
             rows.append(
@@ -116,7 +116,7 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="protection", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/protection"), help="folder for protection.json")
-    parser.add_argument("--networks", type=Path, default=ZOO / "methods", help="folder of NETWORK-SEED/*.safetensors")
+    parser.add_argument("--networks", type=Path, default=ZOO, help="folder of DATASET/METHOD/seed-N")
     parser.add_argument("--network", default="pruned4", help="which of them")
     parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5], metavar="D")
     parser.add_argument("--payload-uses", type=int, metavar="N", help="default: one for each pair of weights unpruned")

@@ -29,7 +29,7 @@ def networks(tmp_path_factory):
         torch.manual_seed(seed)
         for name in ("clean", "noise"):
             sent = Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion", WIDTHS)), {}, WIDTHS)
-            save(folder / f"{name}-{seed}" / "fashion.safetensors", sent)
+            save(folder / "fashion-mnist" / name / f"seed-{seed}" / "fashion.safetensors", sent)
     return folder
 
 
@@ -68,9 +68,9 @@ def test_the_network_that_does_best_on_the_images_to_choose_by_is_sent(networks)
     images = load_data("fashion-mnist", "test")[0][:60]
     method = next(method for method in METHODS if method.name == "+ weight noise")
     for name in ("clean", "noise"):
-        module = load(networks / f"{name}-1" / "fashion.safetensors").module()
+        module = load(networks / "fashion-mnist" / name / "seed-1" / "fashion.safetensors").module()
         shelf = Shelf(networks, 1, (images, logits(module, images).argmax(1)))  # what it says is right
-        assert shelf.send(method, 30, 9000).name == f"{name}-1"
+        assert shelf.send(method, 30, 9000).name == name
 
 
 def test_networks_that_are_close_get_more_draws(monkeypatch, networks):
@@ -114,7 +114,7 @@ def test_link_and_equivalent_noise_are_compared_run_by_run():
 @pytest.mark.parametrize("snr_db, uep", [(0, "none"), (0, "size"), (10, "size")])
 def test_the_link_does_to_the_network_what_equivalent_noise_does(networks, snr_db, uep):
     """As seen in what an untrained network says, against what it says without noise; over 12 draws of each."""
-    checkpoint = load(networks / "clean-1" / "fashion.safetensors")
+    checkpoint = load(networks / "fashion-mnist" / "clean" / "seed-1" / "fashion.safetensors")
     images = load_data("fashion-mnist", "test")[0][:300]
     labels = logits(checkpoint.module(), images).argmax(1)
     uses = 4 * sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())

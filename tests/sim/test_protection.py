@@ -47,7 +47,7 @@ def test_what_matters_most_is_protected_best():
 
 def test_the_command(tmp_path, monkeypatch):
     torch.manual_seed(1)
-    save(tmp_path / "pruned4-1" / "fashion.safetensors", UNTRAINED)
+    save(tmp_path / "fashion-mnist" / "pruned4" / "seed-1" / "fashion.safetensors", UNTRAINED)
     # test images stand for the training images, which need not be here
     monkeypatch.setattr(protection, "load_data", lambda dataset, split, data_dir=None: load_data(dataset, "test"))
     monkeypatch.setattr(protection, "measure_checkpoint", lambda checkpoint, *_: any_sensitivity(checkpoint.tensors))
@@ -59,12 +59,12 @@ def test_the_command(tmp_path, monkeypatch):
     assert all(0 <= row["accuracy"] <= 1 for row in content["rows"])
 
 
-@pytest.mark.parametrize("uses, told", [("100", "payload symbols"), ("9000", "pruned4-1")])
+@pytest.mark.parametrize("uses, told", [("100", "payload symbols"), ("9000", "pruned4/seed-1")])
 def test_what_cannot_be_is_told_in_one_line(tmp_path, monkeypatch, uses, told):
     monkeypatch.setattr(protection, "load_data", lambda dataset, split, data_dir=None: load_data(dataset, "test"))
     monkeypatch.setattr(protection, "measure_checkpoint", lambda checkpoint, *_: any_sensitivity(checkpoint.tensors))
     if uses == "100":
-        save(tmp_path / "pruned4-1" / "fashion.safetensors", UNTRAINED)
+        save(tmp_path / "fashion-mnist" / "pruned4" / "seed-1" / "fashion.safetensors", UNTRAINED)
     result = run(protection.main, "--networks", tmp_path, "--out", tmp_path / "out", "--payload-uses", uses)
     assert result.status == 1 and told in result.err and result.err.count("\n") == 1
     assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ import torch
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.models.checkpoint import Checkpoint, load, save
+from airnet_sdr.models.checkpoint import Checkpoint, save
 from airnet_sdr.models.digital.scheme import fit
 from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.nets import build
@@ -22,6 +22,7 @@ from airnet_sdr.tests.command import assert_refused, finish, run, save_few_image
 pytest.importorskip("ray", reason="the grid runs on Ray")
 pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
 WIDTHS = (8, 8, 8, 8, 8)
+ZOO = "fashion-mnist"
 OPTIONS = ["--arch", "fashion", "--training-seeds", "1", "--link-seeds", "2", "--fading-seeds", "2", "--images", "100"]
 OPTIONS += ["--snr-db", "0", "10", "--budgets", "32", "--met-snr-db", "4", "10", "--fading-snr-db", "10"]
 
@@ -32,18 +33,20 @@ def here(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep")
     save_few_images(folder / "few", 200)
     for name in ("clean", "noise", "pruned4"):
-        save(folder / f"{name}-1" / "fashion.safetensors", untrained(WIDTHS))
-    save(folder / "pruned8-1" / "fashion-bn.safetensors", untrained(WIDTHS).as_architecture("fashion-bn"))
+        save(folder / ZOO / name / "seed-1" / "fashion.safetensors", untrained(WIDTHS))
+    save(
+        folder / ZOO / "pruned8" / "seed-1" / "fashion-bn.safetensors", untrained(WIDTHS).as_architecture("fashion-bn")
+    )
     for num_bits in (4000, 6000, 9000):
         small = untrained(WIDTHS)
         tensors = list(small.tensors.values())
         levels = fit(tensors, [weights.std() for weights in tensors], num_bits // 8)
         codes = ",".join(str(tensor.step_code) for tensor in levels)
         small.metadata = {"bits": str(num_bits), "steps": codes, "validation": "0.1"}
-        save(folder / "digital-1" / f"{num_bits}.safetensors", small)
+        save(folder / ZOO / "digital" / "seed-1" / f"{num_bits}.safetensors", small)
         if num_bits == 4000:  # between the levels: what they lack is a hybrid's refinement
             small.tensors = untrained(WIDTHS).tensors
-            save(folder / "hybrid-1" / f"{num_bits}.safetensors", small)
+            save(folder / ZOO / "hybrid" / "seed-1" / f"{num_bits}.safetensors", small)
     return folder
 
 
@@ -60,11 +63,12 @@ def place(here):
 def test_a_network_that_cannot_be_read_is_not_passed_over(here, tmp_path):
     networks = Networks(Place(tmp_path, str(here / "few"), 100), "fashion", 1)
     plan = Plan("fashion", "analog", 1, 2000, 0)
-    save(tmp_path / "clean-1" / "fashion.safetensors", untrained(WIDTHS))
+    save(tmp_path / ZOO / "clean" / "seed-1" / "fashion.safetensors", untrained(WIDTHS))
     assert networks.choose(plan) == "clean"
-    (tmp_path / "noise-1").mkdir()
-    (tmp_path / "noise-1" / "fashion.safetensors").write_bytes(b"no network")
-    with pytest.raises(InputError, match="noise-1"):
+    bad = tmp_path / ZOO / "noise" / "seed-1" / "fashion.safetensors"
+    bad.parent.mkdir(parents=True)
+    bad.write_bytes(b"no network")
+    with pytest.raises(InputError, match="noise/seed-1"):
         networks.choose(plan)
 
 
@@ -147,8 +151,7 @@ def test_a_digital_model_arrives_bit_exact_at_the_planned_snr_and_not_far_below(
     network = Networks(place(here), "fashion", 1).choose(plan)
     rows = [trial.run(Trial(plan, "static", "link", snr_db, 0), network, place(here)) for snr_db in (10.0, 7.0)]
     assert [row["arrived"] for row in rows] == [True, False]
-    checkpoint = load(here / network)
-    coded = Networks(place(here), "fashion", 1).coded(plan, network)[1]
+    checkpoint, coded = Networks(place(here), "fashion", 1).coded(plan, network)
     images, labels = Networks(place(here), "fashion", 1).test_set
     right = logits(delivered(checkpoint, coded), images).argmax(1) == labels
     assert rows[0]["accuracy"] == pytest.approx(float(right.double().mean())) and rows[1]["accuracy"] is None

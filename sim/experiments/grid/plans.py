@@ -109,7 +109,7 @@ class Networks(Shelf):
                 coded = compressed(checkpoint, room)
             except InputError:  # it does not fit
                 continue
-            found[str(path.relative_to(self.folder))] = self.score_coded(checkpoint, coded)
+            found[self.name_of(path)] = self.score_coded(checkpoint, coded)
         return found
 
     def hybrid_scores(self, plan: Plan) -> dict[str, float]:
@@ -119,7 +119,7 @@ class Networks(Shelf):
             with contextlib.suppress(InputError):  # it does not fit
                 hybrid = refined(checkpoint, plan)
                 scores = [hybrid_accuracy(checkpoint, hybrid, plan.plan_snr_db, seed, *self.held_out) for seed in DRAWS]
-                found[str(path.relative_to(self.folder))] = sum(scores) / len(scores)
+                found[self.name_of(path)] = sum(scores) / len(scores)
         return found
 
     def score_coded(self, checkpoint: Checkpoint, coded: bytes) -> float:
@@ -143,7 +143,7 @@ class Networks(Shelf):
 
     def coded(self, plan: Plan, name: str) -> tuple[Checkpoint, bytes]:
         """The digital network of that name, and its bytes."""
-        checkpoint = load_once(self.folder / name)
+        checkpoint = load_once(self.path(name))
         return checkpoint, compressed(checkpoint, num_bytes(plan))
 
 

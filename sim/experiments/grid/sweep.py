@@ -30,6 +30,7 @@ from airnet_sdr.models.checkpoint import ZOO
 from airnet_sdr.sim.experiments.grid import trial as trials
 from airnet_sdr.sim.experiments.grid.plans import SCHEMES, Place, Plan, data, reference_uses
 from airnet_sdr.sim.experiments.grid.trial import Trial, networks_of
+from airnet_sdr.sim.experiments.library.networks import folder_of
 from airnet_sdr.sim.experiments.library.store import Store
 from airnet_sdr.sim.experiments.library.workers import Workers
 
@@ -46,7 +47,7 @@ def plans_and_trials(args) -> list[Trial]:
             continue
         uses = reference_uses(arch)
         for scheme in args.schemes:
-            if scheme == "hybrid" and not _folder(place, arch, scheme, seed).is_dir():
+            if scheme == "hybrid" and not folder_of(place.networks, arch, scheme, seed).is_dir():
                 continue
             if "known" in args.questions:
                 for divisor, snr_db in itertools.product(args.budgets, args.snr_db):
@@ -74,7 +75,7 @@ def _cell(plan: Plan, channel: str, snr_db: float, args) -> list[Trial]:
 
 def _there(place: Place, arch: str, seed: int) -> bool:
     """Whether there is anything of this architecture and seed to send, and data to measure it on."""
-    if not _folder(place, arch, "clean", seed).is_dir():
+    if not folder_of(place.networks, arch, "clean", seed).is_dir():
         return False
     try:
         data(arch, "train", place.data)
@@ -82,10 +83,6 @@ def _there(place: Place, arch: str, seed: int) -> bool:
         Console(stderr=True).print(f"[yellow]{arch} is left out: {error}[/]", highlight=False, soft_wrap=True)
         return False
     return True
-
-
-def _folder(place: Place, arch: str, network: str, seed: int) -> Path:
-    return place.networks / f"{'' if arch == 'fashion' else f'{arch}-'}{network}-{seed}"
 
 
 def choose(plan: Plan, place: Place) -> str | None:
@@ -158,7 +155,7 @@ def main(argv=None) -> int:
     parser.add_argument("--arch", nargs="+", default=["fashion", "cifar"], metavar="NAME", help="architectures")
     parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES), metavar="SCHEME")
     parser.add_argument("--questions", nargs="+", choices=["known", "mismatch"], default=["known", "mismatch"])
-    parser.add_argument("--networks", type=Path, default=ZOO / "methods", help="folder of NETWORK-SEED/*.safetensors")
+    parser.add_argument("--networks", type=Path, default=ZOO, help="folder of DATASET/METHOD/seed-N")
     parser.add_argument("--snr-db", type=float, nargs="+", default=list(range(-5, 26, 5)), metavar="D", help="known")
     parser.add_argument("--budgets", type=int, nargs="+", default=[1, 2, 4], metavar="K", help="of b/K symbols; known")
     parser.add_argument("--plan-snr-db", type=float, nargs="+", default=[10], metavar="D", help="mismatch: planned")

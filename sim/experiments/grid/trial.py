@@ -187,7 +187,7 @@ def networks_of(place: Place, arch: str, seed: int) -> Networks:
 @functools.lru_cache(maxsize=16)
 def _refined(place: Place, plan: Plan, network: str):
     """Checkpoint, and how it is divided."""
-    checkpoint = load_once(place.networks / network)
+    checkpoint = load_once(networks_of(place, plan.arch, plan.training_seed).path(network))
     return checkpoint, refined(checkpoint, plan)
 
 

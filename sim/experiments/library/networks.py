@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from airnet_sdr.models.checkpoint import load
+from airnet_sdr.models.nets import DATASETS
 from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent
 from airnet_sdr.tx.plan import PlanConfig, pick, protect
 
@@ -22,7 +23,7 @@ load_once = functools.lru_cache(maxsize=64)(load)  # many plans send the same ne
 class Method:
     """A row of the table: its name, the networks it chooses from, UEP and curves.
 
-    Networks are folders, less the training seed. Without the last there is no row; the others are tried where they are
+    Networks are folders of the zoo. Without the last there is no row; the others are tried where they are
     there.
     """
 
@@ -43,6 +44,11 @@ METHODS = (
 )
 
 
+def folder_of(networks: Path, arch: str, method: str, seed: int) -> Path:
+    """Where the networks of a method and training seed are."""
+    return networks / DATASETS[arch] / method / f"seed-{seed}"
+
+
 class Shelf:
     """The networks of one architecture and training seed, and the images to choose by."""
 
@@ -51,10 +57,20 @@ class Shelf:
         self._known: dict[tuple, float] = {}
 
     def path(self, network: str) -> Path:
-        """Where the network is, which may be a variant of the architecture; it need not be there."""
-        name = network if self.arch == "fashion" else f"{self.arch}-{network}"
-        folder = self.folder / f"{name}-{self.seed}"
+        """The file of a network, METHOD or METHOD/FILE as `name_of` tells them; it need not be there.
+
+        METHOD alone may be a variant of the architecture.
+        """
+        method, _, stem = network.partition("/")
+        folder = folder_of(self.folder, self.arch, method, self.seed)
+        if stem:
+            return folder / f"{stem}.safetensors"
         return next(iter(sorted(folder.glob(f"{self.arch}*.safetensors"))), folder / f"{self.arch}.safetensors")
+
+    def name_of(self, path: Path) -> str:
+        """The network's name in results: the method, and the file where a method has several, as ``digital/10k``."""
+        method = path.parent.parent.name
+        return method if path.stem.startswith(self.arch) else f"{method}/{path.stem}"
 
     def plan(self, network: str, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """The network, protected for this channel."""
@@ -62,7 +78,7 @@ class Shelf:
         checkpoint, config = pick(load_once(self.path(network)), config)
         num_symbols = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
         config = dataclasses.replace(config, copies=payload_uses // num_symbols)
-        return Sent(f"{network}-{self.seed}", checkpoint, protect(checkpoint, config, None))
+        return Sent(network, checkpoint, protect(checkpoint, config, None))
 
     def send(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """Of the networks that `method` has, the one that does best on the images to choose by."""
