@@ -15,14 +15,13 @@ from torch import nn
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.models import shipped
 from airnet_sdr.models.batch_norm import statistics_of
 from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.digital.quantise import MAX_LEVEL, grid_of
 from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
 from airnet_sdr.models.packing import load_vectors, tensor_specs, to_vectors
 
-ZOO = Path(__file__).parent / "zoo"  # DATASET/METHOD/seed-N/*.safetensors
-SHIPPED = {"fashion": ZOO / "fashion-mnist" / "shipped" / "seed-1" / "fashion.safetensors"}
 OFF_GRID = 0.1  # of a step: further than float16 takes a weight from its level
 
 
@@ -69,19 +68,14 @@ class Checkpoint:
         return replace(self, arch=arch, accuracy=None, statistics={})
 
 
-def shipped() -> dict[str, Path]:
-    """The checkpoints that a command takes by name, those of `SHIPPED` that are here."""
-    return {name: path for name, path in sorted(SHIPPED.items()) if path.is_file()}
-
-
 def locate(name_or_path) -> Path:
     """The file of a shipped name, or the path itself."""
     name = os.fspath(name_or_path)
-    if name in shipped():
-        return shipped()[name]
+    if name in shipped.paths():
+        return shipped.paths()[name]
     if not Path(name).is_file():
         raise InputError(
-            f"no model {name!r}; give PATH.safetensors or one of: {', '.join(shipped()) or 'none shipped'}"
+            f"no model {name!r}; give PATH.safetensors or one of: {', '.join(shipped.paths()) or 'none shipped'}"
         )
     return Path(name)
 

@@ -2,9 +2,10 @@
 
     register("modulation", modulation, load_data)
 
-makes `modulation()` an architecture of that name beside the shipped ones; `--architecture FILE.py:modulation` does the
-same on a command line, `architecture="FILE.py:modulation"` in Python. The name is what travels: a receiver builds only what it was started with, and a name off the
-air never imports or runs anything. The file is run because the operator of this machine named it.
+makes `modulation()` an architecture of that name beside the shipped ones; `--architecture FILE.py:modulation` does
+the same on a command line, `architecture="FILE.py:modulation"` in Python. The name is what travels: a receiver builds
+only what it was started with, and a name off the air never imports or runs anything. The file is run because the
+operator of this machine named it.
 """
 
 import functools

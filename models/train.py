@@ -35,7 +35,7 @@ from airnet_sdr.models.entropy import BitTrainer
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.nets import DATASETS, FULL_WIDTHS, build
 from airnet_sdr.models.packing import tensors_of
-from airnet_sdr.models.register import add_architecture_argument, from_file
+from airnet_sdr.models.register import resolve_architecture
 from airnet_sdr.models.trainer import TrainConfig, Trainer
 
 
@@ -138,7 +138,7 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="train", description=__doc__)
     parser.add_argument("--model", default="fashion", help="the architecture")
-    add_architecture_argument(parser)
+    parser.add_argument("--architecture", metavar="FILE.py:NAME", help="a network of one's own: NAME() makes it")
     parser.add_argument("--dataset", help="to train on (default: the architecture's own)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the result")
     parser.add_argument("--seed", type=int, default=TrainConfig.seed)
@@ -207,7 +207,7 @@ def main(argv=None) -> int:
 
     def work():
         if architecture is not None:
-            args["model"] = from_file(architecture)
+            args["model"] = resolve_architecture(architecture)
         train(TrainConfig(**args), out, command, resume, data_dir, dataset)
 
     return run_command(parser, work)

@@ -8,8 +8,10 @@ from airnet_sdr.dsp.burst import FrameReceiver
 from airnet_sdr.dsp.ofdm import amplitude
 from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import linear, nmse
-from airnet_sdr.rx.pipeline import BurstCombiner, rebuild
-from airnet_sdr.tx import pipeline as tx
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.payload.analog import encode_vectors
+from airnet_sdr.rx.combine import BurstCombiner, rebuild
+from airnet_sdr.tx.burst import lay_out, modulate
 
 NUMELS = (300, 16, 8001, 64, 11000, 10)  # about 20,000 weights, one tensor of odd length
 
@@ -20,12 +22,17 @@ def make_burst(numels=NUMELS, copies=1, power=1.0, seed=1, curve=None):
     vectors = [(0.1 * rng.standard_normal(n) + 0.02).astype(np.float32) for n in numels]
     protection = Protection(copies=np.resize(copies, len(numels)), power=np.resize(power, len(numels)))
     protection = dataclasses.replace(protection, curves=(curve,) * len(numels))
-    return vectors, tx.prepare("net", "data", 0.5, vectors, protection)
+    return vectors, burst_of(vectors, protection)
+
+
+def burst_of(vectors, protection, accuracy=0.5, run=map):
+    """The burst of weight vectors (numel,), protected."""
+    return lay_out(ModelCard("net", "data", accuracy), [encode_vectors(vectors, protection, run)], run=run)
 
 
 def transmit(burst, cycles=1):
     """All frames of a burst as one array (samples,) complex64."""
-    return np.concatenate(list(tx.modulate(burst)) * cycles)
+    return np.concatenate(list(modulate(burst)) * cycles)
 
 
 def white(num, noise_var, seed):

@@ -1,4 +1,4 @@
-"""Imports run one way: dsp <- models <- tx, rx <- sim <- tests; torch stays out of dsp, I/O in dsp/radio and dsp/host."""
+"""Imports run one way: dsp <- models <- tx, rx <- sim <- tests; no torch in dsp, I/O in dsp/radio and dsp/host."""
 
 import ast
 from pathlib import Path

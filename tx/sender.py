@@ -55,7 +55,7 @@ def load_candidates(network: str | os.PathLike | nn.Module, config: SendConfig) 
         paths = sorted(Path(network).glob("*.safetensors"))
         if not paths:
             raise InputError(f"no checkpoint in the folder {str(network)!r}; give one with *.safetensors in it")
-        return Candidates(tuple(checkpoints.load(path, architecture) for path in paths))
+        return Candidates(tuple(checkpoints.load(path, architecture) for path in paths), from_folder=True)
     checkpoint = checkpoints.load(network, architecture)
     wanted = config.uep != "none" or config.scheme == "digital"
     return Candidates((checkpoint,), find_sensitivity(network) if wanted else None)

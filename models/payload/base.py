@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, Self
 
 import numpy as np
 
-from airnet_sdr.dsp.errors import LinkError
+from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
 from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.checkpoint import Checkpoint
@@ -64,12 +64,13 @@ class Candidates:
 
     checkpoints: tuple[Checkpoint, ...]
     sensitivity: Sensitivity | None = None
+    from_folder: bool = False
 
     @property
     def only(self) -> Checkpoint:
-        """The one network; LinkError where there are several."""
-        if len(self.checkpoints) != 1:
-            raise LinkError("this scheme sends one network; give a checkpoint instead of a folder")
+        """The one network; InputError where a folder of them was given."""
+        if self.from_folder:
+            raise InputError("this scheme sends one network; give a checkpoint instead of a folder")
         return self.checkpoints[0]
 
 

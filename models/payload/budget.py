@@ -18,7 +18,7 @@ def symbols_once(checkpoint: Checkpoint) -> int:
 def payload_budget(
     checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT, more_bytes: int = 0
 ) -> int | None:
-    """Payload symbols that the budgets allow; None without one. ``more_bytes``: of the manifest, over an analog one's."""
+    """Payload symbols that the budgets allow, None without one; ``more_bytes`` of manifest than an analog one has."""
     if config.channel_uses is None:
         return config.payload_uses
     manifest_bytes = len(checkpoint.card.to_bytes()) + COUNT_BYTES + TENSOR_BYTES * len(checkpoint.tensors) + more_bytes

@@ -1,4 +1,4 @@
-"""Digital payload: the network compressed, protected by a channel code and modulated; it arrives whole or not at all."""
+"""Digital payload: the network compressed, coded and modulated; it arrives whole or not at all."""
 
 import dataclasses
 import struct
@@ -45,7 +45,7 @@ class DigitalPayload:
     def plan(cls, candidates: Candidates, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> DigitalPlan:
         """Compress the network, or the best of several that fits, to the bytes that the budget carries."""
         sensitivity = candidates.sensitivity
-        if len(candidates.checkpoints) > 1:
+        if candidates.from_folder:
             checkpoint, config = select_digital(list(candidates.checkpoints), config.protected("none"), fmt)
             sensitivity = None
         else:

@@ -19,10 +19,12 @@ from airnet_sdr.dsp.ofdm import amplitude
 from airnet_sdr.dsp.sync import MAX_CFO
 from airnet_sdr.dsp.uep import uniform
 from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.payload.analog import encode_vectors
 from airnet_sdr.sim.benchmarks.loss import FREQ_HZ, RATE_HZ
 from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes
 from airnet_sdr.sim.channel import Channel, ChannelConfig
-from airnet_sdr.tx.pipeline import Burst, modulate, prepare
+from airnet_sdr.tx.burst import Burst, lay_out, modulate
 
 TRIALS, NOISE_SAMPLES = 3000, 100_000_000
 FRAME_SNR_DB = -5.0  # per sample
@@ -63,7 +65,7 @@ def run(options: Options) -> list[Measure]:
 def burst_of_frames() -> Burst:
     """Random weights that fill a few frames of full length."""
     weights = np.random.default_rng(1).standard_normal(300_000).astype(np.float32)
-    return prepare("random", "none", None, [weights], uniform([weights.size // 2]))
+    return lay_out(ModelCard("random", "none"), [encode_vectors([weights], uniform([weights.size // 2]))])
 
 
 def receive_alone(burst: Burst, snr_db: float, num: int, trials: np.ndarray) -> list[dict]:

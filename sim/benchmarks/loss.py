@@ -11,19 +11,22 @@ import dataclasses
 
 import numpy as np
 
+from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
+from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.dsp.theory import effective_snr, implementation_loss_db
 from airnet_sdr.dsp.uep import uniform
 from airnet_sdr.dsp.units import db, power
 from airnet_sdr.models import checkpoint
 from airnet_sdr.models.packing import to_vectors
-from airnet_sdr.rx.pipeline import BurstCombiner, Listener, rebuild
+from airnet_sdr.models.payload.analog import encode_vectors
+from airnet_sdr.rx.combine import BurstCombiner, rebuild
+from airnet_sdr.rx.listen import Listener
 from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes, spread
 from airnet_sdr.sim.channel import PRESETS, Channel, ChannelConfig
-from airnet_sdr.sim.loopback import through_air
-from airnet_sdr.tx.pipeline import LEAD_SAMPLES, Burst, modulate, prepare
+from airnet_sdr.sim.loopback import send_through
+from airnet_sdr.tx.burst import LEAD_SAMPLES, Burst, lay_out, modulate
 
-RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 MAX_CFO_HZ = 120e3
 
 
@@ -80,8 +83,8 @@ def shipped_burst(model: str) -> tuple[Burst, list[np.ndarray]]:
     """The burst of a checkpoint with every weight sent once at equal power, and its weight vectors."""
     stored = checkpoint.load(model)
     vectors = to_vectors(stored.tensors)
-    protection = uniform([(v.size + 1) // 2 for v in vectors])
-    return prepare(stored.arch, stored.dataset, stored.accuracy, vectors, protection), vectors
+    protection = uniform([num_pairs(v.size) for v in vectors])
+    return lay_out(stored.card, [encode_vectors(vectors, protection)]), vectors
 
 
 def trial(burst: Burst, vectors: list[np.ndarray], row: Row, seed: int) -> dict:
@@ -91,7 +94,7 @@ def trial(burst: Burst, vectors: list[np.ndarray], row: Row, seed: int) -> dict:
         config = dataclasses.replace(config, cfo_hz=np.random.default_rng(seed).uniform(-MAX_CFO_HZ, MAX_CFO_HZ))
     channel = Channel(config, RATE_HZ, FREQ_HZ, seed, NOMINAL_POWER)
     listener = Listener(burst.fmt)
-    through_air(burst, row.cycles, channel, listener)
+    send_through(burst, channel, listener, row.cycles)
     heard = listener.bursts.get(BurstCombiner.key(burst.header))
     error = nmse(heard, vectors)
     h = response(config, seed, burst)

@@ -9,8 +9,10 @@ import numpy as np
 
 from airnet_sdr.dsp.frame import FrameFormat, payload_slots
 from airnet_sdr.dsp.uep import uniform
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.payload.analog import encode_vectors
 from airnet_sdr.sim.benchmarks.stopwatch import speeds
-from airnet_sdr.tx.pipeline import Burst, modulate, prepare
+from airnet_sdr.tx.burst import Burst, lay_out, modulate
 
 NUM_ACTIVE = {64: 48, 256: 200, 1024: 816}  # liquid's are 50, 204 and 818: ours are a multiple of 8
 MAX_PAYLOAD_BYTES = 8000  # liquid's own limit is a little above
@@ -38,7 +40,8 @@ def peer_burst(fft_size: int, num_samples: int) -> Burst:
     per_frame = fmt.max_symbols_per_frame * fmt.slots_per_symbol - fmt.header_symbols - 2 * fmt.chunk_step
     frames = max(fmt.min_frames, num_samples // ((1 + fmt.max_symbols_per_frame) * fmt.symbol_samples))
     weights = np.random.default_rng(fft_size).standard_normal(2 * frames * per_frame).astype(np.float32)
-    return prepare("random", "none", None, [weights], uniform([frames * per_frame]), fmt=fmt)
+    encoded = encode_vectors([weights], uniform([frames * per_frame]))
+    return lay_out(ModelCard("random", "none"), [encoded], fmt=fmt)
 
 
 def liquid_frames(liquid, fft_size: int, num_bytes: int, num_samples: int) -> tuple[np.ndarray, int, bytes]:

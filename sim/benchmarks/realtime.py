@@ -1,7 +1,7 @@
 """A board in real time: two virtual boards as a process, through the real libiio, at the rate that USB 2.0 sustains.
 
 One board sends a burst without end, the other is read for a minute by the driver, every sample through the whole
-receiver: `dsp.radio` and `rx.pipeline.Listener`, as in `rx/receive.py`. Then the first board is streamed to as well,
+receiver: `dsp.radio` and `rx.listen.Listener`, as in `rx/receive.py`. Then the first board is streamed to as well,
 buffer after buffer. The boards count what nobody took, or brought, in time, and how much time they could not make
 pass because the machine was elsewhere; frames carry numbers, so that a gap shows. Virtual boards cost a core what USB
 and a board do by themselves: `board's share` is the processor time that they take.
@@ -19,10 +19,10 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import RadioError
 from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source
-from airnet_sdr.rx.pipeline import Listener
+from airnet_sdr.rx.listen import Listener
 from airnet_sdr.sim.benchmarks.measure import Measure, Options
-from airnet_sdr.sim.benchmarks.speed import prepare
-from airnet_sdr.tx.pipeline import modulate
+from airnet_sdr.sim.benchmarks.speed import random_burst
+from airnet_sdr.tx.burst import modulate
 
 RATE_HZ = 5e6
 SECONDS = 60.0
@@ -51,7 +51,7 @@ def run(options: Options) -> list[Measure]:
 
 def minute(rate_hz: float, seconds: float, streams: bool) -> dict:
     """Send, and listen for so long; what was lost where."""
-    burst = prepare(np.random.default_rng(1).standard_normal(NUM_WEIGHTS).astype(np.float32))
+    burst = random_burst(np.random.default_rng(1).standard_normal(NUM_WEIGHTS).astype(np.float32))
     samples = np.concatenate(list(modulate(burst)))
     listener, stop = Listener(burst.fmt), threading.Event()
     with Boards() as boards:

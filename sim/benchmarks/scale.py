@@ -14,10 +14,11 @@ import numpy as np
 
 from airnet_sdr.dsp.ofdm import amplitude
 from airnet_sdr.dsp.units import db
-from airnet_sdr.rx.pipeline import Listener, rebuild
+from airnet_sdr.rx.combine import rebuild
+from airnet_sdr.rx.listen import Listener
 from airnet_sdr.sim.benchmarks.measure import Measure, Options
-from airnet_sdr.sim.benchmarks.speed import PUSH, prepare, white
-from airnet_sdr.tx.pipeline import modulate
+from airnet_sdr.sim.benchmarks.speed import PUSH, random_burst, white
+from airnet_sdr.tx.burst import modulate
 
 LAPS = 5
 NOISE_VAR = 0.01
@@ -42,7 +43,7 @@ def run(options: Options) -> list[Measure]:
 def listen(num_weights: int, num_samples: int) -> dict:
     """The stream through a receiver: memory, seconds of each lap, frames and NMSE."""
     weights = np.random.default_rng(1).standard_normal(num_weights).astype(np.float32)
-    burst = prepare(weights)
+    burst = random_burst(weights)
     noise = white(1 << 22) * np.float32(np.sqrt(NOISE_VAR / 2))  # read from random places: drawing it would take longer
     rng = np.random.default_rng(3)
     lap = max(num_samples // LAPS, burst.num_samples)

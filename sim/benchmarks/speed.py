@@ -1,7 +1,8 @@
 """Speed in MS/s of complex samples: receiver from samples to weights, scanning, sender from weights to samples; liquid.
 
 The recording is 25 million random weights at 20 dB with a carrier and clock offset; a receiver is
-`rx.pipeline.Listener` and `rebuild`, as in `rx/receive.py`. The radio to keep up with has 61.44 MS/s and two cores.
+`rx.listen.Listener` and `rx.combine.rebuild`, as in `rx/receive.py`. The radio to keep up with has 61.44 MS/s and two
+cores.
 Speeds are medians over wall time; *a core* is over processor time, which other programs on the machine disturb less,
 and so are the ratios to liquid.
 """
@@ -15,15 +16,22 @@ import numpy as np
 from airnet_sdr.dsp import control, estimate, ofdm, reception, symbols
 from airnet_sdr.dsp.burst import FrameReceiver
 from airnet_sdr.dsp.radio.sigmf_file import BLOCK_SAMPLES
+from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.dsp.sync import PreambleDetector
 from airnet_sdr.dsp.uep import uniform
-from airnet_sdr.rx import pipeline as rx
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.payload import tensors
+from airnet_sdr.models.payload.analog import encode_vectors
+from airnet_sdr.rx import combine
+from airnet_sdr.rx.combine import rebuild
+from airnet_sdr.rx.listen import Listener
 from airnet_sdr.sim.benchmarks import peer
 from airnet_sdr.sim.benchmarks.loss import FREQ_HZ, RATE_HZ
 from airnet_sdr.sim.benchmarks.measure import Measure, Options
 from airnet_sdr.sim.benchmarks.stopwatch import shares, speeds
 from airnet_sdr.sim.channel import Channel, ChannelConfig
-from airnet_sdr.tx import pipeline as tx
+from airnet_sdr.tx import burst as framing
+from airnet_sdr.tx.burst import Burst, lay_out, modulate, transmission
 
 FULL_RATE = 61.44
 PUSH = BLOCK_SAMPLES
@@ -37,13 +45,13 @@ RECEIVER_STAGES = {
     "matched filter": [(reception, "soft_slots")],
     "header": [(control, "decode_headers")],
     "manifest": [(control, "add_llr"), (control, "decode_manifest")],
-    "deinterleave": [(rx, "accumulate"), (rx, "collect")],
+    "deinterleave": [(combine, "accumulate"), (combine, "collect")],
     "combine": [(symbols, "combine")],
     "MMSE": [(symbols, "linear_mmse"), (symbols, "to_weights")],
 }
 SENDER_STAGES = {
-    "normalise": [(tx, "centre_and_scale"), (symbols, "to_symbols"), (symbols, "repeat")],
-    "interleave": [(tx, "deal"), (tx, "interleave")],
+    "normalise": [(tensors, "centre_and_scale"), (symbols, "to_symbols"), (symbols, "repeat")],
+    "interleave": [(framing, "deal"), (framing, "interleave")],
     "control": [(control, "encode_headers"), (control, "encode_manifest")],
     "fill grid": [(ofdm, "fill_grid")],
     "IFFT": [(ofdm, "modulate")],
@@ -54,7 +62,7 @@ def run(options: Options) -> list[Measure]:
     """All speeds, one and two threads, and the profiles of one."""
     repeats = 1 if options.quick else 5
     weights = np.random.default_rng(1).standard_normal(options.num_weights).astype(np.float32)
-    burst = prepare(weights)
+    burst = random_burst(weights)
     recording = record(burst)
     noise = white(recording.size)
     detector = PreambleDetector(burst.fmt)
@@ -100,15 +108,16 @@ def peers(noise: np.ndarray, repeats: int, quick: bool) -> list[Measure]:
     return [*measures, Measure(what, max(speed.values()), "MS/s", detail=speed)]
 
 
-def prepare(weights: np.ndarray, run=map) -> tx.Burst:
+def random_burst(weights: np.ndarray, run=map) -> Burst:
     """One tensor of weights (n,), sent once."""
-    return tx.prepare("random", "none", None, [weights], uniform([(weights.size + 1) // 2]), run=run)
+    encoded = encode_vectors([weights], uniform([num_pairs(weights.size)]), run)
+    return lay_out(ModelCard("random", "none"), [encoded], run=run)
 
 
-def record(burst: tx.Burst) -> np.ndarray:
+def record(burst: Burst) -> np.ndarray:
     """The burst through a channel at 20 dB, 40 kHz off with the clock that goes with it."""
     channel = Channel(ChannelConfig(snr_db=20, cfo_hz=40e3, delay_samples=1000.4), RATE_HZ, FREQ_HZ)
-    parts = [channel.process(samples) for samples, _ in tx.transmission(burst)]
+    parts = [channel.process(samples) for samples, _ in transmission(burst)]
     return np.concatenate([*parts, channel.flush()])
 
 
@@ -117,15 +126,15 @@ def white(num: int) -> np.ndarray:
     return np.random.default_rng(2).standard_normal(2 * num, dtype=np.float32).view(np.complex64)
 
 
-def receive(samples: np.ndarray, burst: tx.Burst, threads: int = 1) -> int:
+def receive(samples: np.ndarray, burst: Burst, threads: int = 1) -> int:
     """From samples to weights; the number of frames received."""
-    listener = rx.Listener(burst.fmt, num_threads=threads)
+    listener = Listener(burst.fmt, num_threads=threads)
     for start in range(0, samples.size, PUSH):
         listener.push(samples[start : start + PUSH])
     listener.finish()
     if listener.best is None or (manifest := listener.best.manifest()) is None:
         return 0
-    rx.rebuild(listener.best, manifest, [2 * burst.stream.size])
+    rebuild(listener.best, manifest, [2 * burst.stream.size])
     return listener.best.num_received
 
 
@@ -145,5 +154,5 @@ def scan(detector: PreambleDetector, samples: np.ndarray, run) -> None:
 
 def send(weights: np.ndarray, run) -> None:
     """From weights to samples, frame by frame."""
-    for _ in tx.modulate(prepare(weights, run), run):
+    for _ in modulate(random_burst(weights, run), run):
         pass

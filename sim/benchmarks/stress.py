@@ -20,7 +20,7 @@ from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.sim.benchmarks import loss
 from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes
 from airnet_sdr.sim.channel import PRESETS, Channel, ChannelConfig
-from airnet_sdr.tx.pipeline import LEAD_SAMPLES, Burst
+from airnet_sdr.tx.burst import LEAD_SAMPLES, Burst
 
 HIT_SYMBOL = 12
 CLIP_DB = 3.0

@@ -20,7 +20,6 @@ import io
 import json
 import shlex
 import sys
-import time
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -34,52 +33,88 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from airnet_sdr.dsp.errors import InputError, NothingReceivedError, RadioTimeoutError
+from airnet_sdr.dsp.errors import NothingReceivedError, RadioTimeoutError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
-from airnet_sdr.dsp.radio import ADDRESS_HELP, open_sink, open_source
-from airnet_sdr.dsp.radio.options import add_radio_arguments, check_pluto, radio_config
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
+from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, open_sink, open_source
+from airnet_sdr.dsp.radio.options import add_radio_options, require_pluto
 from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.units import db, linear
-from airnet_sdr.models.register import add_architecture_argument
-from airnet_sdr.rx.pipeline import Listener
-from airnet_sdr.rx.receive import check_receiver_arguments, conclude, listen
+from airnet_sdr.rx.config import ListenConfig, ReceiveConfig
+from airnet_sdr.rx.receiver import Reception, check, receive_from
 from airnet_sdr.sim.benchmarks.measure import machine
-from airnet_sdr.tx.pipeline import Burst, modulate
-from airnet_sdr.tx.send import add_sender_arguments, describe, make_burst
+from airnet_sdr.tx.burst import Burst, modulate
+from airnet_sdr.tx.config import SendConfig
+from airnet_sdr.tx.send import add_sender_options
+from airnet_sdr.tx.sender import describe, make_burst
 
 MEASURED = ("snr_db", "nmse_db", "theory_db", "accuracy", "gain_db", "cfo_hz")
 
 
-def sweep(args, burst: Burst, trials: list[dict], boards: dict) -> None:
-    """Every round of every step; trials and what the boards say of themselves are added as they come."""
-    samples = np.concatenate(list(modulate(burst)))
-    receiving = radio_config(args)
-    cells = [(number, step) for number in range(args.repeats) for step in args.attenuation_db]
-    for number, attenuation_db in track(cells, "attenuation", console=Console(stderr=True)):
-        sending = dataclasses.replace(receiving, gain_db=-attenuation_db, gain_mode="manual", capture_samples=None)
-        with open_sink(args.radio, sending) as sink:
-            sink.repeat(samples)
-            boards["transmitter"] = sink.describe()
-            row = {"round": number, "attenuation_db": attenuation_db, "clipped_sent": sink.clipped}
-            try:
-                with open_source(args.rx_radio, receiving) as source:
-                    row |= trial(source, args)
-                    boards["receiver"] = source.describe()
-            except NothingReceivedError as error:
-                row["error"] = str(error)
-        trials.append(row)
+@dataclasses.dataclass(frozen=True)
+class AttenuationConfig:
+    """The steps of a sweep, its rounds, and the two boards."""
+
+    radio: str | None = option(None, "the sender's board", metavar="ADDRESS")
+    rx_radio: str | None = option(None, "the receiver's board (default: that of --radio)", metavar="ADDRESS")
+    attenuation_db: tuple[float, ...] = option(
+        (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0), "steps below full transmit power", 0, 89.75, metavar="A"
+    )
+    repeats: int = option(3, "rounds of all steps", 1, 10**6)
+    cycles: int = option(1, "cycles that a trial combines", 1, 2**31, metavar="K")
+    timeout_s: float = option(10.0, "without a frame for T seconds, a trial is lost", 1e-3, 1e9, metavar="T")
+    out: Path = option(Path("out/sweep"), "folder of the results", metavar="DIR")
+
+    def __post_init__(self):
+        check_fields(self)
+
+    @property
+    def receiver(self) -> str | None:
+        """The receiver's address."""
+        return self.rx_radio or self.radio
 
 
-def trial(source, args) -> dict:
-    """Listen once; what was measured. Raises NothingReceivedError where nothing can be rebuilt."""
-    listener, seconds = Listener(), {"start": time.perf_counter(), "dsp": 0.0}
-    try:
-        (heard,) = listen(source, listener, args, seconds)
-    except RadioTimeoutError as error:
-        raise NothingReceivedError(str(error)) from error
-    report = conclude(heard, listener, args, source.describe(), seconds)
-    counts = [heard.heard.get(frame, 0) for frame in range(heard.header.num_frames)]
+class Sweep:
+    """Every round of every step over two boards; `trials`, and what `boards` say of themselves, as they come."""
+
+    def __init__(self, burst: Burst, config: AttenuationConfig, radio: RadioConfig, receiving: ReceiveConfig):
+        self.burst, self.config, self.radio, self.receiving = burst, config, radio, receiving
+        self.trials: list[dict] = []
+        self.boards: dict[str, dict] = {}
+
+    def run(self) -> None:
+        """Every round of every step."""
+        samples, config = np.concatenate(list(modulate(self.burst))), self.config
+        cells = [(number, step) for number in range(config.repeats) for step in config.attenuation_db]
+        for number, attenuation_db in track(cells, "attenuation", console=Console(stderr=True)):
+            sending = dataclasses.replace(self.radio, gain_db=-attenuation_db, gain_mode="manual", capture_samples=None)
+            with open_sink(config.radio, sending) as sink:
+                sink.repeat(samples)
+                self.boards["transmitter"] = sink.describe()
+                row = {"round": number, "attenuation_db": attenuation_db, "clipped_sent": sink.clipped}
+                try:
+                    row |= self._receive()
+                except NothingReceivedError as error:
+                    row["error"] = str(error)
+            self.trials.append(row)
+
+    def _receive(self) -> dict:
+        """Listen once; the row of what was measured. NothingReceivedError where nothing can be rebuilt."""
+        listening = ListenConfig(self.config.cycles, self.config.timeout_s)
+        source = open_source(self.config.receiver, self.radio)
+        try:
+            reception = next(receive_from(source, self.receiving, listening))
+        except RadioTimeoutError as error:
+            raise NothingReceivedError(str(error)) from error
+        self.boards["receiver"] = source.describe()
+        return row_of(reception)
+
+
+def row_of(reception: Reception) -> dict:
+    """What a trial's table holds of a reception."""
+    report, burst = reception.report, reception.burst
+    counts = [burst.receptions.get(frame, 0) for frame in range(burst.header.num_frames)]
     snr_db = report["sync"]["snr_db"]
     known = report["scheme"] == "analog" and snr_db is not None
     return {
@@ -226,53 +261,39 @@ def write(out: Path, command: str, trials: list[dict], boards: dict, complete: b
     return steps
 
 
-def run(args, command: str) -> None:
+def run(options: dict, command: str) -> None:
     """Check, sweep, write, print."""
-    args.rx_radio = args.rx_radio or args.radio
-    for address in (args.radio, args.rx_radio):
-        check_pluto(address, "an attenuation sweep")
-    if args.repeats < 1 or args.cycles < 1:
-        raise InputError(f"--repeats and --cycles must be at least 1; got {args.repeats} and {args.cycles}")
-    for value in args.attenuation_db:
-        if not 0 <= value <= 89.75:
-            raise InputError(f"--attenuation-db must be 0 to 89.75 dB; got {value:g}")
-    check_receiver_arguments(args)
-    args.truth = args.model
-    burst = make_burst(args, args.snr_db)
+    config = config_from(AttenuationConfig, options)
+    for address in (config.radio, config.receiver):
+        require_pluto(address, "an attenuation sweep")
+    receiving = config_from(ReceiveConfig, options, truth=options["model"])
+    check(receiving)
+    burst = make_burst(options["model"], config_from(SendConfig, {"snr_db": 20.0, "uep": "none"} | options))
     print(describe(burst), flush=True)
-    trials, boards = [], {}
+    radio = config_from(RadioConfig, {"gain_db": "auto"} | options, timeout_s=config.timeout_s)
+    sweep = Sweep(burst, config, radio, receiving)
     complete = False
     try:
-        sweep(args, burst, trials, boards)
+        sweep.run()
         complete = True
     finally:
-        if trials:
-            steps = write(args.out, command, trials, boards, complete)
+        if sweep.trials:
+            steps = write(config.out, command, sweep.trials, sweep.boards, complete)
             Console(width=None if sys.stdout.isatty() else 160).print(table(steps))
 
 
 def main(argv=None) -> int:
-    argv = sys.argv[1:] if argv is None else [str(arg) for arg in argv]
-    parser = CommandParser(prog="attenuation", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
-    parser.add_argument("--rx-radio", metavar="ADDRESS", help="the receiver's board (default: that of --radio)")
-    parser.add_argument(
-        "--attenuation-db", type=float, nargs="+", default=[0, 5, 10, 15, 20, 25, 30], metavar="A",
-        help="steps below full transmit power (default 0 5 10 15 20 25 30)",
-    )  # fmt: skip
-    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="rounds of all steps (default 3)")
-    parser.add_argument("--out", type=Path, default=Path("out/sweep"), metavar="DIR")
-    parser.add_argument("--snr-db", type=float, default=20.0, metavar="D", help="SNR per symbol the plan is for")
-    parser.add_argument("--evaluate", metavar="DATASET|none", help="evaluation data (default: the model's own)")
-    parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
-    add_sender_arguments(parser)
-    add_architecture_argument(parser)
-    radio = add_radio_arguments(parser, sending=False)
-    radio.add_argument("--timeout-s", type=float, default=10.0, metavar="T", help="without a frame, a trial is lost")
-    parser.set_defaults(uep="none", estimator="linear", gain_db="auto", follow=False)
-    parser.set_defaults(report=None, picture=None, save=None)
-    args = parser.parse_args(argv)
-    command = shlex.join(["python", "sim/experiments/attenuation.py", *argv])
-    return run_command(parser, lambda: run(args, command))
+    """Parse and sweep."""
+    argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
+    parser = CommandParser(prog="sweep", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
+    add_sender_options(parser)
+    add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol that the plan is for (default 20)"})
+    add_options(parser, ReceiveConfig, ["evaluate", "estimator", "data_dir"])
+    radio = add_radio_options(parser, sending=False, bench=False)
+    names = [field.name for field in dataclasses.fields(AttenuationConfig) if field.name != "radio"]
+    add_options(radio, AttenuationConfig, names)
+    options = parser.options(argv)
+    return run_command(parser, lambda: run(options, shlex.join(["python", "sim/sweep.py", *argv])))
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
     python sim/experiments/methods.py --out out/methods
 
 writes methods.json (every run), methods.png and a table of means and deviations over training and link seeds. A run
-is one network sent once: `tx.plan` divides the budget of payload symbols, and each symbol arrives in white noise, from
-which `rx.pipeline` estimates the weights (`sim.experiments.library.white_noise`). --link sends the same bursts through
-the whole link of `sim.loopback` on an AWGN channel as well, and reports how far the two are apart; their equality is
-what allows the fast way. Where a method has several networks, the one for a channel is chosen on training images that
-no network was trained on, never on the test images.
+is one network sent once: `models.payload.protection` divides the budget of payload symbols, and each symbol arrives
+in white noise, from which `rx.combine` estimates the weights (`sim.experiments.library.white_noise`). --link sends
+the same bursts through the whole link of `sim.loopback` on an AWGN channel as well, and reports how far the two are
+apart; their equality is what allows the fast way. Where a method has several networks, the one for a channel is
+chosen on training images that no network was trained on, never on the test images.
 """
 
 import json

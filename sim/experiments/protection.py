@@ -29,15 +29,17 @@ from rich.progress import track
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.dsp.uep import Protection, plan_protection, uniform
 from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.nets import DATASETS, num_weights
+from airnet_sdr.models.payload.protection import protect
+from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.sensitivity import Sensitivity, measure_checkpoint
 from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, Shelf
 from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent
 from airnet_sdr.sim.experiments.library.tables import print_table
-from airnet_sdr.tx.plan import PlanConfig, protect
 
 MAX_COPIES = 255  # that a manifest can tell
 
@@ -58,7 +60,7 @@ def ways(checkpoint: Checkpoint, sensitivity: Sensitivity, snr_db: float, budget
 
     Raises InputError when ``budget`` payload symbols do not hold the network once.
     """
-    num_symbols = np.array([(tensor.size + 1) // 2 for tensor in checkpoint.tensors.values()])
+    num_symbols = np.array([num_pairs(tensor.size) for tensor in checkpoint.tensors.values()])
     if budget < num_symbols.sum():
         raise InputError(f"the network needs {num_symbols.sum()} payload symbols, the budget has {budget}; raise it")
 

@@ -9,7 +9,7 @@ import time
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
-from airnet_sdr.sim.channel import add_channel_arguments, channel_config_from_args
+from airnet_sdr.sim.channel import add_channel_options, channel_config
 from airnet_sdr.sim.virtual_pluto import Air, BoardConfig, BoardServer
 
 OWN = ("snr_db", "cfo_hz", "sco_ppm", "bits", "full_scale_db")  # of the air's options; those of a preset do nothing
@@ -56,21 +56,27 @@ def cause(kind: str, server: BoardServer, num_samples: int) -> None:
         server.air.changed.notify_all()
 
 
-def run(args) -> None:
+def run(options: dict) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     for name in OWN:
-        if getattr(args, name) is not None:
+        if name in options:
             option = "--" + name.replace("_", "-")
             raise InputError(f"{option} is the boards' own: set --loss-db, or ppm and noise_figure_db of --board")
-    configs = [board_config(text) for text in args.board]
-    faults = sorted(fault(text) for text in args.fault)
-    air = Air(configs, channel_config_from_args(args), args.loss_db, args.clock == "realtime", args.seed)
+    configs = [board_config(text) for text in options["board"]]
+    faults = sorted(fault(text) for text in options["fault"])
+    air = Air(
+        configs,
+        channel_config(options, options["preset"]),
+        options["loss_db"],
+        options["clock"] == "realtime",
+        options["seed"],
+    )
     with contextlib.suppress(KeyboardInterrupt, SystemExit), contextlib.ExitStack() as stack:
         stack.callback(air.close)
         servers = []
         for board in air.boards:
             try:
-                servers.append(BoardServer(air, board, args.host))
+                servers.append(BoardServer(air, board, options["host"]))
             except OSError as error:
                 raise InputError(f"cannot listen at port {board.config.port}: {error.strerror}; try another") from error
             stack.callback(servers[-1].close)
@@ -85,7 +91,7 @@ def run(args) -> None:
         while True:
             time.sleep(0.02)
             states = [state(board) | {"late_s": round(air.late_s, 3)} for board in air.boards]
-            if args.show_state and states != shown:
+            if options["show_state"] and states != shown:
                 shown = states
                 print(json.dumps(states), flush=True)
 
@@ -115,9 +121,9 @@ def main(argv=None) -> int:
         help=f"{', '.join(FAULTS)} so long after the start; repeatable",
     )  # fmt: skip
     parser.add_argument("--show-state", action="store_true", help="print the boards' state as JSON when it changes")
-    add_channel_arguments(parser)
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: run(args))
+    add_channel_options(parser)
+    options = parser.options(argv)
+    return run_command(parser, lambda: run(options))
 
 
 if __name__ == "__main__":

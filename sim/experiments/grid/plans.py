@@ -24,12 +24,14 @@ from airnet_sdr.models.digital.rate import best_payload
 from airnet_sdr.models.digital.scheme import compressed, weights_of
 from airnet_sdr.models.nets import DATASETS, num_weights
 from airnet_sdr.models.packing import load_vectors
-from airnet_sdr.rx.pipeline import rebuild
+from airnet_sdr.models.payload.analog import encode_vectors
+from airnet_sdr.models.payload.hybrid import HybridPlan, plan_hybrid
+from airnet_sdr.models.plan_config import PlanConfig
+from airnet_sdr.rx.combine import rebuild
 from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, METHODS, Method, Shelf, load_once
 from airnet_sdr.sim.experiments.library.scoring import Sent, accuracy
 from airnet_sdr.sim.experiments.library.white_noise import WhiteNoise
-from airnet_sdr.tx.pipeline import prepare
-from airnet_sdr.tx.plan import Hybrid, PlanConfig, refine
+from airnet_sdr.tx.burst import lay_out
 
 SCHEMES = ("analog", "hybrid", "digital", "bound")
 LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
@@ -147,15 +149,14 @@ class Networks(Shelf):
         return checkpoint, compressed(checkpoint, num_bytes(plan))
 
 
-def refined(checkpoint: Checkpoint, plan: Plan) -> Hybrid:
+def refined(checkpoint: Checkpoint, plan: Plan) -> HybridPlan:
     """A digital base with an analog refinement. Raises InputError where it does not fit."""
-    return refine(checkpoint, PlanConfig("size", 1, plan.plan_snr_db, plan.payload_uses))
+    return plan_hybrid(checkpoint, PlanConfig("size", 1, plan.plan_snr_db, plan.payload_uses))
 
 
-def hybrid_accuracy(checkpoint: Checkpoint, hybrid: Hybrid, snr_db: float, seed: int, images, labels) -> float:
+def hybrid_accuracy(checkpoint: Checkpoint, hybrid: HybridPlan, snr_db: float, seed: int, images, labels) -> float:
     """Accuracy of a hybrid whose base arrives, with the noise that the link would leave on its refinement."""
-    what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
-    burst = prepare(*what, hybrid.residual, hybrid.protection, seed, widths=checkpoint.widths)
+    burst = lay_out(checkpoint.card, [encode_vectors(hybrid.residual, hybrid.protection)], seed)
     noisy = WhiteNoise(burst, float(linear(snr_db)), seed)
     found = rebuild(noisy, burst.manifest, [vector.size for vector in hybrid.residual]).vectors
     module = load_vectors(checkpoint.module(), [a + b for a, b in zip(hybrid.base, found, strict=True)])

@@ -22,18 +22,21 @@ import numpy as np
 import pyarrow as pa
 
 from airnet_sdr.dsp.errors import NothingReceivedError
+from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.models.digital.rate import arrival, best_payload
 from airnet_sdr.models.digital.scheme import weights_of
 from airnet_sdr.models.packing import tensor_specs
-from airnet_sdr.rx.pipeline import rebuild
+from airnet_sdr.models.payload import DigitalPayload, HybridPayload
+from airnet_sdr.models.payload.digital import DigitalPlan
+from airnet_sdr.rx.combine import rebuild
 from airnet_sdr.sim.channel import Channel
 from airnet_sdr.sim.channel.config import ChannelConfig
 from airnet_sdr.sim.experiments.grid.plans import Networks, Place, Plan, hybrid_accuracy, refined
 from airnet_sdr.sim.experiments.library.networks import load_once
-from airnet_sdr.sim.experiments.library.scoring import FREQ_HZ, RATE_HZ, accuracy_of, equivalent, heard, over_the_link
-from airnet_sdr.tx.pipeline import prepare_coded, prepare_hybrid
+from airnet_sdr.sim.experiments.library.scoring import accuracy_of, equivalent, over_the_link, receive_burst
+from airnet_sdr.tx.burst import lay_out
 
 AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}
 
@@ -121,18 +124,17 @@ def _hybrid(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
     networks, plan = networks_of(place, trial.plan.arch, trial.plan.training_seed), trial.plan
     images, labels = networks.test_set
     checkpoint, hybrid = _refined(place, plan, network)
-    payload, score = hybrid.payload, None
+    payload, score = hybrid.digital.coded, None
     if trial.way == "link":
-        what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
-        burst = prepare_hybrid(*what, hybrid, trial.seed, widths=checkpoint.widths)
-        received = heard(burst, trial.snr_db, trial.seed, AIRS[trial.channel])
+        burst = lay_out(hybrid.card, [HybridPayload.encode(hybrid)], trial.seed)
+        received = receive_burst(burst, trial.snr_db, trial.seed, AIRS[trial.channel])
         with contextlib.suppress(NothingReceivedError):
             score = None if received is None else accuracy_of(burst, received, images, labels)
     elif _by_table(trial, payload, gain_db):
         score = hybrid_accuracy(checkpoint, hybrid, trial.snr_db + gain_db, trial.seed, images, labels)
     return {
         "weights": sum(tensor.size for tensor in checkpoint.tensors.values()),
-        "bits": 8 * len(hybrid.data),
+        "bits": 8 * len(hybrid.digital.data),
         "bits_per_symbol": payload.bits_per_symbol,
         "code_rate": payload.block.rate,
         "coded_uses": payload.num_symbols,
@@ -165,9 +167,9 @@ def _by_table(trial: Trial, payload, gain_db: float) -> bool:
 
 def _arrives(trial: Trial, checkpoint, coded: bytes, payload) -> bool:
     """Whether the model comes out of the whole link, every bit right."""
-    what = checkpoint.arch, checkpoint.dataset, checkpoint.accuracy
-    burst = prepare_coded(*what, coded, payload, trial.seed, widths=checkpoint.widths)
-    received = heard(burst, trial.snr_db, trial.seed, AIRS[trial.channel])
+    plan = DigitalPlan(checkpoint.card, coded, payload)
+    burst = lay_out(plan.card, [DigitalPayload.encode(plan)], trial.seed)
+    received = receive_burst(burst, trial.snr_db, trial.seed, AIRS[trial.channel])
     if received is None:
         return False
     numels = [spec.numel for spec in tensor_specs(checkpoint.module())]

@@ -8,8 +8,10 @@ import numpy as np
 
 from airnet_sdr.models.checkpoint import load
 from airnet_sdr.models.nets import DATASETS
+from airnet_sdr.models.payload.budget import symbols_once
+from airnet_sdr.models.payload.protection import protect, select_member
+from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent
-from airnet_sdr.tx.plan import PlanConfig, pick, protect
 
 HOLD_OUT = 2500  # of the training images that no network was trained on
 MOST_DRAWS, DOUBT = 8, 3.0  # of a choice among networks
@@ -75,9 +77,8 @@ class Shelf:
     def plan(self, network: str, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """The network, protected for this channel."""
         config = PlanConfig(method.uep, 1, snr_db, payload_uses, expansion=method.expansion)
-        checkpoint, config = pick(load_once(self.path(network)), config)
-        num_symbols = sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
-        config = dataclasses.replace(config, copies=payload_uses // num_symbols)
+        checkpoint, config = select_member(load_once(self.path(network)), config)
+        config = dataclasses.replace(config, copies=payload_uses // symbols_once(checkpoint))
         return Sent(network, checkpoint, protect(checkpoint, config, None))
 
     def send(self, method: Method, snr_db: float, payload_uses: int) -> Sent:

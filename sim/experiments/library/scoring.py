@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import linear
@@ -9,14 +10,14 @@ from airnet_sdr.models.batch_norm import recompute
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.nets import build
-from airnet_sdr.models.packing import load_vectors, tensor_specs, to_vectors
-from airnet_sdr.rx.pipeline import BurstCombiner, Listener, rebuild
+from airnet_sdr.models.packing import load_vectors, tensor_specs
+from airnet_sdr.models.payload.analog import AnalogPayload, AnalogPlan
+from airnet_sdr.rx.combine import BurstCombiner, rebuild
+from airnet_sdr.rx.listen import Listener
 from airnet_sdr.sim.channel import Channel, ChannelConfig
 from airnet_sdr.sim.experiments.library.white_noise import WhiteNoise
-from airnet_sdr.sim.loopback import through_air
-from airnet_sdr.tx.pipeline import Burst, prepare
-
-RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
+from airnet_sdr.sim.loopback import send_through
+from airnet_sdr.tx.burst import Burst, lay_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +30,8 @@ class Sent:
 
     def burst(self, seed: int) -> Burst:
         """What goes on the air."""
-        sent, vectors = self.checkpoint, to_vectors(self.checkpoint.tensors)
-        what = sent.arch, sent.dataset, sent.accuracy
-        return prepare(*what, vectors, self.protection, seed, widths=sent.widths)
+        plan = AnalogPlan(self.checkpoint, self.protection)
+        return lay_out(plan.card, [AnalogPayload.encode(plan)], seed)
 
 
 def equivalent(sent: Sent, snr_db: float, seed: int, images, labels, estimator: str = "linear") -> float:
@@ -45,22 +45,22 @@ def over_the_link(
 ) -> float | None:
     """Accuracy over the whole link, on an AWGN channel where no other is given; None when nothing was received."""
     burst = sent.burst(seed)
-    received = heard(burst, snr_db, seed, air)
+    received = receive_burst(burst, snr_db, seed, air)
     return None if received is None else accuracy_of(burst, received, images, labels, estimator)
 
 
-def heard(burst: Burst, snr_db: float, seed: int, air=ChannelConfig()) -> BurstCombiner | None:
+def receive_burst(burst: Burst, snr_db: float, seed: int, air=ChannelConfig()) -> BurstCombiner | None:
     """A burst over the whole link; None when its manifest was not received."""
     listener = Listener()
     channel = Channel(dataclasses.replace(air, snr_db=snr_db), RATE_HZ, FREQ_HZ, seed, signal_power=NOMINAL_POWER)
-    through_air(burst, 1, channel, listener)
+    send_through(burst, channel, listener)
     return None if listener.best is None or listener.best.manifest() is None else listener.best
 
 
 def accuracy_of(burst: Burst, received, images, labels, estimator: str = "linear") -> float:
     """Accuracy of the network rebuilt from what was received, its batch norm measured on these images."""
     manifest = burst.manifest
-    module = build(manifest.model, manifest.widths)
+    module = build(manifest.card.architecture, manifest.card.widths)
     weights = rebuild(received, manifest, [spec.numel for spec in tensor_specs(module)], estimator)
     return accuracy(load_vectors(module, weights.vectors), images, labels)
 

@@ -12,13 +12,13 @@ that went over the whole link, at -5 to 20 dB: at unit power they make 0.17 dB a
 
 import numpy as np
 
-from airnet_sdr.tx.pipeline import Burst
+from airnet_sdr.tx.burst import Burst
 
 ESTIMATE_ERROR, ADDED_NOISE = 0.0132, 0.0085  # a and b
 
 
 class WhiteNoise:
-    """A burst's payload, received at linear SNR `snr` per symbol: what `rx.pipeline.rebuild` needs of a combiner."""
+    """A burst's payload, received at linear SNR `snr` per symbol: `SoftSymbols` in place of a combiner's."""
 
     run = map
 
@@ -29,14 +29,14 @@ class WhiteNoise:
         )
         error *= np.float32(np.sqrt(ESTIMATE_ERROR / snr / 2))
         noise *= np.float32(np.sqrt((1 + ADDED_NOISE / snr) * snr / 2))
-        self._statistic = np.float32(snr) * (1 + error) * burst.stream + noise
-        self._information = np.float32(snr)
+        self._matched = np.float32(snr) * (1 + error) * burst.stream + noise
+        self._inv_noise_var = np.float32(snr)
 
     @property
     def capacity(self) -> int:
         """Payload symbols that were received."""
-        return self._statistic.size
+        return self._matched.size
 
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
-        """Matched-filter statistic and information (num,) of the payload stream from ``start``."""
-        return self._statistic[start : start + num], np.full(num, self._information, np.float32)
+        """Matched-filter outputs (num,) complex64 and 1/noise_var (num,) float32 of the stream from ``start``."""
+        return self._matched[start : start + num], np.full(num, self._inv_noise_var, np.float32)

@@ -8,9 +8,8 @@ from airnet_sdr.dsp.errors import LinkError
 from airnet_sdr.dsp.uep import uniform
 from airnet_sdr.dsp.units import db, linear, nmse, power
 from airnet_sdr.models.curves import curves
-from airnet_sdr.rx.pipeline import BurstCombiner, rebuild
-from airnet_sdr.tests.link import NUMELS, make_burst, on_air, receive, transmit, weights_nmse
-from airnet_sdr.tx.pipeline import prepare
+from airnet_sdr.rx.combine import BurstCombiner, rebuild
+from airnet_sdr.tests.link import NUMELS, burst_of, make_burst, on_air, receive, transmit, weights_nmse
 
 
 def collected(frames):
@@ -73,7 +72,7 @@ def test_a_lost_frame_costs_curves_a_coordinate_and_repeats_of_it_nothing_more()
 def test_the_bayesian_receiver_makes_use_of_the_weights_density(copies):
     rng = np.random.default_rng(6)
     vectors = [(rng.gamma(0.7, size=n) * rng.choice([-1, 1], n)).astype(np.float32) for n in NUMELS]
-    burst = prepare("net", "data", 0.5, vectors, uniform([(n + 1) // 2 for n in NUMELS], copies))
+    burst = burst_of(vectors, uniform([(n + 1) // 2 for n in NUMELS], copies))
     frames = receive(on_air(transmit(burst), 3, seed=2))
     linear_mmse, _ = weights_nmse(frames, vectors)
     bayes, _ = weights_nmse(frames, vectors, "bayes")
@@ -89,7 +88,7 @@ def test_a_lost_frame_erases_every_fth_symbol_only():
     frames = receive(on_air(transmit(burst), 20))
     for lost in range(count):
         combiner = collected([f for f in frames if f.header.frame != lost])
-        assert not combiner.complete and len(combiner.heard) == count - 1
+        assert not combiner.complete and len(combiner.receptions) == count - 1
         statistic, information = combiner.soft(0, burst.stream.size)
         erased = np.flatnonzero(information == 0)
         assert np.array_equal(erased, np.arange(erased[0], burst.stream.size, count))

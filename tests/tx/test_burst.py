@@ -11,8 +11,9 @@ from airnet_sdr.dsp.interleave import accumulate, collect
 from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import db, linear, power
 from airnet_sdr.models.manifest import Manifest
-from airnet_sdr.tests.link import make_burst, transmit
-from airnet_sdr.tx import pipeline as tx
+from airnet_sdr.models.payload.analog import PART_WEIGHTS
+from airnet_sdr.tests.link import burst_of, make_burst, transmit
+from airnet_sdr.tx import burst as tx
 
 
 def test_a_cycle_is_its_frames_of_unit_power():
@@ -48,7 +49,7 @@ def test_a_frame_holds_header_chunk_payload_and_pilots_where_they_belong():
 def test_the_stream_holds_each_tensor_centred_scaled_and_repeated():
     vectors, burst = make_burst(numels=(101, 50), copies=3)
     end = 0
-    for weights, plan in zip(vectors, burst.manifest.tensors, strict=True):
+    for weights, plan in zip(vectors, burst.manifest.parts[0].tensors, strict=True):
         part = burst.stream[end : end + 3 * ((weights.size + 1) // 2)]
         end += part.size
         assert np.array_equal(part[0::3], part[1::3]) and np.array_equal(part[0::3], part[2::3])
@@ -60,17 +61,17 @@ def test_the_stream_holds_each_tensor_centred_scaled_and_repeated():
 def test_threads_and_parts_make_the_same_samples():
     """Tensors longer than a part, of odd length, more frames than a group of tiles; the stream as made in one piece."""
     rng = np.random.default_rng(3)
-    vectors = [rng.standard_normal(n).astype(np.float32) for n in (tx.PART_WEIGHTS + 1, 5, 3 * tx.PART_WEIGHTS, 70_001)]
+    vectors = [rng.standard_normal(n).astype(np.float32) for n in (PART_WEIGHTS + 1, 5, 3 * PART_WEIGHTS, 70_001)]
     protection = Protection(copies=np.array([2, 1, 3, 1]), power=np.array([0.5, 1, 2, 1]))
-    burst = tx.prepare("net", "data", None, vectors, protection)
+    burst = burst_of(vectors, protection)
     assert burst.header.num_frames > tx.TILES_AHEAD * tx.TILE_FRAMES
     whole = [
         symbols.repeat(symbols.to_symbols(w, plan.mean, plan.scale), plan.copies, linear(plan.power_db))
-        for w, plan in zip(vectors, burst.manifest.tensors, strict=True)
+        for w, plan in zip(vectors, burst.manifest.parts[0].tensors, strict=True)
     ]
     assert np.array_equal(burst.stream, np.concatenate(whole))
     with ThreadPoolExecutor(3) as pool:
-        same = tx.prepare("net", "data", None, vectors, protection, run=pool.map)
+        same = burst_of(vectors, protection, run=pool.map)
         assert same.header == burst.header and same.manifest == burst.manifest
         assert np.array_equal(list(tx.modulate(same, pool.map)), list(tx.modulate(burst)))
 
