@@ -4,7 +4,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 from torch import nn
@@ -191,7 +190,7 @@ def _evaluate(module: nn.Module, dataset: str, data_dir: str | None) -> tuple[fl
 
 def _truth(config: ReceiveConfig, card: ModelCard) -> list[np.ndarray] | None:
     """The weights as sent, a vector a tensor; InputError where ``truth`` names another network."""
-    if config.truth is None or Path(config.truth).is_dir():
+    if config.truth is None:
         return None
     checkpoint = checkpoints.load(config.truth, resolve_architecture(config.architecture))
     checkpoint = extract_widths(checkpoint, card.widths)

@@ -122,7 +122,7 @@ def loopback(model: str, link: Link) -> Reception:
 def link_from(options: dict) -> Link:
     """The link that a command's options describe; the plan is for the channel's SNR unless another is given.
 
-    The truth is the model that is sent, unless another is named.
+    The truth is the model that is sent, unless another is named or a folder of models is given.
     """
     channel = channel_config(options, options["preset"])
     plan_snr_db = PLAN_SNR_DB if channel.snr_db is None else channel.snr_db
@@ -130,7 +130,7 @@ def link_from(options: dict) -> Link:
         plan_snr_db = options["plan_snr_db"]
     sending = config_from(SendConfig, options, snr_db=plan_snr_db)
     receiving = config_from(ReceiveConfig, options)
-    if receiving.truth is None:
+    if receiving.truth is None and options["model"] is not None and not Path(options["model"]).is_dir():
         receiving = dataclasses.replace(receiving, truth=options["model"])
     cycles = max(1, config_from(TransmissionConfig, options).cycles)
     return Link(sending, channel, receiving, config_from(RadioConfig, options), cycles)

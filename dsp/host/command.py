@@ -5,12 +5,14 @@ import re
 import sys
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 
 from airnet_sdr.dsp.errors import LinkError
 from airnet_sdr.dsp.host import environment
 from airnet_sdr.dsp.host.stopping import stoppable
 
 DISTRIBUTION = "airnet-sdr"
+ENTRY_POINTS = "airnet-"  # what their names begin with
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -19,6 +21,12 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, **kwargs):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
         self.add_argument("--version", action="version", version=f"%(prog)s {version()}")
+        self.add_argument(
+            "--print-completion",
+            action=_PrintCompletion,
+            metavar="SHELL",
+            help="print the completion for bash, zsh, tcsh or fish",
+        )
 
     def error(self, message):
         self.exit(1, f"{self.prog}: {message}; --help lists the options\n")
@@ -36,6 +44,23 @@ class CommandParser(argparse.ArgumentParser):
         """The message with its fields, which are in backquotes, as flags of this command."""
         flags = {action.dest: action.option_strings[-1] for action in self._actions if action.option_strings}
         return re.sub(r"`(\w+)`", lambda match: flags.get(match[1], match[1]), message)
+
+
+class _PrintCompletion(argparse.Action):
+    """Print a shell's completion of the entry point that was started, and end."""
+
+    def __init__(self, option_strings, dest, **kwargs):
+        super().__init__(option_strings, argparse.SUPPRESS, default=argparse.SUPPRESS, **kwargs)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        import shtab  # here, as it is only for this
+
+        if values not in shtab.SUPPORTED_SHELLS:
+            parser.error(f"--print-completion takes one of {', '.join(shtab.SUPPORTED_SHELLS)}; got {values!r}")
+        started = Path(sys.argv[0]).name
+        parser.prog = started if started.startswith(ENTRY_POINTS) else f"{ENTRY_POINTS}{parser.prog}"
+        print(shtab.complete(parser, values))
+        parser.exit()
 
 
 def version() -> str:

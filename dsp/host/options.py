@@ -116,14 +116,14 @@ def add_options(group, config_class, names: Iterable[str] | None = None, helps: 
 
 def _default_text(declared) -> str:
     default = declared.default
-    if default is None or "(default" in declared.metadata["help"] or default in ("", ()):
+    if default in (None, "", ()) or "(default" in declared.metadata["help"]:
         return ""
-    if declared.metadata["parts"]:
-        return ""
-    shown = " ".join(f"{each:g}" if isinstance(each, float) else str(each) for each in default) if isinstance(
-        default, tuple
-    ) else f"{default:g}" if isinstance(default, float) else str(default)  # fmt: skip
+    shown = " ".join(map(_number, default)) if isinstance(default, tuple) else _number(default)
     return f" (default {shown})"
+
+
+def _number(value) -> str:
+    return f"{value:g}".replace("e+0", "e") if isinstance(value, float) else str(value)
 
 
 def _metavar(declared) -> str:

@@ -27,9 +27,9 @@ from rich.progress import track
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
-from airnet_sdr.models.checkpoint import ZOO
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.nets import DATASETS, num_weights
+from airnet_sdr.models.shipped import ZOO
 from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, METHODS, Shelf
 from airnet_sdr.sim.experiments.library.scoring import over_the_link
 from airnet_sdr.sim.experiments.library.tables import DATA_NAMES, print_table, summarise

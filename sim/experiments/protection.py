@@ -31,12 +31,13 @@ from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.dsp.uep import Protection, plan_protection, uniform
-from airnet_sdr.models.checkpoint import ZOO, Checkpoint, load
+from airnet_sdr.models.checkpoint import Checkpoint, load
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.nets import DATASETS, num_weights
 from airnet_sdr.models.payload.protection import protect
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.sensitivity import Sensitivity, measure_checkpoint
+from airnet_sdr.models.shipped import ZOO
 from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, Shelf
 from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent
 from airnet_sdr.sim.experiments.library.tables import print_table

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
-from airnet_sdr.models.checkpoint import ZOO
+from airnet_sdr.models.shipped import ZOO
 from airnet_sdr.sim.experiments.grid import trial as trials
 from airnet_sdr.sim.experiments.grid.plans import SCHEMES, Place, Plan, data, reference_uses
 from airnet_sdr.sim.experiments.grid.trial import Trial, networks_of
