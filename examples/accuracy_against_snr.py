@@ -108,4 +108,5 @@ axes.legend()
 figure.savefig("out/accuracy_against_snr.png", dpi=110)
 
 # %% [markdown]
-# `python models/train.py --architecture models/examples/modulation.py:modulation --out out/modulation` trains with noise.
+# To train it with noise instead:
+# `python models/train.py --architecture models/examples/modulation.py:modulation --out out/modulation`

@@ -23,6 +23,7 @@ ONE_RUN = (
     "--images",
     "20",
 )
+SHORT_PROTECTION = ("--training-seeds", "1", "--link-seeds", "1", "--snr-db", "5", "--payload-uses", "45000")
 
 # how the lines are run, which, and the files they leave behind
 RUNS = [
@@ -63,9 +64,9 @@ RUNS = [
             "python rx/receive.py --radio pluto:ip:127.0.0.1:40432 --gain-db auto --cycles 2",
             "python tx/send.py --check --radio pluto:ip:127.0.0.1:40431",
             "python sim/selftest.py --radio pluto:ip:127.0.0.1:40431 --model fashion",
-            "python tx/send.py --mute --radio pluto:ip:127.0.0.1:40431",
             "python sim/experiments/attenuation.py --radio pluto:ip:127.0.0.1:40431 "
             "--rx-radio pluto:ip:127.0.0.1:40432 --model fashion",
+            "python tx/send.py --mute --radio pluto:ip:127.0.0.1:40431",
         ],
         ["out/sweep/attenuation.json", "out/sweep/attenuation.csv", "out/sweep/attenuation.png"],
     ),
@@ -134,12 +135,12 @@ RUNS = [
         ["out/sweep/trials.parquet", "out/sweep/known-fashion.png", "out/sweep/mismatch-fashion.png"],
     ),
     (
-        how.shortened(*ONE_RUN),
+        how.in_this_process(*ONE_RUN),
         ["python sim/experiments/methods.py --link --out out/methods-fashion"],
         ["out/methods-fashion/methods.json", "out/methods-fashion/methods.png"],
     ),
     (
-        how.shortened(*ONE_RUN),
+        how.in_this_process(*ONE_RUN),
         [
             "python sim/experiments/methods.py --methods 'nested networks' '+ unequal protection' --snr-db -5 5 --link "
             "--link-seeds 15 --out out/methods-more"
@@ -147,27 +148,27 @@ RUNS = [
         ["out/methods-more/methods.json"],
     ),
     (
-        how.shortened(*ONE_RUN, data="fewer"),
+        how.in_this_process(*ONE_RUN, data="fewer"),
         ["python sim/experiments/methods.py --arch cifar --training-seeds 1 --out out/methods-cifar"],
         ["out/methods-cifar/methods.json"],
     ),
     (
-        how.shortened("--training-seeds", "1", "--link-seeds", "1", "--snr-db", "5", data="fewer"),
+        how.in_this_process(*SHORT_PROTECTION, data="fewer"),
         ["python sim/experiments/protection.py --out out/protection"],
         ["out/protection/protection.json"],
     ),
     (
-        how.shortened("--snr-db", "15", "--pairs", "100", "--seeds", "1"),
+        how.in_this_process("--snr-db", "15", "--pairs", "100", "--seeds", "1"),
         ["python sim/experiments/expansion.py"],
         ["out/expansion/expansion.json"],
     ),
     (
-        how.quietly_shortened(*QUICK_BENCH),
+        how.in_this_process(*QUICK_BENCH),
         ["python sim/bench.py --only loss stress detection speed scale --scale-samples 1e9"],
         ["out/bench/loss.json", "out/bench/scale.json"],
     ),
     pytest.param(
-        how.with_gnuradio(how.quietly_shortened(*QUICK_BENCH)),
+        how.with_gnuradio(how.in_this_process(*QUICK_BENCH)),
         ["python sim/bench.py --only flowgraph"],
         ["out/bench/flowgraph.json"],
         marks=pytest.mark.slow,

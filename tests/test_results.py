@@ -40,8 +40,8 @@ def markdown(rows: list[dict], cell) -> str:
 
 def accuracy(runs: list[dict]) -> str:
     """Mean ± deviation in percent."""
-    values = [100 * row["accuracy"] for row in runs]
-    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
+    values = [row["accuracy"] for row in runs]
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f}"
 
 
 def apart(runs: list[dict]) -> str:
