@@ -26,12 +26,12 @@ from airnet_sdr.models.checkpoint import load
 # %% [markdown]
 # ## Send
 #
-# `make_burst` plans the transmission for 10 dB per payload symbol. `transmit` is the air: noise, echoes, and the
-# silence before and after the burst.
+# `make_burst` plans the transmission for 10 dB per payload symbol. `transmit` is the air: noise, the echoes of a room, a
+# carrier offset of 40 kHz.
 
 # %%
 burst = air.make_burst("fashion", snr_db=10, seed=1)
-samples = air.transmit(burst, preset="room", snr_db=10, seed=1)
+samples = air.transmit(burst, preset="room", snr_db=10, cfo_hz=40e3, seed=1)
 print(f"{samples.size:,} samples, {samples.dtype}")
 
 # %%

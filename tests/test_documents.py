@@ -177,7 +177,7 @@ RUNS = [
 # constants of the notebooks, and what makes them short
 NOTEBOOKS = {
     "send_a_network.py": {},
-    "accuracy_against_snr.py": {},
+    "accuracy_against_snr.py": {"EPOCHS": "1", "SNR_DB": "[5]", "LINK_SEEDS": "[1]"},
 }
 
 
