@@ -17,9 +17,13 @@ from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.radio import open_sink
 from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models import sensitivity, train
-from airnet_sdr.models.packing import to_vectors
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.payload.analog import AnalogPayload, AnalogPlan
+from airnet_sdr.models.payload.protection import protect
+from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.rx import receive
-from airnet_sdr.sim import air, demo, gnuradio_air, loopback, methods
+from airnet_sdr.sim import air, demo, gnuradio_air, loopback
+from airnet_sdr.sim.experiments import methods
 from airnet_sdr.tests.command import (
     ROOT,
     assert_refused,
@@ -31,7 +35,8 @@ from airnet_sdr.tests.command import (
     wait_for,
     zmq_addresses,
 )
-from airnet_sdr.tx import pipeline, plan, send
+from airnet_sdr.tx import burst as framing
+from airnet_sdr.tx import send
 
 STOPPED = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -65,7 +70,7 @@ def transmit(burst, folder):
     """The address of a recording of any burst."""
     address = f"file:{folder / 'burst.sigmf-meta'}"
     with open_sink(address) as sink:
-        for samples, label in pipeline.transmission(burst):
+        for samples, label in framing.transmission(burst):
             sink.send(samples, label)
     return address
 
@@ -73,10 +78,10 @@ def transmit(burst, folder):
 def burst_of(model, arch="fashion", dataset="fashion-mnist", change=lambda tensor: tensor):
     """A burst whose manifest says what it likes."""
     checkpoint = checkpoints.load(model)
-    protection = plan.protect(checkpoint, plan.PlanConfig("none"), None)
-    burst = pipeline.prepare(arch, dataset, 0.9, to_vectors(checkpoint.tensors), protection)
-    tensors = tuple(change(tensor) for tensor in burst.manifest.tensors)
-    return dataclasses.replace(burst, manifest=dataclasses.replace(burst.manifest, tensors=tensors))
+    plan = AnalogPlan(checkpoint, protect(checkpoint, PlanConfig("none")))
+    burst = framing.lay_out(ModelCard(arch, dataset, 0.9), [AnalogPayload.encode(plan)])
+    tensors = tuple(change(tensor) for tensor in burst.manifest.parts[0].tensors)
+    return dataclasses.replace(burst, manifest=dataclasses.replace(burst.manifest, parts=(AnalogPayload(tensors),)))
 
 
 # the sender's input
@@ -305,7 +310,7 @@ def test_another_format_version_is_said_so(model, folder, monkeypatch):
     def next_version(*layout):
         return dataclasses.replace(layout_burst(*layout), version=newer)
 
-    monkeypatch.setattr(pipeline, "layout_burst", next_version)
+    monkeypatch.setattr(framing, "layout_burst", next_version)
     address = f"file:{folder / 'newer.sigmf-meta'}"
     assert run(send.main, "--model", model, "--radio", address).status == 0
     assert_refused(hear(address, folder), 2, f"version {newer}", f"{VERSION}")

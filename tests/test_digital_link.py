@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.checkpoint import Checkpoint, load, save
 from airnet_sdr.models.digital import channel_code
 from airnet_sdr.models.digital.channel_code import CodedPayload
@@ -15,13 +16,15 @@ from airnet_sdr.models.digital.rate import best_payload, waterfall
 from airnet_sdr.models.digital.scheme import fit
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.payload import DigitalPayload
+from airnet_sdr.models.payload.digital import DigitalPlan
 from airnet_sdr.rx import receive as receive_command
-from airnet_sdr.rx.pipeline import BurstCombiner
+from airnet_sdr.rx.combine import BurstCombiner
 from airnet_sdr.sim import loopback
 from airnet_sdr.tests.command import assert_refused, run, save_few_images
 from airnet_sdr.tests.link import on_air, receive, transmit
 from airnet_sdr.tx import send
-from airnet_sdr.tx.pipeline import prepare_coded
+from airnet_sdr.tx.burst import lay_out
 
 pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
 
@@ -38,7 +41,8 @@ WIDTHS = (8, 8, 8, 8, 8)
 def arrives(payload, snr_db, seed):
     """Whether random bytes come out of the frames, the noise and the receiver as they went in."""
     data = np.random.default_rng(seed).bytes(payload.num_bytes)
-    burst = prepare_coded("fashion", "none", None, data, payload, seed)
+    plan = DigitalPlan(ModelCard("fashion", "none"), data, payload)
+    burst = lay_out(plan.card, [DigitalPayload.encode(plan)], seed)
     frames = receive(on_air(transmit(burst), snr_db, cfo=0.05, seed=seed))
     if not frames:
         return False
@@ -122,7 +126,7 @@ def test_a_hybrids_base_arrives_exactly_and_what_it_lacks_with_the_noise_of_the_
     errors = []
     for snr_db in (6, 20):
         result = run(loopback.main, *options, "--snr-db", snr_db, "--report", tmp_path / "report.json")
-        assert (result.status, result.err) == (0, "") and "what that leaves" in result.out
+        assert (result.status, result.err) == (0, "") and "analog refinement" in result.out
         report = json.loads((tmp_path / "report.json").read_text())
         assert report["scheme"] == "hybrid" and report["channel_uses"]["payload"] <= 12_000
         assert report["weights"]["snr_db"] == pytest.approx(-report["weights"]["nmse_db"], abs=0.5)

@@ -11,7 +11,10 @@ from airnet_sdr.dsp.radio import RadioConfig, open_sink
 from airnet_sdr.dsp.theory import lmmse_nmse, selective_nmse
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.models import checkpoint as checkpoints
-from airnet_sdr.models.packing import to_vectors
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.payload.analog import AnalogPayload, AnalogPlan
+from airnet_sdr.models.payload.protection import protect
+from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.rx import receive
 from airnet_sdr.sim import loopback
 from airnet_sdr.tests.command import (
@@ -24,7 +27,8 @@ from airnet_sdr.tests.command import (
     wait_for,
     zmq_addresses,
 )
-from airnet_sdr.tx import pipeline, plan, send
+from airnet_sdr.tx import send
+from airnet_sdr.tx.burst import lay_out, transmission
 
 
 def report_of(main, *argv, report):
@@ -172,14 +176,14 @@ def test_follow_reports_every_model_that_comes(tmp_path):
 def test_an_air_that_dies_in_mid_burst_and_comes_back_costs_whole_frames_only(model, tmp_path):
     one, two = zmq_addresses(2)
     checkpoint = checkpoints.load(model)
-    protection = plan.protect(checkpoint, plan.PlanConfig("none"), None)
-    burst = pipeline.prepare("fashion", "fashion-mnist", 0.1, to_vectors(checkpoint.tensors), protection)
+    plan = AnalogPlan(checkpoint, protect(checkpoint, PlanConfig("none")))
+    burst = lay_out(ModelCard("fashion", "fashion-mnist", 0.1), [AnalogPayload.encode(plan)])
     air_argv = ["sim/air.py", "--rx", f"{one}?bind=1", "--tx", f"{two}?bind=1", "--snr-db", 10]
     argv = ["--radio", two, "--truth", model, "--evaluate", "none", "--timeout-s", 100]
     receiver = start("rx/receive.py", *argv, "--report", tmp_path / "report.json")
     air = start(*air_argv)
     with killed(receiver, air), open_sink(one, RadioConfig(timeout_s=100)) as sink:
-        for number, (samples, label) in enumerate(pipeline.transmission(burst, cycles=3)):
+        for number, (samples, label) in enumerate(transmission(burst, cycles=3)):
             if number == 5:  # the silence and four frames are on their way
                 time.sleep(1)
                 air.kill()

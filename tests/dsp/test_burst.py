@@ -229,7 +229,7 @@ def test_a_false_header_in_the_stream_does_not_stop_it():
 
     from airnet_sdr.dsp import control
     from airnet_sdr.dsp.frame import DEFAULT_FORMAT, payload_slots
-    from airnet_sdr.tx.pipeline import modulate_frame
+    from airnet_sdr.tx.burst import modulate_frame
 
     liar = Header(77, 0, 1, 60, 4)
     sent = modulate_frame(liar, control.encode_manifest(b"", liar)[0],

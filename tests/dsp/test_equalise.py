@@ -14,7 +14,7 @@ from airnet_sdr.dsp.tracking import Tracking, track
 from airnet_sdr.dsp.units import db, linear, nmse
 from airnet_sdr.sim.channel.impairments import clock_offset
 from airnet_sdr.tests.link import white
-from airnet_sdr.tx.pipeline import modulate_frame
+from airnet_sdr.tx.burst import modulate_frame
 
 pytestmark = pytest.mark.filterwarnings("error")
 SYMBOLS = 24

@@ -9,7 +9,7 @@ from airnet_sdr.dsp.sync import MAX_CFO, PreambleDetector
 from airnet_sdr.dsp.theory import cfo_crb
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.tests.link import white
-from airnet_sdr.tx.pipeline import modulate_frame
+from airnet_sdr.tx.burst import modulate_frame
 
 DETECTOR = PreambleDetector()
 LENGTH = DETECTOR.length

@@ -13,7 +13,7 @@ from airnet_sdr.dsp import control, ofdm
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, Header, payload_slots
 from airnet_sdr.dsp.units import nmse
 from airnet_sdr.tests.link import on_air, receive
-from airnet_sdr.tx.pipeline import modulate_frame
+from airnet_sdr.tx.burst import modulate_frame
 
 HERE = Path(__file__).parent
 HEADER = Header(burst_id=0xABC, frame=1, num_frames=4, num_symbols=2, num_chunk_steps=3)

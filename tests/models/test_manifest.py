@@ -5,9 +5,25 @@ import pytest
 
 from airnet_sdr.dsp.errors import InputError, LinkError
 from airnet_sdr.dsp.expansion import GAUSSIAN, SHAPES, Curve, Density, gaussian_moment
+from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.curves import code_of, curve_of, curves
 from airnet_sdr.models.digital.channel_code import CodedPayload
-from airnet_sdr.models.manifest import Manifest, TensorPlan, centre_and_scale, normalisation
+from airnet_sdr.models.manifest import Manifest
+from airnet_sdr.models.payload import AnalogPayload, DigitalPayload, HybridPayload
+from airnet_sdr.models.payload.tensors import TensorPlan, centre_and_scale, normalisation
+
+
+def manifest_of(model, dataset, accuracy, tensors=(), widths=(), coded=None):
+    """A manifest of one part, of the kind that tensors and coded make it."""
+    analog, digital = AnalogPayload(tuple(tensors)), DigitalPayload(coded)
+    part = analog if coded is None else HybridPayload(digital, analog) if tensors else digital
+    return Manifest(ModelCard(model, dataset, accuracy, tuple(widths)), (part,))
+
+
+def tensors_of(manifest):
+    """The plans of an analog manifest."""
+    (part,) = manifest.parts
+    return part.tensors
 
 
 def random_manifest(rng, num_tensors=12):
@@ -19,7 +35,7 @@ def random_manifest(rng, num_tensors=12):
         copies, power_db = int(rng.integers(1, 256)), int(rng.integers(-128, 128)) / 4
         tensors.append(TensorPlan(mean, scale, copies, power_db, density, curve))
     widths = tuple(rng.integers(1, 65536, int(rng.integers(8))).tolist()) if num_tensors != 12 else ()
-    return Manifest("fashion", "fashion-mnist", int(rng.integers(65535)) / 65534, tuple(tensors), widths)
+    return manifest_of("fashion", "fashion-mnist", int(rng.integers(65535)) / 65534, tuple(tensors), widths)
 
 
 def test_manifests_round_trip_with_any_padding():
@@ -31,17 +47,17 @@ def test_manifests_round_trip_with_any_padding():
 
 
 def test_a_digital_payload_round_trips_in_few_bytes():
-    manifest = Manifest("fashion", "fashion-mnist", 0.5, (), (1, 2), CodedPayload(16_060, 157_752, 2))
+    manifest = manifest_of("fashion", "fashion-mnist", 0.5, (), (1, 2), CodedPayload(16_060, 157_752, 2))
     data = manifest.to_bytes()
     assert len(data) < 45 and Manifest.from_bytes(data + bytes(9)) == manifest
 
 
 def test_a_hybrid_has_the_payload_and_the_plans():
-    plans = random_manifest(np.random.default_rng(3)).tensors
-    digital, hybrid = (Manifest("a", "b", 0.5, each, (7,), CodedPayload(50, 900, 4)) for each in ((), plans))
+    plans = tensors_of(random_manifest(np.random.default_rng(3)))
+    digital, hybrid = (manifest_of("a", "b", 0.5, each, (7,), CodedPayload(50, 900, 4)) for each in ((), plans))
     data = hybrid.to_bytes()
     assert len(data) == len(digital.to_bytes()) + 2 + 8 * 12 and Manifest.from_bytes(data + bytes(9)) == hybrid
-    assert [each.scheme for each in (Manifest("a", "b", None, plans), digital, hybrid)] == [
+    assert [each.scheme for each in (manifest_of("a", "b", None, plans), digital, hybrid)] == [
         "analog",
         "digital",
         "hybrid",
@@ -52,20 +68,20 @@ def test_a_hybrid_has_the_payload_and_the_plans():
 
 @pytest.mark.parametrize("payload", [(0, 100, 2), (1000, 10, 2), (10, 1000, 3), (2**32 - 1, 2**32 - 1, 8)])
 def test_a_digital_payload_that_cannot_be_is_a_link_error(payload):
-    data = Manifest("a", "b", None, (), (), CodedPayload(10, 1000, 2)).to_bytes()
+    data = manifest_of("a", "b", None, (), (), CodedPayload(10, 1000, 2)).to_bytes()
     hostile = data[:-9] + struct.pack(">IIB", *payload)
     with pytest.raises(LinkError):
         Manifest.from_bytes(hostile)
 
 
 def test_an_unknown_accuracy_stays_unknown():
-    assert Manifest.from_bytes(Manifest("a", "b", None, ()).to_bytes()).accuracy is None
+    assert Manifest.from_bytes(manifest_of("a", "b", None, ()).to_bytes()).card.accuracy is None
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 0.925, 0.9999, 1.0])
 def test_accuracy_is_exact_to_a_hundred_thousandth(accuracy):
-    back = Manifest.from_bytes(Manifest("a", "b", accuracy, ()).to_bytes())
-    assert back.accuracy == pytest.approx(accuracy, abs=1e-5)
+    back = Manifest.from_bytes(manifest_of("a", "b", accuracy, ()).to_bytes())
+    assert back.card.accuracy == pytest.approx(accuracy, abs=1e-5)
 
 
 def test_twelve_tensors_take_less_than_200_bytes():
@@ -73,17 +89,19 @@ def test_twelve_tensors_take_less_than_200_bytes():
 
 
 def plan(**fields):
-    return Manifest("a", "b", 0.5, (TensorPlan(**{"mean": 0.0, "scale": 1.0, "copies": 1, "power_db": 0.0} | fields),))
+    return manifest_of(
+        "a", "b", 0.5, (TensorPlan(**{"mean": 0.0, "scale": 1.0, "copies": 1, "power_db": 0.0} | fields),)
+    )
 
 
 @pytest.mark.parametrize("manifest", [
-    Manifest("", "b", 0.5, ()), Manifest("a b", "b", 0.5, ()), Manifest("a" * 64, "b", 0.5, ()),
-    Manifest("ä", "b", 0.5, ()), Manifest("../a", "b", 0.5, ()),
-    Manifest("a", "b", 1.5, ()), Manifest("a", "b", -0.1, ()),
+    manifest_of("", "b", 0.5, ()), manifest_of("a b", "b", 0.5, ()), manifest_of("a" * 64, "b", 0.5, ()),
+    manifest_of("ä", "b", 0.5, ()), manifest_of("../a", "b", 0.5, ()),
+    manifest_of("a", "b", 1.5, ()), manifest_of("a", "b", -0.1, ()),
     plan(copies=0), plan(copies=256), plan(power_db=40.0), plan(power_db=-40.0), plan(power_db=-np.inf),
     plan(mean=np.nan), plan(mean=np.inf), plan(scale=np.nan), plan(scale=np.inf), plan(scale=-1.0),
-    Manifest("a", "b", np.nan, ()), Manifest("a", "b", 0.5, (), (0,)), Manifest("a", "b", 0.5, (), (65536,)),
-    Manifest("a", "b", 0.5, (), (1,) * 256),
+    manifest_of("a", "b", np.nan, ()), manifest_of("a", "b", 0.5, (), (0,)), manifest_of("a", "b", 0.5, (), (65536,)),
+    manifest_of("a", "b", 0.5, (), (1,) * 256),
 ])  # fmt: skip
 def test_what_does_not_fit_is_an_input_error(manifest):
     with pytest.raises(InputError) as caught:
@@ -116,7 +134,7 @@ def test_any_bytes_give_a_manifest_or_a_link_error():
         except LinkError:
             continue
         valid += 1
-        assert all(np.isfinite([t.mean, t.scale, t.power_db]).all() and t.copies >= 1 for t in manifest.tensors)
+        assert all(np.isfinite([t.mean, t.scale, t.power_db]).all() and t.copies >= 1 for t in tensors_of(manifest))
         assert Manifest.from_bytes(manifest.to_bytes()) == manifest
     assert 500 < valid < 6000
 
@@ -126,7 +144,8 @@ def test_centre_and_scale_are_as_the_manifest_carries_them():
     for _ in range(200):
         weights = (rng.standard_normal(500) * 10 ** rng.uniform(-5, 2) + 10 ** rng.uniform(-3, 1)).astype(np.float32)
         mean, scale = centre_and_scale(weights)
-        (back,) = Manifest.from_bytes(Manifest("a", "b", None, (TensorPlan(mean, scale, 1, 0.0),)).to_bytes()).tensors
+        manifest = manifest_of("a", "b", None, (TensorPlan(mean, scale, 1, 0.0),))
+        (back,) = tensors_of(Manifest.from_bytes(manifest.to_bytes()))
         assert (back.mean, back.scale) == (mean, scale)
         assert abs(mean - weights.mean()) <= 2**-7 * abs(weights.mean())
         power = np.mean((weights.astype(np.float64) - mean) ** 2) / scale**2  # of the symbols

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from airnet_sdr.models.checkpoint import SHIPPED, ZOO, load, shipped
+from airnet_sdr.models import shipped
+from airnet_sdr.models.checkpoint import load
 from airnet_sdr.models.nets import DATASETS
 
-FOLDERS = sorted(path.parent for path in ZOO.rglob("command.txt"))
+FOLDERS = sorted(path.parent for path in shipped.ZOO.rglob("command.txt"))
 
 
 def commands(folder: Path) -> list[list[str]]:
@@ -28,7 +29,7 @@ def output(words: list[str]) -> str:
 
 
 def name_of(folder: Path) -> str:
-    return str(folder.relative_to(ZOO))
+    return str(folder.relative_to(shipped.ZOO))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
@@ -36,7 +37,7 @@ def test_commands_name_networks_of_the_zoo_or_of_commands(folder):
     written = {output(words) for each in FOLDERS for words in commands(each)}
     for words in commands(folder):
         for path in [*option(words, "--init"), *option(words, "--teacher")]:
-            assert path in written or (ZOO.parents[1] / path).is_file(), path
+            assert path in written or (shipped.ZOO.parents[1] / path).is_file(), path
         assert option(words, "--out")[0].startswith(f"out/{name_of(folder)}")
 
 
@@ -55,14 +56,14 @@ def test_every_stage_has_a_log_of_its_name_and_number(folder):
 
 
 def test_every_network_is_in_the_folder_of_its_data_set_and_seed():
-    paths = sorted(ZOO.rglob("*.safetensors"))
+    paths = sorted(shipped.ZOO.rglob("*.safetensors"))
     assert {path.parent for path in paths} <= set(FOLDERS) and len(paths) > 60
     for path in paths:
-        dataset, _, seed = path.parent.relative_to(ZOO).parts
+        dataset, _, seed = path.parent.relative_to(shipped.ZOO).parts
         checkpoint = load(path)
         assert (checkpoint.dataset, DATASETS[checkpoint.arch]) == (dataset, dataset)
         assert seed == f"seed-{checkpoint.metadata['seed']}"
 
 
 def test_fashion_is_taken_by_name():
-    assert shipped() == SHIPPED and set(shipped()) == {"fashion"}
+    assert shipped.paths() == shipped.SHIPPED and set(shipped.paths()) == {"fashion"}

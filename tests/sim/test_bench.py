@@ -21,7 +21,7 @@ from airnet_sdr.sim.channel import Channel, ChannelConfig
 from airnet_sdr.tests.flowgraph import needs_gnuradio
 from airnet_sdr.tests.link import make_burst
 from airnet_sdr.tests.pluto import needs_libiio
-from airnet_sdr.tx.pipeline import LEAD_SAMPLES, modulate
+from airnet_sdr.tx.burst import LEAD_SAMPLES, modulate
 
 
 @pytest.fixture(scope="module")

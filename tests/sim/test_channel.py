@@ -7,17 +7,16 @@ import pytest
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT
+from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.units import db, nmse, power
 from airnet_sdr.sim.channel import (
     PRESETS,
     Channel,
     ChannelConfig,
-    add_channel_arguments,
-    channel_config_from_args,
+    add_channel_options,
+    channel_config,
     channel_preset,
 )
-
-RATE_HZ, FREQ_HZ = 2.5e6, 2.4e9
 
 
 def signal(num=40_000, seed=0):
@@ -37,8 +36,9 @@ def through(config, x, sizes=(2**20,), seed=1, **kwargs):
 
 def parse(*words):
     parser = argparse.ArgumentParser()
-    add_channel_arguments(parser)
-    return channel_config_from_args(parser.parse_args(words))
+    add_channel_options(parser)
+    options = vars(parser.parse_args(words))
+    return channel_config(options, options["preset"])
 
 
 def test_the_default_does_nothing():

@@ -11,12 +11,13 @@ from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.payload.protection import protect
+from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.sim.experiments import methods
 from airnet_sdr.sim.experiments.library.networks import METHODS, Shelf
 from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent, over_the_link
 from airnet_sdr.sim.experiments.library.tables import apart, summarise
 from airnet_sdr.tests.command import run
-from airnet_sdr.tx.plan import PlanConfig, protect
 
 WIDTHS = (8, 8, 12, 12, 12)
 

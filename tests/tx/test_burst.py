@@ -80,8 +80,10 @@ def test_powers_are_the_ones_of_the_manifest():
     """Also those between its steps of 0.25 dB."""
     _, burst = make_burst(numels=(5000, 5000), copies=(1, 2), power=linear(np.array([-4.32, 2.75])))
     manifest = Manifest.from_bytes(burst.manifest.to_bytes())
-    assert [t.copies for t in manifest.tensors] == [1, 2]
-    for part, plan, power_db in zip(np.split(burst.stream, [2500]), manifest.tensors, [-4.25, 2.75], strict=True):
+    assert [t.copies for t in manifest.parts[0].tensors] == [1, 2]
+    for part, plan, power_db in zip(
+        np.split(burst.stream, [2500]), manifest.parts[0].tensors, [-4.25, 2.75], strict=True
+    ):
         assert plan.power_db == power_db and db(power(part)) == pytest.approx(power_db, abs=0.03)
 
 
@@ -99,7 +101,7 @@ def test_bursts_of_any_size_are_laid_out():
 def test_weights_that_are_not_finite_are_an_input_error():
     protection = Protection(copies=np.ones(1, int), power=np.ones(1))
     with pytest.raises(InputError, match="finite"):
-        tx.prepare("net", "data", None, [np.array([1, np.nan], np.float32)], protection)
+        burst_of([np.array([1, np.nan], np.float32)], protection)
 
 
 def test_cycles_are_the_same_frames_again_between_silence():

@@ -15,8 +15,11 @@ from airnet_sdr.models.digital.scheme import fit
 from airnet_sdr.models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
 from airnet_sdr.models.nets import FASHION_WIDTHS, build
 from airnet_sdr.models.packing import tensors_of
-from airnet_sdr.tx.pipeline import prepare_hybrid
-from airnet_sdr.tx.plan import PlanConfig, pick, pick_coded, protect, refine
+from airnet_sdr.models.payload.digital import select_digital
+from airnet_sdr.models.payload.hybrid import HybridPayload, plan_hybrid
+from airnet_sdr.models.payload.protection import protect, select_member
+from airnet_sdr.models.plan_config import PlanConfig
+from airnet_sdr.tx.burst import lay_out
 
 WIDTHS = (8, 12, 16, 20, 24)
 STEADY, GOOD = np.full(len(SNR_GRID_DB), 0.88), np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)
@@ -34,9 +37,9 @@ def num_symbols(checkpoint):
 
 
 def test_the_network_within_is_picked_for_the_channel_and_sent_as_often_as_fits(nested):
-    good, config = pick(nested, PlanConfig("none", snr_db=20))
+    good, config = select_member(nested, PlanConfig("none", snr_db=20))
     assert good.widths == FASHION_WIDTHS and config.copies == 1
-    steady, config = pick(nested, PlanConfig("none", snr_db=-5))
+    steady, config = select_member(nested, PlanConfig("none", snr_db=-5))
     assert (steady.widths, steady.accuracy) == (WIDTHS, 0.89)
     wanted = narrow(nested.tensors, "fashion", WIDTHS)
     assert all(np.array_equal(steady.tensors[name], tensor) for name, tensor in wanted.items())
@@ -47,17 +50,17 @@ def test_the_network_within_is_picked_for_the_channel_and_sent_as_often_as_fits(
 
 def test_budgets_are_held(nested):
     with pytest.raises(InputError, match="payload symbols"):
-        pick(nested, PlanConfig("size", snr_db=20, payload_uses=1000))
-    small, config = pick(nested, PlanConfig("size", snr_db=20, payload_uses=20_000))
+        select_member(nested, PlanConfig("size", snr_db=20, payload_uses=1000))
+    small, config = select_member(nested, PlanConfig("size", snr_db=20, payload_uses=20_000))
     assert small.widths == WIDTHS
     assert protect(small, config, None).num_sent(num_symbols(small)) <= 20_000
-    small, config = pick(nested, PlanConfig("size", snr_db=20, channel_uses=40_000))
+    small, config = select_member(nested, PlanConfig("size", snr_db=20, channel_uses=40_000))
     assert small.widths == WIDTHS and protect(small, config, None).num_sent(num_symbols(small)) < 40_000
 
 
 def test_a_network_alone_is_sent_as_it_is(nested):
     alone, config = Checkpoint("fashion", "fashion-mnist", 0.9, nested.tensors), PlanConfig("none", copies=3)
-    assert pick(alone, config) == (alone, config)
+    assert select_member(alone, config) == (alone, config)
 
 
 @pytest.mark.parametrize("snr_db", [-5, 0, 10])
@@ -96,7 +99,7 @@ def test_without_protection_every_tensor_goes_along_the_same_curve_where_asked(n
 
 
 def test_many_copies_of_a_small_network_spend_a_large_budget(nested):
-    small, config = pick(nested, PlanConfig("size", snr_db=-10, payload_uses=40 * 5_000))
+    small, config = select_member(nested, PlanConfig("size", snr_db=-10, payload_uses=40 * 5_000))
     spent = protect(small, config, None).num_sent(num_symbols(small))
     assert 0.97 * 200_000 < spent <= 200_000
 
@@ -110,16 +113,16 @@ def trained_for(num_bits, validation):
 @pytest.mark.parametrize("snr_db, bits", [(-5, 900), (5, 3000), (20, 8000)])
 def test_of_networks_trained_for_bits_the_best_that_fits_is_sent(snr_db, bits):
     networks = [trained_for(900, 0.8), trained_for(3000, 0.9), trained_for(4000, 0.85), trained_for(8000, 0.92)]
-    picked, config = pick_coded(networks, PlanConfig("none", 1, snr_db, 4000))
+    picked, config = select_digital(networks, PlanConfig("none", 1, snr_db, 4000))
     assert picked.metadata["bits"] == str(bits) and config.payload_uses == 4000
     assert bits <= 8 * best_payload(4000, snr_db).num_bytes
 
 
 def test_without_a_network_that_fits_it_is_said_what_to_raise():
-    with pytest.raises(InputError, match="50000 bits.*--payload-uses"):
-        pick_coded([trained_for(50_000, 0.9)], PlanConfig("none", 1, 0, 4000))
+    with pytest.raises(InputError, match="50000 bits.*`payload_uses`"):
+        select_digital([trained_for(50_000, 0.9)], PlanConfig("none", 1, 0, 4000))
     with pytest.raises(InputError, match="--bits"):
-        pick_coded([], PlanConfig())
+        select_digital([], PlanConfig())
 
 
 @pytest.fixture(scope="module")
@@ -135,34 +138,36 @@ def divided():
 
 @pytest.mark.parametrize("snr_db, budget", [(0, 40_000), (5, 20_000), (5, 80_000)])
 def test_a_hybrids_base_takes_no_more_symbols_than_its_bits_need(divided, snr_db, budget):
-    hybrid = refine(divided, PlanConfig("size", 1, snr_db, budget))
-    assert len(hybrid.data) <= 2000 <= hybrid.payload.num_bytes
-    assert best_payload(hybrid.payload.num_symbols - 1, snr_db).num_bytes < 2000
-    sent = hybrid.payload.num_symbols + hybrid.protection.num_sent(num_symbols(divided))
+    hybrid = plan_hybrid(divided, PlanConfig("size", 1, snr_db, budget))
+    assert len(hybrid.digital.data) <= 2000 <= hybrid.digital.coded.num_bytes
+    assert best_payload(hybrid.digital.coded.num_symbols - 1, snr_db).num_bytes < 2000
+    sent = hybrid.digital.coded.num_symbols + hybrid.protection.num_sent(num_symbols(divided))
     assert budget - num_symbols(divided).sum() < sent <= budget
     for weights, base, left in zip(divided.tensors.values(), hybrid.base, hybrid.residual, strict=True):
         assert np.allclose(base + left, weights.reshape(-1), atol=1e-6) and np.mean(left**2) < np.mean(weights**2)
 
 
 def test_a_hybrids_share_is_what_was_asked_for(divided):
-    hybrid = refine(divided, PlanConfig("none", 1, 10, 30_000, digital_share=0.25))
-    assert hybrid.payload.num_symbols == 7500 and set(hybrid.protection.power) == {1.0}
+    hybrid = plan_hybrid(divided, PlanConfig("none", 1, 10, 30_000, digital_share=0.25))
+    assert hybrid.digital.coded.num_symbols == 7500 and set(hybrid.protection.power) == {1.0}
     divided = Checkpoint("fashion", "fashion-mnist", 0.9, divided.tensors, {}, WIDTHS)
-    assert refine(divided, PlanConfig("size", 1, 10, 30_000, digital_share=0.5)).payload.num_symbols == 15_000
+    assert (
+        plan_hybrid(divided, PlanConfig("size", 1, 10, 30_000, digital_share=0.5)).digital.coded.num_symbols == 15_000
+    )
 
 
 @pytest.mark.parametrize("metadata, config, told", [
-    ({}, {"payload_uses": 30_000}, "--digital-share"),
-    ({"bits": "16000"}, {"payload_uses": 12_000}, "--payload-uses"),
+    ({}, {"payload_uses": 30_000}, "`digital_share`"),
+    ({"bits": "16000"}, {"payload_uses": 12_000}, "`payload_uses`"),
     ({"bits": "16000"}, {"payload_uses": 3000}, "budget"),
-    ({}, {"payload_uses": 30_000, "digital_share": 0.95}, "lower --digital-share"),
-    ({}, {"payload_uses": 30_000, "digital_share": 0.5, "uep": "auto"}, "--uep size"),
+    ({}, {"payload_uses": 30_000, "digital_share": 0.95}, "lower `digital_share`"),
+    ({}, {"payload_uses": 30_000, "digital_share": 0.5, "uep": "auto"}, "`uep` size"),
 ])  # fmt: skip
 def test_what_no_hybrid_can_be_made_of_is_refused(divided, metadata, config, told):
     network = Checkpoint("fashion", "fashion-mnist", 0.9, divided.tensors, metadata, WIDTHS)
     with pytest.raises(InputError, match=told):
-        refine(network, PlanConfig(**{"uep": "size", "snr_db": 5, **config}))
-    with pytest.raises(InputError, match="--digital-share"):
+        plan_hybrid(network, PlanConfig(**{"uep": "size", "snr_db": 5, **config}))
+    with pytest.raises(InputError, match="`digital_share`"):
         PlanConfig(digital_share=1.0)
 
 
@@ -170,12 +175,12 @@ def test_of_a_network_on_its_levels_nothing_is_left_to_refine(divided):
     levels = fit(list(divided.tensors.values()), steps_of(divided.metadata), 2000)
     kept = [dequantise(level).reshape(old.shape) for level, old in zip(levels, divided.tensors.values(), strict=True)]
     network = dataclasses.replace(divided, tensors=dict(zip(divided.tensors, kept, strict=True)))
-    with pytest.raises(InputError, match="--scheme digital"):
-        refine(network, PlanConfig("size", 1, 5, 40_000))
+    with pytest.raises(InputError, match="`scheme` digital"):
+        plan_hybrid(network, PlanConfig("size", 1, 5, 40_000))
 
 
 @pytest.mark.parametrize("channel_uses", [60_000, 200_000])
 def test_a_hybrid_stays_within_a_budget_of_everything_on_the_air(divided, channel_uses):
-    hybrid = refine(divided, PlanConfig("size", 1, 15, channel_uses=channel_uses))
-    burst = prepare_hybrid("fashion", "fashion-mnist", 0.9, hybrid, widths=WIDTHS)
+    hybrid = plan_hybrid(divided, PlanConfig("size", 1, 15, channel_uses=channel_uses))
+    burst = lay_out(hybrid.card, [HybridPayload.encode(hybrid)])
     assert 0.5 * channel_uses < burst.num_samples <= channel_uses
