@@ -5,10 +5,12 @@ import pytest
 
 from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import db, linear
-from airnet_sdr.rx.pipeline import rebuild
-from airnet_sdr.sim.experiments.library.scoring import heard
+from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.payload.analog import encode_vectors
+from airnet_sdr.rx.combine import rebuild
+from airnet_sdr.sim.experiments.library.scoring import receive_burst
 from airnet_sdr.sim.experiments.library.white_noise import WhiteNoise
-from airnet_sdr.tx.pipeline import prepare
+from airnet_sdr.tx.burst import lay_out
 
 NUMELS, POWERS = np.array([100_000, 40_000, 20_000]), np.array([0.4, 1.0, 6.0])
 
@@ -18,9 +20,10 @@ def test_tensors_of_different_power_arrive_as_over_the_link(snr_db):
     rng = np.random.default_rng(1)
     vectors = [rng.standard_normal(numel, np.float32) for numel in NUMELS]
     powers = POWERS * NUMELS.sum() / (POWERS @ NUMELS)  # of mean 1 over the payload
-    burst = prepare("fashion", "fashion-mnist", 0.9, vectors, Protection(np.ones(3, np.int64), powers), seed=1)
+    encoded = encode_vectors(vectors, Protection(np.ones(3, np.int64), powers))
+    burst = lay_out(ModelCard("fashion", "fashion-mnist", 0.9), [encoded], seed=1)
     errors = []
-    for received in (WhiteNoise(burst, float(linear(snr_db)), 2), heard(burst, snr_db, 2)):
+    for received in (WhiteNoise(burst, float(linear(snr_db)), 2), receive_burst(burst, snr_db, 2)):
         arrived = rebuild(received, burst.manifest, NUMELS.tolist()).vectors
         errors.append([np.mean((a - b) ** 2) for a, b in zip(arrived, vectors, strict=True)])
     ideal = 1 / (1 + powers * linear(snr_db))
