@@ -10,6 +10,7 @@ from the curve for the SNR before, and writes models/curves.json: some ten minut
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from scipy.stats import norm
 from airnet_sdr.dsp.expansion import LINE, Curve, expand, posterior_mean
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.dsp.uep import best_curve
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.models import curves
@@ -39,7 +41,21 @@ TABLE_SNR_DB = tuple(range(-8, 33, 2))
 USES = (2, 3, 4, 6, 8, 11, 16)
 
 
-def measure(curve: Curve, snr_db: float, num: int, seed: int = 0) -> float:
+@dataclasses.dataclass(frozen=True)
+class ExpansionConfig:
+    """The SNRs, how many weights are sent how often, and where the table is written."""
+
+    snr_db: tuple[float, ...] = option((-5, 0, 5, 10, 15, 20, 25), "SNR per symbol", metavar="D")
+    pairs: int = option(4000, "pairs of weights in each measurement", 1)
+    seeds: int = option(5, "how often each measurement is repeated", 1, metavar="K")
+    out: Path = option(Path("out/expansion"), "folder for expansion.json", metavar="DIR")
+    design: bool = option(False, "search for the curves anew")
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def curve_nmse_db(curve: Curve, snr_db: float, num: int, seed: int = 0) -> float:
     """NMSE in dB of ``num`` pairs of unit Gaussian weights sent along the curve at this SNR per symbol."""
     rng = np.random.default_rng(seed)
     # one weight in each of equally likely intervals, in random order: the noise alone is left to chance
@@ -48,8 +64,8 @@ def measure(curve: Curve, snr_db: float, num: int, seed: int = 0) -> float:
     noise_var = np.float32(linear(-snr_db))
     sent = expand(pairs, curve)
     noise = rng.standard_normal((sent.size, 2), dtype=np.float32).view(np.complex64)[:, 0]
-    statistic = (sent + np.float32(np.sqrt(noise_var / 2)) * noise) / noise_var
-    found, _ = posterior_mean(statistic, np.full(sent.size, 1 / noise_var, np.float32), curve)
+    matched = (sent + np.float32(np.sqrt(noise_var / 2)) * noise) / noise_var
+    found, _ = posterior_mean(matched, np.full(sent.size, 1 / noise_var, np.float32), curve)
     return float(db(np.mean(np.abs(found - pairs) ** 2, dtype=np.float64)))
 
 
@@ -69,14 +85,14 @@ def first_guess(dims: int, snr_db: float) -> np.ndarray:
     return np.log([1.0, *rings] if dims % 2 else [speed if dims == 2 else 0.5 * speed, 0.7, 1.0, *rings])
 
 
-def design(dims: int, snr_db: float, start, num: int = 500) -> np.ndarray:
+def design_curve(dims: int, snr_db: float, start, num: int = 500) -> np.ndarray:
     """Logarithms of the curve's numbers that leave least at this SNR, the better of what two starts lead to."""
     found = []
     for first in (first_guess(dims, snr_db), start):
         if first is not None:
             found.append(
                 minimize(
-                    lambda logs: measure(from_logs(logs, dims), snr_db, num),
+                    lambda logs: curve_nmse_db(from_logs(logs, dims), snr_db, num),
                     first,
                     method="Nelder-Mead",
                     options={"maxfev": 40 * len(first), "xatol": 0.02, "fatol": 0.02},
@@ -85,22 +101,22 @@ def design(dims: int, snr_db: float, start, num: int = 500) -> np.ndarray:
     return min(found, key=lambda result: result.fun).x
 
 
-def design_all() -> list[dict]:
+def design_curves() -> list[dict]:
     """All curves, as models/curves.json has them."""
     rows = []
     for dims in DIMS:
         logs = None
         for snr_db in track(DESIGN_SNR_DB, f"{dims} dimensions"):
-            logs = design(dims, snr_db, logs)
+            logs = design_curve(dims, snr_db, logs)
             curve = from_logs(logs, dims)
             row = dataclasses.asdict(curve)
-            row["nmse_db"] = [round(measure(curve, level, 4000, 1), 2) for level in TABLE_SNR_DB]
+            row["nmse_db"] = [round(curve_nmse_db(curve, level, 4000, 1), 2) for level in TABLE_SNR_DB]
             del row["snr_db"]
             rows.append({"dims": dims, "design_snr_db": snr_db, **row})
     return rows
 
 
-def compare(levels, num: int, seeds: int) -> list[dict]:
+def compare_with_copies(levels, num: int, seeds: int) -> list[dict]:
     """Every number of uses at every SNR: what copies and the curve chosen leave, measured, and the limit."""
     rows = []
     for uses in track(USES, "expansion"):
@@ -108,7 +124,7 @@ def compare(levels, num: int, seeds: int) -> list[dict]:
             snr = float(linear(snr_db))
             copies, curve = best_curve(uses, snr, curves.curves())
             curve = LINE if curve is None else curve
-            found = [measure(curve, snr_db + float(db(copies)), num, seed) for seed in range(seeds)]
+            found = [curve_nmse_db(curve, snr_db + float(db(copies)), num, seed) for seed in range(seeds)]
             rows.append(
                 {
                     "uses": uses,
@@ -140,29 +156,32 @@ def print_table(rows: list[dict]) -> None:
     Console().print(table)
 
 
+def write_designs(command: str) -> None:
+    """Search for the curves anew and write models/curves.json."""
+    head = json.dumps({"command": command, "snr_db": TABLE_SNR_DB})[:-1]
+    lines = ",\n".join(json.dumps(row) for row in design_curves())
+    write_whole(curves.PATH, f'{head}, "curves": [\n{lines}\n]}}\n'.encode())
+
+
+def tabulate(config: ExpansionConfig, command: str) -> None:
+    """Compare copies and curves, write expansion.json, print the table."""
+    rows = compare_with_copies(config.snr_db, config.pairs, config.seeds)
+    content = {"command": command, "pairs": config.pairs, "seeds": config.seeds, "rows": rows}
+    write_whole(config.out / "expansion.json", (json.dumps(content, indent=1) + "\n").encode())
+    print_table(rows)
+
+
 def main(argv=None) -> int:
+    """Parse, then measure or design."""
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="expansion", description=__doc__)
-    parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20, 25], metavar="D")
-    parser.add_argument("--pairs", type=int, default=4000, metavar="N", help="of weights, in each measurement")
-    parser.add_argument("--seeds", type=int, default=5, metavar="K", help="how many")
-    parser.add_argument("--out", type=Path, default=Path("out/expansion"))
-    parser.add_argument("--design", action="store_true", help="search for the curves anew")
-    args = parser.parse_args(argv)
+    add_options(parser, ExpansionConfig)
+    options = parser.options(argv)
+    command = shlex.join(["python", "sim/experiments/expansion.py", *argv])
 
     def work():
-        command = " ".join(["python sim/experiments/expansion.py", *argv])
-        if args.design:
-            table = {"command": command, "snr_db": TABLE_SNR_DB, "curves": design_all()}
-            lines = ",\n".join(json.dumps(row) for row in table.pop("curves"))
-            head = json.dumps(table)[:-1]
-            write_whole(curves.PATH, f'{head}, "curves": [\n{lines}\n]}}\n'.encode())
-            return
-        rows = compare(args.snr_db, args.pairs, args.seeds)
-        args.out.mkdir(parents=True, exist_ok=True)
-        content = {"command": command, "pairs": args.pairs, "seeds": args.seeds, "rows": rows}
-        write_whole(args.out / "expansion.json", (json.dumps(content, indent=1) + "\n").encode())
-        print_table(rows)
+        config = config_from(ExpansionConfig, options)
+        write_designs(command) if config.design else tabulate(config, command)
 
     return run_command(parser, work)
 

@@ -10,6 +10,7 @@ apart; their equality is what allows the fast way. Where a method has several ne
 chosen on training images that no network was trained on, never on the test images.
 """
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -27,33 +28,53 @@ from rich.progress import track
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
-from airnet_sdr.models.data import load as load_data
-from airnet_sdr.models.nets import DATASETS, num_weights
-from airnet_sdr.models.shipped import ZOO
-from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, METHODS, Shelf
-from airnet_sdr.sim.experiments.library.scoring import over_the_link
+from airnet_sdr.dsp.host.options import add_options, config_from, option
+from airnet_sdr.models.nets import num_weights
+from airnet_sdr.sim.experiments.library.config import ExperimentConfig
+from airnet_sdr.sim.experiments.library.images import load_held_out_images, load_test_images
+from airnet_sdr.sim.experiments.library.networks import METHODS, Shelf
+from airnet_sdr.sim.experiments.library.scoring import score_over_link
 from airnet_sdr.sim.experiments.library.tables import DATA_NAMES, print_table, summarise
 
+METHOD_NAMES = tuple(method.name for method in METHODS)
 
-def run_all(args) -> list[dict]:
-    """Every run that the options ask for, as rows."""
-    images, labels = (array[: args.images] for array in load_data(DATASETS[args.arch], "test", args.data))
-    held_out = tuple(array[-HOLD_OUT:][: args.images] for array in load_data(DATASETS[args.arch], "train", args.data))
-    rows = []
-    shelves = [Shelf(args.networks, seed, held_out, args.arch) for seed in args.training_seeds]
+
+@dataclasses.dataclass(frozen=True)
+class MethodsConfig(ExperimentConfig):
+    """The rows and columns of the table, and where it is written."""
+
+    out: Path = option(Path("out/methods"), "folder for methods.json and methods.png", metavar="DIR")
+    arch: str = option("fashion", "architecture of the networks", choices=tuple(DATA_NAMES))
+    methods: tuple[str, ...] = option(METHOD_NAMES, "rows of the table (default: all)", choices=METHOD_NAMES)
+    snr_db: tuple[float, ...] = option((-5, 0, 5, 10, 15, 20), "SNR per payload symbol", metavar="D")
+    payload_uses: int | None = option(None, "budget of symbols (default: one for each pair of weights unpruned)", 1)
+    link: bool = option(False, "send every run over the whole link as well")
+
+    @property
+    def budget(self) -> int:
+        """Payload symbols of a run."""
+        return self.payload_uses or num_weights(self.arch) // 2
+
+
+def measure_methods(config: MethodsConfig) -> list[dict]:
+    """A row for every method, SNR, training and link seed. InputError where there is no network to send."""
+    test_set = load_test_images(config.arch, config.images, config.data_dir)
+    held_out = load_held_out_images(config.arch, config.images, config.data_dir)
+    shelves = [Shelf(config.networks, seed, held_out, config.arch) for seed in config.training_seeds]
     cells = [
         (method, shelf, snr_db)
         for method in METHODS
-        if method.name in args.methods
+        if method.name in config.methods
         for shelf in shelves
-        for snr_db in args.snr_db
+        for snr_db in config.snr_db
         if shelf.path(method.networks[-1]).is_file()
     ]
     if not cells:
-        raise InputError(f"no network in {args.networks}; train them, see models/zoo/README.md")
+        raise InputError(f"no network in {config.networks}; train them, see models/zoo/README.md")
+    rows = []
     for method, shelf, snr_db in track(cells, "methods"):
-        sent = shelf.send(method, snr_db, args.payload_uses)
-        for seed in range(100 * shelf.seed, 100 * shelf.seed + args.link_seeds):
+        sent = shelf.send(method, snr_db, config.budget)
+        for seed in range(100 * shelf.seed, 100 * shelf.seed + config.link_seeds):
             row = {
                 "method": method.name,
                 "snr_db": snr_db,
@@ -61,11 +82,11 @@ def run_all(args) -> list[dict]:
                 "link_seed": seed,
                 "network": sent.name,
                 "weights": sum(tensor.size for tensor in sent.checkpoint.tensors.values()),
-                "accuracy": shelf.score(sent, snr_db, seed, images, labels),
+                "accuracy": shelf.score(sent, snr_db, seed, *test_set),
                 "accuracy_sent": sent.checkpoint.accuracy,
             }
-            if args.link:
-                row["accuracy_link"] = shelf.score(sent, snr_db, seed, images, labels, over_the_link)
+            if config.link:
+                row["accuracy_link"] = shelf.score(sent, snr_db, seed, *test_set, score_over_link)
             rows.append(row)
     return rows
 
@@ -90,34 +111,23 @@ def draw(path: Path, rows: list[dict], arch: str, payload_uses: int) -> None:
     figure.savefig(path, dpi=130)
 
 
+def tabulate(config: MethodsConfig, command: str) -> None:
+    """Measure, write methods.json and methods.png, print the table."""
+    rows = measure_methods(config)
+    content = {"command": command, "payload_uses": config.budget, "rows": rows}
+    write_whole(config.out / "methods.json", (json.dumps(content, indent=1) + "\n").encode())
+    draw(config.out / "methods.png", rows, config.arch, config.budget)
+    print_table(rows)
+
+
 def main(argv=None) -> int:
+    """Parse, measure, write and print."""
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="methods", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("out/methods"), help="folder for methods.json and methods.png")
-    parser.add_argument("--networks", type=Path, default=ZOO, help="folder of DATASET/METHOD/seed-N")
-    parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20], metavar="D")
-    parser.add_argument("--arch", choices=list(DATA_NAMES), default="fashion")
-    names = [method.name for method in METHODS]
-    parser.add_argument("--methods", nargs="+", choices=names, default=names, metavar="NAME", help="rows of the table")
-    parser.add_argument("--payload-uses", type=int, metavar="N", help="default: one for each pair of weights unpruned")
-    parser.add_argument("--training-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
-    parser.add_argument("--link-seeds", type=int, default=5, metavar="K", help="how many")
-    parser.add_argument("--images", type=int, help="evaluate on the first test images only")
-    parser.add_argument("--link", action="store_true", help="send every run over the whole link as well")
-    parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
-    args = parser.parse_args(argv)
-    args.payload_uses = args.payload_uses or num_weights(args.arch) // 2
-
-    def work():
-        rows = run_all(args)
-        command = shlex.join(["python", "sim/experiments/methods.py", *argv])
-        args.out.mkdir(parents=True, exist_ok=True)
-        content = {"command": command, "payload_uses": args.payload_uses, "rows": rows}
-        write_whole(args.out / "methods.json", (json.dumps(content, indent=1) + "\n").encode())
-        draw(args.out / "methods.png", rows, args.arch, args.payload_uses)
-        print_table(rows)
-
-    return run_command(parser, work)
+    add_options(parser, MethodsConfig)
+    options = parser.options(argv)
+    command = shlex.join(["python", "sim/experiments/methods.py", *argv])
+    return run_command(parser, lambda: tabulate(config_from(MethodsConfig, options), command))
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ sends the pruned networks of the table of methods and writes protection.json and
 - size: least error over all layers alike, which needs no measurement.
 """
 
+import dataclasses
 import functools
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -29,20 +31,38 @@ from rich.progress import track
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.dsp.host.options import add_options, config_from, option
 from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.dsp.uep import Protection, plan_protection, uniform
 from airnet_sdr.models.checkpoint import Checkpoint, load
-from airnet_sdr.models.data import load as load_data
-from airnet_sdr.models.nets import DATASETS, num_weights
+from airnet_sdr.models.nets import num_weights
 from airnet_sdr.models.payload.protection import protect
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.sensitivity import Sensitivity, measure_checkpoint
-from airnet_sdr.models.shipped import ZOO
-from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, Shelf
-from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent
+from airnet_sdr.sim.experiments.library.config import ExperimentConfig
+from airnet_sdr.sim.experiments.library.images import load_held_out_images, load_test_images
+from airnet_sdr.sim.experiments.library.networks import Shelf
+from airnet_sdr.sim.experiments.library.scoring import Sent, score_in_white_noise
 from airnet_sdr.sim.experiments.library.tables import print_table
 
+ARCH = "fashion"
 MAX_COPIES = 255  # that a manifest can tell
+SENSITIVITY_IMAGES, SENSITIVITY_DRAWS = 1000, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ProtectionConfig(ExperimentConfig):
+    """The network that is protected, the SNRs and the budget, and where the table is written."""
+
+    out: Path = option(Path("out/protection"), "folder for protection.json", metavar="DIR")
+    network: str = option("pruned4", "the method whose networks are sent")
+    snr_db: tuple[float, ...] = option((-5, 0, 5), "SNR per payload symbol", metavar="D")
+    payload_uses: int | None = option(None, "budget of symbols (default: one for each pair of weights unpruned)", 1)
+
+    @property
+    def budget(self) -> int:
+        """Payload symbols of a run."""
+        return self.payload_uses or num_weights(ARCH) // 2
 
 
 def one_layer(num_symbols, budget: int) -> list[Protection]:
@@ -79,26 +99,25 @@ def ways(checkpoint: Checkpoint, sensitivity: Sensitivity, snr_db: float, budget
     }
 
 
-def run_all(args) -> list[dict]:
-    """Every run that the options ask for, as rows."""
-    images, labels = (array[: args.images] for array in load_data(DATASETS["fashion"], "test", args.data))
-    held_out = tuple(array[-HOLD_OUT:][: args.images] for array in load_data(DATASETS["fashion"], "train", args.data))
+def measure_protections(config: ProtectionConfig) -> list[dict]:
+    """A row for every way to divide the budget, SNR, training and link seed."""
+    test_set = load_test_images(ARCH, config.images, config.data_dir)
+    held_out = load_held_out_images(ARCH, config.images, config.data_dir)
     cells = []
-    for seed in args.training_seeds:
-        shelf = Shelf(args.networks, seed, held_out)
-        checkpoint = load(shelf.path(args.network))
-        label = f"importance of {args.network}-{seed}"
-        made = measure_checkpoint(checkpoint, 1000, seed, 2, "", args.data, functools.partial(track, description=label))
+    for seed in config.training_seeds:
+        shelf = Shelf(config.networks, seed, held_out)
+        checkpoint = load(shelf.path(config.network))
+        bar = functools.partial(track, description=f"importance of {config.network}, seed {seed}")
+        made = measure_checkpoint(checkpoint, SENSITIVITY_IMAGES, seed, SENSITIVITY_DRAWS, "", config.data_dir, bar)
         cells += [
             (shelf, checkpoint, snr_db, name, tried)
-            for snr_db in args.snr_db
-            for name, tried in ways(checkpoint, made, snr_db, args.payload_uses).items()
+            for snr_db in config.snr_db
+            for name, tried in ways(checkpoint, made, snr_db, config.budget).items()
         ]
     rows = []
     for shelf, checkpoint, snr_db, name, tried in track(cells, "protection"):
-        sent = [Sent(args.network, checkpoint, protection) for protection in tried]
-        best = shelf.best(sent, snr_db)
-        for seed in range(args.link_seeds):
+        best = shelf.best([Sent(config.network, checkpoint, protection) for protection in tried], snr_db)
+        for seed in range(config.link_seeds):
             rows.append(
                 {
                     "method": name,
@@ -108,37 +127,29 @@ def run_all(args) -> list[dict]:
                     "network": best.name,
                     "copies": best.protection.copies.tolist(),
                     "power": np.round(best.protection.power, 3).tolist(),
-                    "accuracy": equivalent(best, snr_db, seed, images, labels),
+                    "accuracy": score_in_white_noise(best, snr_db, seed, *test_set),
                     "accuracy_sent": checkpoint.accuracy,
                 }
             )
     return rows
 
 
+def tabulate(config: ProtectionConfig, command: str) -> None:
+    """Measure, write protection.json, print the table."""
+    rows = measure_protections(config)
+    content = {"command": command, "payload_uses": config.budget, "rows": rows}
+    write_whole(config.out / "protection.json", (json.dumps(content, indent=1) + "\n").encode())
+    print_table(rows)
+
+
 def main(argv=None) -> int:
+    """Parse, measure, write and print."""
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="protection", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("out/protection"), help="folder for protection.json")
-    parser.add_argument("--networks", type=Path, default=ZOO, help="folder of DATASET/METHOD/seed-N")
-    parser.add_argument("--network", default="pruned4", help="which of them")
-    parser.add_argument("--snr-db", type=float, nargs="+", default=[-5, 0, 5], metavar="D")
-    parser.add_argument("--payload-uses", type=int, metavar="N", help="default: one for each pair of weights unpruned")
-    parser.add_argument("--training-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
-    parser.add_argument("--link-seeds", type=int, default=5, metavar="K", help="how many")
-    parser.add_argument("--images", type=int, help="look at the first images only")
-    parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
-    args = parser.parse_args(argv)
-    args.payload_uses = args.payload_uses or num_weights("fashion") // 2
-
-    def work():
-        rows = run_all(args)
-        args.out.mkdir(parents=True, exist_ok=True)
-        command = " ".join(["python sim/experiments/protection.py", *argv])
-        content = {"command": command, "payload_uses": args.payload_uses, "rows": rows}
-        write_whole(args.out / "protection.json", (json.dumps(content, indent=1) + "\n").encode())
-        print_table(rows)
-
-    return run_command(parser, work)
+    add_options(parser, ProtectionConfig)
+    options = parser.options(argv)
+    command = shlex.join(["python", "sim/experiments/protection.py", *argv])
+    return run_command(parser, lambda: tabulate(config_from(ProtectionConfig, options), command))
 
 
 if __name__ == "__main__":

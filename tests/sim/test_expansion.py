@@ -19,7 +19,7 @@ def test_the_comparison(tmp_path):
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_the_search_finds_a_curve_that_beats_copies(dims):
-    curve = expansion.from_logs(expansion.design(dims, 12.0, None, num=150), dims)
+    curve = expansion.from_logs(expansion.design_curve(dims, 12.0, None, num=150), dims)
     assert curve.dims == dims
-    found = np.mean([expansion.measure(curve, 12.0, 1000, seed) for seed in (1, 2)])
+    found = np.mean([expansion.curve_nmse_db(curve, 12.0, 1000, seed) for seed in (1, 2)])
     assert found < -10 * np.log10(1 + dims * 10**1.2) - 2

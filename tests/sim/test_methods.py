@@ -14,9 +14,10 @@ from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.payload.protection import protect
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.sim.experiments import methods
+from airnet_sdr.sim.experiments.library import images
 from airnet_sdr.sim.experiments.library.networks import METHODS, Shelf
-from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent, over_the_link
-from airnet_sdr.sim.experiments.library.tables import apart, summarise
+from airnet_sdr.sim.experiments.library.scoring import Sent, score_in_white_noise, score_over_link
+from airnet_sdr.sim.experiments.library.tables import compare_link, summarise
 from airnet_sdr.tests.command import run
 
 WIDTHS = (8, 8, 12, 12, 12)
@@ -37,7 +38,7 @@ def networks(tmp_path_factory):
 @pytest.fixture
 def few(monkeypatch):
     """Test images stand for the training images, which need not be here."""
-    monkeypatch.setattr(methods, "load_data", lambda dataset, split, data_dir=None: load_data(dataset, "test"))
+    monkeypatch.setattr(images, "load_data", lambda dataset, split, data_dir=None: load_data(dataset, "test"))
 
 
 def test_the_table(networks, few, tmp_path):
@@ -66,11 +67,11 @@ def test_without_networks_there_is_no_table(tmp_path, few):
 
 
 def test_the_network_that_does_best_on_the_images_to_choose_by_is_sent(networks):
-    images = load_data("fashion-mnist", "test")[0][:60]
+    pictures = load_data("fashion-mnist", "test")[0][:60]
     method = next(method for method in METHODS if method.name == "+ weight noise")
     for name in ("clean", "noise"):
         module = load(networks / "fashion-mnist" / name / "seed-1" / "fashion.safetensors").module()
-        shelf = Shelf(networks, 1, (images, logits(module, images).argmax(1)))  # what it says is right
+        shelf = Shelf(networks, 1, (pictures, logits(module, pictures).argmax(1)))  # what it says is right
         assert shelf.send(method, 30, 9000).name == name
 
 
@@ -107,7 +108,7 @@ def test_mean_and_deviation_are_over_all_seeds():
 def test_link_and_equivalent_noise_are_compared_run_by_run():
     pairs = [(0.5, 0.52), (0.9, 0.9), (0.6, None)]
     rows = [{"method": "a", "snr_db": 0, "accuracy": fast, "accuracy_link": link} for fast, link in pairs]
-    (cell,) = list(apart(rows, [0]).columns[1].cells)
+    (cell,) = list(compare_link(rows, [0]).columns[1].cells)
     apart_by = np.array([2, 0, -50])
     assert cell == f"{apart_by.mean():+.2f} ± {apart_by.std(ddof=1) / 3**0.5:.2f}"
 
@@ -116,12 +117,13 @@ def test_link_and_equivalent_noise_are_compared_run_by_run():
 def test_the_link_does_to_the_network_what_equivalent_noise_does(networks, snr_db, uep):
     """As seen in what an untrained network says, against what it says without noise; over 12 draws of each."""
     checkpoint = load(networks / "fashion-mnist" / "clean" / "seed-1" / "fashion.safetensors")
-    images = load_data("fashion-mnist", "test")[0][:300]
-    labels = logits(checkpoint.module(), images).argmax(1)
+    pictures = load_data("fashion-mnist", "test")[0][:300]
+    labels = logits(checkpoint.module(), pictures).argmax(1)
     uses = 4 * sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
     sent = Sent("net", checkpoint, protect(checkpoint, PlanConfig(uep, 4, snr_db, uses), None))
     fast, whole = (
-        np.array([way(sent, snr_db, seed, images, labels) for seed in range(12)]) for way in (equivalent, over_the_link)
+        np.array([way(sent, snr_db, seed, pictures, labels) for seed in range(12)])
+        for way in (score_in_white_noise, score_over_link)
     )
     error = np.sqrt((fast.var(ddof=1) + whole.var(ddof=1)) / 12)
     assert abs(fast.mean() - whole.mean()) < 3.5 * error + 0.003

@@ -14,8 +14,9 @@ from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.sim.experiments import figures
 from airnet_sdr.sim.experiments.grid import sweep, trial
-from airnet_sdr.sim.experiments.grid.plans import Networks, Place, Plan, accuracy, delivered, num_bytes
+from airnet_sdr.sim.experiments.grid.plans import Networks, Place, Plan, delivered, num_bytes
 from airnet_sdr.sim.experiments.grid.trial import KEY, SCHEMA, Trial
+from airnet_sdr.sim.experiments.library.scoring import score_module
 from airnet_sdr.sim.experiments.library.store import Store, read
 from airnet_sdr.tests.command import assert_refused, finish, run, save_few_images, start, wait_for
 
@@ -64,12 +65,12 @@ def test_a_network_that_cannot_be_read_is_not_passed_over(here, tmp_path):
     networks = Networks(Place(tmp_path, str(here / "few"), 100), "fashion", 1)
     plan = Plan("fashion", "analog", 1, 2000, 0)
     save(tmp_path / ZOO / "clean" / "seed-1" / "fashion.safetensors", untrained(WIDTHS))
-    assert networks.choose(plan) == "clean"
+    assert networks.choose_network(plan) == "clean"
     bad = tmp_path / ZOO / "noise" / "seed-1" / "fashion.safetensors"
     bad.parent.mkdir(parents=True)
     bad.write_bytes(b"no network")
     with pytest.raises(InputError, match="noise/seed-1"):
-        networks.choose(plan)
+        networks.choose_network(plan)
 
 
 def begin(here, out, workers):
@@ -102,9 +103,9 @@ def test_a_grid_that_was_killed_goes_on_and_one_or_two_workers_find_the_same(her
 
 
 def test_budgets_are_parts_of_what_each_architecture_takes(monkeypatch):
-    monkeypatch.setattr(sweep, "_there", lambda *args: True)
+    monkeypatch.setattr(sweep, "_can_run", lambda place, arch, seed: True)
     planned = []
-    monkeypatch.setattr(sweep, "sweep", lambda args, command: planned.extend(sweep.plans_and_trials(args)))
+    monkeypatch.setattr(sweep, "sweep", lambda config, command: planned.extend(sweep.plans_and_trials(config)))
     options = ["--questions", "known", "--snr-db", "0", "--training-seeds", "1"]
     assert run(sweep.main, *options).status == 0
     uses = {(trial.plan.arch, trial.plan.payload_uses) for trial in planned}
@@ -117,19 +118,19 @@ def test_budgets_are_parts_of_what_each_architecture_takes(monkeypatch):
 def test_networks_are_chosen_by_training_images_and_fit(here):
     networks = Networks(place(here), "fashion", 1)
     plan = Plan("fashion", "digital", 1, 5000, 5.0)
-    chosen = networks.choose(plan)
+    chosen = networks.choose_network(plan)
     checkpoint, coded = networks.coded(plan, chosen)
     assert len(coded) <= num_bytes(plan)
     scores = networks.digital_scores(plan)
-    assert scores[chosen] == max(scores.values()) == accuracy(delivered(checkpoint, coded), *networks.held_out)
-    assert networks.choose(Plan("fashion", "digital", 1, 100, 0.0)) is None
+    assert scores[chosen] == max(scores.values()) == score_module(delivered(checkpoint, coded), *networks.held_out)
+    assert networks.choose_network(Plan("fashion", "digital", 1, 100, 0.0)) is None
 
 
 def test_the_bound_is_the_capacity(here):
     assert num_bytes(Plan("fashion", "bound", 1, 8000, 0.0)) == 1000
     plan = Plan("fashion", "bound", 1, 8000, 0.0)
-    network = Networks(place(here), "fashion", 1).choose(plan)
-    rows = [trial.run(Trial(plan, "static", "bound", snr_db, 0), network, place(here)) for snr_db in (-0.5, 0.0)]
+    network = Networks(place(here), "fashion", 1).choose_network(plan)
+    rows = [trial.run_trial(Trial(plan, "static", "bound", snr_db, 0), network, place(here)) for snr_db in (-0.5, 0.0)]
     least_db = 10 * np.log10(2 ** (rows[0]["bits"] / 8000) - 1)
     assert [row["arrived"] for row in rows] == [least_db <= -0.5, True]
     assert rows[1]["bits"] <= 8000 * np.log2(1 + linear(0.0))
@@ -138,9 +139,9 @@ def test_the_bound_is_the_capacity(here):
 @pytest.mark.parametrize("scheme, fast", [("analog", "equivalent"), ("hybrid", "equivalent"), ("digital", "table")])
 def test_the_fast_way_meets_the_same_fading_as_the_link(here, scheme, fast):
     plan = Plan("fashion", scheme, 1, 5000, 10.0)
-    network = Networks(place(here), "fashion", 1).choose(plan)
+    network = Networks(place(here), "fashion", 1).choose_network(plan)
     gains = [
-        [trial.run(Trial(plan, "fading", way, 10.0, seed), network, place(here))["gain_db"] for seed in (0, 1)]
+        [trial.run_trial(Trial(plan, "fading", way, 10.0, seed), network, place(here))["gain_db"] for seed in (0, 1)]
         for way in (fast, "link")
     ]
     assert gains[0] == gains[1] and gains[0][0] != gains[0][1]
@@ -148,8 +149,8 @@ def test_the_fast_way_meets_the_same_fading_as_the_link(here, scheme, fast):
 
 def test_a_digital_model_arrives_bit_exact_at_the_planned_snr_and_not_far_below(here):
     plan = Plan("fashion", "digital", 1, 5000, 10.0)
-    network = Networks(place(here), "fashion", 1).choose(plan)
-    rows = [trial.run(Trial(plan, "static", "link", snr_db, 0), network, place(here)) for snr_db in (10.0, 7.0)]
+    network = Networks(place(here), "fashion", 1).choose_network(plan)
+    rows = [trial.run_trial(Trial(plan, "static", "link", snr_db, 0), network, place(here)) for snr_db in (10.0, 7.0)]
     assert [row["arrived"] for row in rows] == [True, False]
     checkpoint, coded = Networks(place(here), "fashion", 1).coded(plan, network)
     images, labels = Networks(place(here), "fashion", 1).test_set
@@ -160,9 +161,9 @@ def test_a_digital_model_arrives_bit_exact_at_the_planned_snr_and_not_far_below(
 def test_a_hybrid_is_lost_with_its_base_and_both_ways_agree_on_what_arrives(here):
     """On few images: within what as few can tell."""
     plan = Plan("fashion", "hybrid", 1, 12_000, 5.0)
-    network = Networks(place(here), "fashion", 1).choose(plan)
+    network = Networks(place(here), "fashion", 1).choose_network(plan)
     runs = {
-        (way, snr_db): trial.run(Trial(plan, "static", way, snr_db, 0), network, place(here))
+        (way, snr_db): trial.run_trial(Trial(plan, "static", way, snr_db, 0), network, place(here))
         for way in ("link", "equivalent")
         for snr_db in (20.0, 2.0)
     }
@@ -170,7 +171,7 @@ def test_a_hybrid_is_lost_with_its_base_and_both_ways_agree_on_what_arrives(here
         assert [runs[way, snr_db]["arrived"] for snr_db in (20.0, 2.0)] == [True, False]
         assert runs[way, 2.0]["accuracy"] is None and 0 < runs[way, 20.0]["coded_uses"] < 12_000
     assert runs["link", 20.0]["accuracy"] == pytest.approx(runs["equivalent", 20.0]["accuracy"], abs=0.05)
-    assert Networks(place(here), "fashion", 1).choose(Plan("fashion", "hybrid", 1, 3000, 5.0)) is None
+    assert Networks(place(here), "fashion", 1).choose_network(Plan("fashion", "hybrid", 1, 3000, 5.0)) is None
 
 
 def test_rows_of_other_images_are_not_mixed_in(here, tmp_path):

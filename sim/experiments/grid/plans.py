@@ -12,24 +12,23 @@ A choice is made on training images that no network was trained on, never on the
 
 import contextlib
 import dataclasses
-import functools
 import math
 from pathlib import Path
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.checkpoint import Checkpoint
-from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.digital.rate import best_payload
 from airnet_sdr.models.digital.scheme import compressed, weights_of
-from airnet_sdr.models.nets import DATASETS, num_weights
+from airnet_sdr.models.nets import num_weights
 from airnet_sdr.models.packing import load_vectors
 from airnet_sdr.models.payload.analog import encode_vectors
 from airnet_sdr.models.payload.hybrid import HybridPlan, plan_hybrid
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.rx.combine import rebuild
-from airnet_sdr.sim.experiments.library.networks import HOLD_OUT, METHODS, Method, Shelf, load_once
-from airnet_sdr.sim.experiments.library.scoring import Sent, accuracy
+from airnet_sdr.sim.experiments.library.images import load_held_out_images, load_test_images
+from airnet_sdr.sim.experiments.library.networks import METHODS, Method, Shelf, load_once
+from airnet_sdr.sim.experiments.library.scoring import Sent, score_module
 from airnet_sdr.sim.experiments.library.white_noise import WhiteNoise
 from airnet_sdr.tx.burst import lay_out
 
@@ -56,7 +55,7 @@ class Place:
     """Where networks and data are, and how many images are looked at (None: all)."""
 
     networks: Path
-    data: str | None = None
+    data_dir: str | None = None
     images: int | None = None
 
 
@@ -69,9 +68,9 @@ class Networks(Shelf):
     """The networks of one architecture and training seed."""
 
     def __init__(self, place: Place, arch: str, seed: int):
-        held_out = tuple(array[-HOLD_OUT:][: place.images] for array in data(arch, "train", place.data))
+        held_out = load_held_out_images(arch, place.images, place.data_dir)
         super().__init__(place.networks, seed, held_out, arch)
-        self.test_set = tuple(array[: place.images] for array in data(arch, "test", place.data))
+        self.test_set = load_test_images(arch, place.images, place.data_dir)
         self._arrived: dict[tuple[bytes, bool], float] = {}
 
     def trained_for_bits(self, scheme: str = "digital") -> list[Path]:
@@ -82,7 +81,7 @@ class Networks(Shelf):
         """Each network that there is, with the method that makes most of it."""
         return {name: method for method in METHODS for name in method.networks if self.path(name).is_file()}
 
-    def choose(self, plan: Plan) -> str | None:
+    def choose_network(self, plan: Plan) -> str | None:
         """The name of the network that is sent; None where none fits."""
         if plan.scheme == "analog":
             return self._choose_analog(plan)
@@ -135,7 +134,7 @@ class Networks(Shelf):
     def _accuracy(self, checkpoint, coded, test) -> float:
         if (coded, test) not in self._arrived:
             pictures = self.test_set if test else self.held_out
-            self._arrived[coded, test] = accuracy(delivered(checkpoint, coded), *pictures)
+            self._arrived[coded, test] = score_module(delivered(checkpoint, coded), *pictures)
         return self._arrived[coded, test]
 
     def sent(self, plan: Plan, name: str) -> Sent:
@@ -160,7 +159,7 @@ def hybrid_accuracy(checkpoint: Checkpoint, hybrid: HybridPlan, snr_db: float, s
     noisy = WhiteNoise(burst, float(linear(snr_db)), seed)
     found = rebuild(noisy, burst.manifest, [vector.size for vector in hybrid.residual]).vectors
     module = load_vectors(checkpoint.module(), [a + b for a, b in zip(hybrid.base, found, strict=True)])
-    return accuracy(module, images, labels)
+    return score_module(module, images, labels)
 
 
 def num_bytes(plan: Plan) -> int:
@@ -180,9 +179,3 @@ def _wanted(checkpoint: Checkpoint) -> float:
     """The fewest bits that a network is tried with."""
     num_weights = sum(tensor.size for tensor in checkpoint.tensors.values())
     return int(checkpoint.metadata.get("bits", 0)) / NEAR or LEAST_BITS * num_weights
-
-
-@functools.lru_cache(maxsize=4)
-def data(arch: str, split: str, data_dir: str | None):
-    """Images and labels of the architecture's data set."""
-    return load_data(DATASETS[arch], split, data_dir)

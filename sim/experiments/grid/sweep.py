@@ -18,6 +18,7 @@ import itertools
 import json
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -26,10 +27,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
-from airnet_sdr.models.shipped import ZOO
-from airnet_sdr.sim.experiments.grid import trial as trials
-from airnet_sdr.sim.experiments.grid.plans import SCHEMES, Place, Plan, data, reference_uses
-from airnet_sdr.sim.experiments.grid.trial import Trial, networks_of
+from airnet_sdr.dsp.host.options import add_options, config_from, option
+from airnet_sdr.sim.experiments.grid.plans import SCHEMES, Place, Plan, reference_uses
+from airnet_sdr.sim.experiments.grid.trial import KEY, SCHEMA, Trial, networks_of, run_trial
+from airnet_sdr.sim.experiments.library.config import ExperimentConfig
+from airnet_sdr.sim.experiments.library.images import load_held_out_images
 from airnet_sdr.sim.experiments.library.networks import folder_of
 from airnet_sdr.sim.experiments.library.store import Store
 from airnet_sdr.sim.experiments.library.workers import Workers
@@ -38,105 +40,140 @@ TRIALS_A_TASK = 4
 FAST = {"analog": "equivalent", "hybrid": "equivalent", "digital": "table", "bound": "bound"}
 
 
-def plans_and_trials(args) -> list[Trial]:
-    """The grid that the options describe, without what there are no networks for."""
-    place = Place(args.networks, args.data, args.images)
+QUESTIONS = ("known", "mismatch")
+
+
+@dataclass(frozen=True)
+class GridConfig(ExperimentConfig):
+    """The cells of the grid, how many trials each has, where they run, and where their rows are kept."""
+
+    link_seeds: int = option(3, "trials of a static cell", 1, metavar="K")
+    fading_seeds: int = option(8, "trials of a cell in fading", 1, metavar="K")
+    whole_link: int = option(1, "of them over the whole link", 0, metavar="K")
+    out: Path = option(Path("out/sweep"), "folder of the rows; those that are finished stay", metavar="DIR")
+    arch: tuple[str, ...] = option(("fashion", "cifar"), "architectures")
+    schemes: tuple[str, ...] = option(SCHEMES, "schemes to compare", choices=SCHEMES)
+    questions: tuple[str, ...] = option(QUESTIONS, "see above", choices=QUESTIONS)
+    snr_db: tuple[float, ...] = option(tuple(range(-5, 26, 5)), "known: SNR planned for and met", metavar="D")
+    budgets: tuple[int, ...] = option((1, 2, 4), "known: b/K symbols", 1, metavar="K")
+    plan_snr_db: tuple[float, ...] = option((10,), "mismatch: SNR planned for", metavar="D")
+    met_snr_db: tuple[float, ...] = option(tuple(range(0, 21, 2)), "mismatch: SNR met", metavar="D")
+    fading_snr_db: tuple[float, ...] = option(tuple(range(0, 21, 5)), "mismatch: mean SNR met in fading", metavar="D")
+    workers: int = option(2, "processes", 1)
+    ray_address: str | None = option(None, "of a Ray cluster (default: one on this machine)", metavar="ADDRESS")
+
+    @property
+    def place(self) -> Place:
+        """Where networks and images are, as a worker is told."""
+        return Place(self.networks.resolve(), self.data_dir, self.images)
+
+
+def plans_and_trials(config: GridConfig) -> list[Trial]:
+    """The grid that the config describes, without the cells that there are no networks or images for."""
     grid = []
-    for arch, seed in itertools.product(args.arch, args.training_seeds):
-        if not _there(place, arch, seed):
+    for arch, seed in itertools.product(config.arch, config.training_seeds):
+        if not _can_run(config.place, arch, seed):
             continue
         uses = reference_uses(arch)
-        for scheme in args.schemes:
-            if scheme == "hybrid" and not folder_of(place.networks, arch, scheme, seed).is_dir():
+        for scheme in config.schemes:
+            if scheme == "hybrid" and not folder_of(config.networks, arch, scheme, seed).is_dir():
                 continue
-            if "known" in args.questions:
-                for divisor, snr_db in itertools.product(args.budgets, args.snr_db):
+            if "known" in config.questions:
+                for divisor, snr_db in itertools.product(config.budgets, config.snr_db):
                     plan = Plan(arch, scheme, seed, uses // divisor, snr_db)
-                    grid += _cell(plan, "static", snr_db, args)
-            if "mismatch" in args.questions:
-                for plan_snr_db in args.plan_snr_db:
+                    grid += _cell(plan, "static", snr_db, config)
+            if "mismatch" in config.questions:
+                for plan_snr_db in config.plan_snr_db:
                     plan = Plan(arch, scheme, seed, uses, plan_snr_db)
-                    for channel, met in (("static", args.met_snr_db), ("fading", args.fading_snr_db)):
-                        grid += [trial for snr_db in met for trial in _cell(plan, channel, snr_db, args)]
+                    for channel, met in (("static", config.met_snr_db), ("fading", config.fading_snr_db)):
+                        grid += [trial for snr_db in met for trial in _cell(plan, channel, snr_db, config)]
     if not grid:
-        raise InputError(f"no networks in {args.networks} for {', '.join(args.arch)}; train them with models/train.py")
+        raise InputError(
+            f"no networks in {config.networks} for {', '.join(config.arch)}; train them with models/train.py"
+        )
     return list(dict.fromkeys(grid))
 
 
-def _cell(plan: Plan, channel: str, snr_db: float, args) -> list[Trial]:
+def _cell(plan: Plan, channel: str, snr_db: float, config: GridConfig) -> list[Trial]:
     """The trials of one plan under one condition. The bound is the same for every seed of a static link."""
-    num = args.link_seeds if channel == "static" else args.fading_seeds
+    num = config.link_seeds if channel == "static" else config.fading_seeds
     if plan.scheme == "bound" and channel == "static":
         num = 1
     fast = FAST[plan.scheme]
-    ways = ["link" if seed < args.whole_link and fast != "bound" else fast for seed in range(num)]
+    ways = ["link" if seed < config.whole_link and fast != "bound" else fast for seed in range(num)]
     return [Trial(plan, channel, way, snr_db, seed) for seed, way in enumerate(ways)]
 
 
-def _there(place: Place, arch: str, seed: int) -> bool:
-    """Whether there is anything of this architecture and seed to send, and data to measure it on."""
+def _can_run(place: Place, arch: str, seed: int) -> bool:
+    """Whether this architecture and seed have a network to send, and images to evaluate it on."""
     if not folder_of(place.networks, arch, "clean", seed).is_dir():
         return False
     try:
-        data(arch, "train", place.data)
+        load_held_out_images(arch, 1, place.data_dir)
     except InputError as error:
         Console(stderr=True).print(f"[yellow]{arch} is left out: {error}[/]", highlight=False, soft_wrap=True)
         return False
     return True
 
 
-def choose(plan: Plan, place: Place) -> str | None:
+def choose_network(plan: Plan, place: Place) -> str | None:
     """The network that a plan sends."""
-    return networks_of(place, plan.arch, plan.training_seed).choose(plan)
+    return networks_of(place, plan.arch, plan.training_seed).choose_network(plan)
 
 
 def run_trials(batch: list[Trial], network: str | None, place: Place) -> list[dict]:
     """The rows of trials of one plan."""
-    return [trials.run(trial, network, place) for trial in batch]
+    return [run_trial(trial, network, place) for trial in batch]
 
 
-def sweep(args, command: str) -> None:
-    """Choose, run and keep what is not there yet; then make one table of all."""
-    grid = plans_and_trials(args)
-    place = Place(args.networks.resolve(), args.data, args.images)
-    store = Store(args.out, trials.SCHEMA, trials.KEY)
-    settings = json.dumps({"networks": str(args.networks), "images": args.images}, indent=1) + "\n"
-    _same_settings(args.out / "settings.json", settings)
+def sweep(config: GridConfig, command: str) -> None:
+    """Choose networks, run the trials whose rows are not kept yet; then make one table of all rows."""
+    grid = plans_and_trials(config)
+    store = Store(config.out, SCHEMA, KEY)
+    settings = json.dumps({"networks": str(config.networks), "images": config.images}, indent=1) + "\n"
+    _check_settings(config.out / "settings.json", settings)
     done = {store.key_of(row) for row in store.rows()}
     left = [trial for trial in grid if trial.key not in done]
-    choices = _read_choices(args.out / "choices.json")
-    (args.out / "command.txt").write_text(command + "\n")
-    with _progress() as bar, Workers(args.workers, args.ray_address) as workers:
-        plans = list(dict.fromkeys(trial.plan for trial in grid))
-        task = bar.add_task("choices", total=len(plans))
-        open_plans = [plan for plan in plans if _name(plan) not in choices and any(t.plan == plan for t in left)]
-        bar.advance(task, len(plans) - len(open_plans))
-        for plan, network in workers.map(choose, ((plan, place) for plan in open_plans)):
-            choices[_name(plan[0])] = network
-            write_whole(args.out / "choices.json", (json.dumps(choices, indent=1, sort_keys=True) + "\n").encode())
-            bar.advance(task)
+    (config.out / "command.txt").write_text(command + "\n")
+    with _progress() as bar, Workers(config.workers, config.ray_address) as workers:
+        choices = _choose_networks(config, grid, left, workers, bar)
         task = bar.add_task("trials", total=len(grid), completed=len(grid) - len(left))
-        batches = []
-        for plan, of_plan in itertools.groupby(left, lambda trial: trial.plan):
-            of_plan = list(of_plan)
-            parts = (of_plan[i : i + TRIALS_A_TASK] for i in range(0, len(of_plan), TRIALS_A_TASK))
-            batches += [(part, choices[_name(plan)], place) for part in parts]
-        for _, rows in workers.map(run_trials, batches):
+        for _, rows in workers.map(run_trials, _batches(left, choices, config.place)):
             store.add(rows)
             bar.advance(task, len(rows))
     rows = store.merge()
     print(f"{len(rows)} trials in {store.table}, {len(left)} of them new")
 
 
-def _same_settings(path: Path, settings: str) -> None:
+def _choose_networks(config: GridConfig, grid: list[Trial], left: list[Trial], workers: Workers, bar: Progress):
+    """The network of each plan, by its name; choices are kept in choices.json as they are made."""
+    path = config.out / "choices.json"
+    choices: dict[str, str | None] = json.loads(path.read_text()) if path.is_file() else {}
+    plans, wanted = list(dict.fromkeys(trial.plan for trial in grid)), {trial.plan for trial in left}
+    open_plans = [plan for plan in plans if plan in wanted and _name(plan) not in choices]
+    task = bar.add_task("choices", total=len(plans), completed=len(plans) - len(open_plans))
+    for (plan, _), network in workers.map(choose_network, ((plan, config.place) for plan in open_plans)):
+        choices[_name(plan)] = network
+        write_whole(path, (json.dumps(choices, indent=1, sort_keys=True) + "\n").encode())
+        bar.advance(task)
+    return choices
+
+
+def _batches(left: list[Trial], choices: dict[str, str | None], place: Place) -> list[tuple]:
+    """The arguments of `run_trials` for each task of a worker."""
+    batches = []
+    for plan, of_plan in itertools.groupby(left, lambda trial: trial.plan):
+        of_plan = list(of_plan)
+        parts = (of_plan[i : i + TRIALS_A_TASK] for i in range(0, len(of_plan), TRIALS_A_TASK))
+        batches += [(part, choices[_name(plan)], place) for part in parts]
+    return batches
+
+
+def _check_settings(path: Path, settings: str) -> None:
     """Rows of other networks or images must not get mixed."""
     if path.is_file() and path.read_text() != settings:
         raise InputError(f"{path} is of another sweep ({' '.join(path.read_text().split())}); name another --out")
     path.write_text(settings)
-
-
-def _read_choices(path: Path) -> dict[str, str | None]:
-    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _name(plan: Plan) -> str:
@@ -150,33 +187,10 @@ def _progress() -> Progress:
 
 
 def main(argv=None) -> int:
+    """Parse and sweep."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="sweep", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("out/sweep"), help="folder; what is finished there stays")
-    parser.add_argument("--arch", nargs="+", default=["fashion", "cifar"], metavar="NAME", help="architectures")
-    parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES), metavar="SCHEME")
-    parser.add_argument("--questions", nargs="+", choices=["known", "mismatch"], default=["known", "mismatch"])
-    parser.add_argument("--networks", type=Path, default=ZOO, help="folder of DATASET/METHOD/seed-N")
-    parser.add_argument("--snr-db", type=float, nargs="+", default=list(range(-5, 26, 5)), metavar="D", help="known")
-    parser.add_argument("--budgets", type=int, nargs="+", default=[1, 2, 4], metavar="K", help="of b/K symbols; known")
-    parser.add_argument("--plan-snr-db", type=float, nargs="+", default=[10], metavar="D", help="mismatch: planned")
-    parser.add_argument(
-        "--met-snr-db", type=float, nargs="+", default=list(range(0, 21, 2)), metavar="D", help="mismatch: met"
-    )
-    parser.add_argument(
-        "--fading-snr-db", type=float, nargs="+", default=list(range(0, 21, 5)), metavar="D", help="mismatch: mean, met"
-    )
-    parser.add_argument("--training-seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
-    parser.add_argument("--link-seeds", type=int, default=3, metavar="K", help="trials of a static cell")
-    parser.add_argument("--fading-seeds", type=int, default=8, metavar="K", help="trials of a cell in fading")
-    parser.add_argument("--whole-link", type=int, default=1, metavar="K", help="of them over the whole link")
-    parser.add_argument("--images", type=int, help="look at the first images only")
-    parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes")
-    parser.add_argument("--ray-address", metavar="ADDRESS", help="of a Ray cluster; without it, one on this machine")
-    args = parser.parse_args(argv)
-    args.snr_db, args.plan_snr_db = [float(v) for v in args.snr_db], [float(v) for v in args.plan_snr_db]
-    args.met_snr_db, args.fading_snr_db = [float(v) for v in args.met_snr_db], [float(v) for v in args.fading_snr_db]
-    if min(args.workers, args.link_seeds, args.fading_seeds, *args.budgets) < 1:
-        parser.error("--workers, --link-seeds, --fading-seeds and --budgets must be at least 1")
-    command = shlex.join(["python", "sim/sweep.py", *(sys.argv[1:] if argv is None else argv)])
-    return run_command(parser, lambda: sweep(args, command))
+    add_options(parser, GridConfig)
+    options = parser.options(argv)
+    command = shlex.join(["python", "sim/sweep.py", *argv])
+    return run_command(parser, lambda: sweep(config_from(GridConfig, options), command))

@@ -35,7 +35,12 @@ from airnet_sdr.sim.channel import Channel
 from airnet_sdr.sim.channel.config import ChannelConfig
 from airnet_sdr.sim.experiments.grid.plans import Networks, Place, Plan, hybrid_accuracy, refined
 from airnet_sdr.sim.experiments.library.networks import load_once
-from airnet_sdr.sim.experiments.library.scoring import accuracy_of, equivalent, over_the_link, receive_burst
+from airnet_sdr.sim.experiments.library.scoring import (
+    receive_burst,
+    score_in_white_noise,
+    score_over_link,
+    score_received,
+)
 from airnet_sdr.tx.burst import lay_out
 
 AIRS = {"static": ChannelConfig(), "fading": ChannelConfig(doppler_hz=1.0)}
@@ -88,7 +93,7 @@ class Trial:
         return zlib.crc32(f"{self.channel} {self.plan.training_seed} {self.link_seed}".encode())
 
 
-def run(trial: Trial, network: str | None, place: Place) -> dict:
+def run_trial(trial: Trial, network: str | None, place: Place) -> dict:
     """The row of a trial; ``network`` is the choice made for its plan."""
     row = dict.fromkeys(SCHEMA.names) | dict(zip(KEY, trial.key, strict=True))
     row |= {"gain_db": gain_db(trial), "arrived": False, "network": network}
@@ -109,9 +114,9 @@ def _analog(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
     images, labels = networks.test_set
     sent = networks.sent(plan, network)
     if trial.way == "link":
-        score = over_the_link(sent, trial.snr_db, trial.seed, images, labels, air=AIRS[trial.channel])
+        score = score_over_link(sent, trial.snr_db, trial.seed, images, labels, air=AIRS[trial.channel])
     else:
-        score = equivalent(sent, trial.snr_db + gain_db, trial.seed, images, labels)
+        score = score_in_white_noise(sent, trial.snr_db + gain_db, trial.seed, images, labels)
     return {
         "weights": sum(tensor.size for tensor in sent.checkpoint.tensors.values()),
         "arrived": score is not None,
@@ -129,7 +134,7 @@ def _hybrid(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
         burst = lay_out(hybrid.card, [HybridPayload.encode(hybrid)], trial.seed)
         received = receive_burst(burst, trial.snr_db, trial.seed, AIRS[trial.channel])
         with contextlib.suppress(NothingReceivedError):
-            score = None if received is None else accuracy_of(burst, received, images, labels)
+            score = None if received is None else score_received(burst, received, images, labels)
     elif _by_table(trial, payload, gain_db):
         score = hybrid_accuracy(checkpoint, hybrid, trial.snr_db + gain_db, trial.seed, images, labels)
     return {

@@ -11,9 +11,8 @@ from airnet_sdr.models.nets import DATASETS
 from airnet_sdr.models.payload.budget import symbols_once
 from airnet_sdr.models.payload.protection import protect, select_member
 from airnet_sdr.models.plan_config import PlanConfig
-from airnet_sdr.sim.experiments.library.scoring import Sent, equivalent
+from airnet_sdr.sim.experiments.library.scoring import Sent, score_in_white_noise
 
-HOLD_OUT = 2500  # of the training images that no network was trained on
 MOST_DRAWS, DOUBT = 8, 3.0  # of a choice among networks
 SMALL = ["low16", "low8", "pruned8", "low4", "pruned4"]
 NORMALISED = ["norm16", "norm8"]  # with batch norm, where the others have none
@@ -104,8 +103,8 @@ class Shelf:
         return racing[0]
 
     def score(self, sent: Sent, snr_db: float, seed: int, images, labels, how=None) -> float | None:
-        """Accuracy by `equivalent` or another way, each thing measured once however many methods send it."""
-        how, sends = how or equivalent, sent.protection
+        """Accuracy in white noise or by another way, each thing measured once however many methods send it."""
+        how, sends = how or score_in_white_noise, sent.protection
         key = (sent.name, sent.checkpoint.widths, sends.copies.tobytes(), sends.power.tobytes(), sends.curves)
         key += (snr_db, seed, how, images.data_ptr())
         if key not in self._known:

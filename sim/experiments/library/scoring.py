@@ -22,7 +22,7 @@ from airnet_sdr.tx.burst import Burst, lay_out
 
 @dataclasses.dataclass(frozen=True)
 class Sent:
-    """A network on its way: the checkpoint that is sent, its protection, and where it came from."""
+    """A network on its way: its name in results, the checkpoint that is sent, and its protection."""
 
     name: str
     checkpoint: Checkpoint
@@ -34,19 +34,19 @@ class Sent:
         return lay_out(plan.card, [AnalogPayload.encode(plan)], seed)
 
 
-def equivalent(sent: Sent, snr_db: float, seed: int, images, labels, estimator: str = "linear") -> float:
+def score_in_white_noise(sent: Sent, snr_db: float, seed: int, images, labels, estimator: str = "linear") -> float:
     """Accuracy with the noise that the link would leave on the weights."""
     burst = sent.burst(seed)
-    return accuracy_of(burst, WhiteNoise(burst, float(linear(snr_db)), seed), images, labels, estimator)
+    return score_received(burst, WhiteNoise(burst, float(linear(snr_db)), seed), images, labels, estimator)
 
 
-def over_the_link(
+def score_over_link(
     sent: Sent, snr_db: float, seed: int, images, labels, air=ChannelConfig(), estimator: str = "linear"
 ) -> float | None:
     """Accuracy over the whole link, on an AWGN channel where no other is given; None when nothing was received."""
     burst = sent.burst(seed)
     received = receive_burst(burst, snr_db, seed, air)
-    return None if received is None else accuracy_of(burst, received, images, labels, estimator)
+    return None if received is None else score_received(burst, received, images, labels, estimator)
 
 
 def receive_burst(burst: Burst, snr_db: float, seed: int, air=ChannelConfig()) -> BurstCombiner | None:
@@ -57,15 +57,15 @@ def receive_burst(burst: Burst, snr_db: float, seed: int, air=ChannelConfig()) -
     return None if listener.best is None or listener.best.manifest() is None else listener.best
 
 
-def accuracy_of(burst: Burst, received, images, labels, estimator: str = "linear") -> float:
+def score_received(burst: Burst, received, images, labels, estimator: str = "linear") -> float:
     """Accuracy of the network rebuilt from what was received, its batch norm measured on these images."""
     manifest = burst.manifest
     module = build(manifest.card.architecture, manifest.card.widths)
     weights = rebuild(received, manifest, [spec.numel for spec in tensor_specs(module)], estimator)
-    return accuracy(load_vectors(module, weights.vectors), images, labels)
+    return score_module(load_vectors(module, weights.vectors), images, labels)
 
 
-def accuracy(module, images, labels) -> float:
+def score_module(module, images, labels) -> float:
     """Top-1, batch norm's statistics measured on these images without their labels, as the receiver does."""
     recompute(module, images)
     return top1(logits(module, images), labels)

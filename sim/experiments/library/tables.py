@@ -42,7 +42,7 @@ def print_table(rows: list[dict]) -> None:
     if clean:
         console.print(f"the plain network without noise: {100 * np.mean(list(clean)):.2f} %")
     if "accuracy_link" in rows[0]:
-        console.print(apart(rows, levels))
+        console.print(compare_link(rows, levels))
 
 
 def empty_table(title: str, levels: list[float]) -> Table:
@@ -54,7 +54,7 @@ def empty_table(title: str, levels: list[float]) -> Table:
     return table
 
 
-def apart(rows: list[dict], levels: list[float]) -> Table:
+def compare_link(rows: list[dict], levels: list[float]) -> Table:
     """The whole link less equivalent noise in points: mean of the runs, which draw their noises independently, and its
     standard error."""
     table = empty_table("whole link less equivalent noise, points ± standard error", levels)
