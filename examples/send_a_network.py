@@ -26,8 +26,8 @@ from airnet_sdr.models.checkpoint import load
 # %% [markdown]
 # ## Send
 #
-# `make_burst` plans the transmission for 10 dB per payload symbol. `transmit` is the air: noise, the echoes of a room, a
-# carrier offset of 40 kHz.
+# `make_burst` plans the transmission for 10 dB per payload symbol. `transmit` is the air: noise, the echoes of a room,
+# a carrier offset of 40 kHz.
 
 # %%
 burst = air.make_burst("fashion", snr_db=10, seed=1)

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from airnet_sdr.dsp import radio
 from airnet_sdr.dsp.frame import VERSION, layout_burst
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.radio import open_sink
 from airnet_sdr.models import checkpoint as checkpoints
-from airnet_sdr.models import sensitivity, train
+from airnet_sdr.models import sensitivity, shipped, train
 from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.payload.analog import AnalogPayload, AnalogPlan
 from airnet_sdr.models.payload.protection import protect
@@ -246,7 +247,7 @@ def test_help(main):
 def test_the_list_names_every_shipped_model():
     result = run(send.main, "--list")
     assert (result.status, result.err) == (0, "")
-    assert [line.split()[0] for line in result.out.splitlines()] == sorted(checkpoints.shipped())
+    assert [line.split()[0] for line in result.out.splitlines()] == sorted(shipped.paths())
 
 
 # recordings
@@ -339,8 +340,8 @@ def test_copies_that_do_not_fit_the_frames(model, folder, copies):
 
 def test_tensors_that_the_architecture_has_not(model, folder):
     burst = burst_of(model)
-    tensors = (*burst.manifest.tensors[:-1],)
-    burst = dataclasses.replace(burst, manifest=dataclasses.replace(burst.manifest, tensors=tensors))
+    tensors = burst.manifest.parts[0].tensors[:-1]
+    burst = dataclasses.replace(burst, manifest=dataclasses.replace(burst.manifest, parts=(AnalogPayload(tensors),)))
     assert_refused(hear(transmit(burst, folder), folder), 1, f"{len(tensors)} tensors")
 
 
@@ -396,14 +397,14 @@ def test_ctrl_c_while_a_file_is_written_leaves_nothing(folder, monkeypatch):
 @pytest.mark.parametrize("module, end", [(send, "open_sink"), (receive, "open_source")])
 def test_a_stop_that_a_library_swallows_is_heard_with_the_next_samples(module, end, recording, monkeypatch, signum):
     """The exception is lost, as one that strikes a destructor is."""
-    opens = getattr(module, end)
+    opens = getattr(radio, end)
 
     def swallowing(*args):
         with contextlib.suppress(KeyboardInterrupt, SystemExit):
             signal.raise_signal(signum)
         return opens(*args)
 
-    monkeypatch.setattr(module, end, swallowing)
+    monkeypatch.setattr(radio, end, swallowing)
     address = f"file:{recording if module is receive else recording.with_name('stopped.sigmf-meta')}"
     options = [
         "--truth" if module is receive else "--model",

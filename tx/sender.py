@@ -8,6 +8,7 @@ from torch import nn
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.options import with_options
 from airnet_sdr.models import checkpoint as checkpoints
+from airnet_sdr.models import shipped
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.nets import DATASETS
 from airnet_sdr.models.packing import tensors_of
@@ -50,11 +51,12 @@ def load_candidates(network: str | os.PathLike | nn.Module, config: SendConfig) 
     if isinstance(network, nn.Module):
         return Candidates((_checkpoint_of(network, architecture, config.dataset),))
     if network is None:
-        raise InputError(f"`model` is missing; try one of: {', '.join(checkpoints.shipped())}, or PATH.safetensors")
+        raise InputError(f"`model` is missing; try one of: {', '.join(shipped.paths())}, or PATH.safetensors")
     if Path(network).is_dir():
         paths = sorted(Path(network).glob("*.safetensors"))
         if not paths:
-            raise InputError(f"no checkpoint in the folder {str(network)!r}; give one with *.safetensors in it")
+            names = ", ".join(shipped.paths())
+            raise InputError(f"no *.safetensors in the folder {str(network)!r}; give a checkpoint, or one of: {names}")
         return Candidates(tuple(checkpoints.load(path, architecture) for path in paths), from_folder=True)
     checkpoint = checkpoints.load(network, architecture)
     wanted = config.uep != "none" or config.scheme == "digital"

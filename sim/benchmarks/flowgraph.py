@@ -22,9 +22,9 @@ from airnet_sdr.sim.benchmarks.measure import Measure, Options, spread
 from airnet_sdr.sim.benchmarks.speed import white
 from airnet_sdr.sim.benchmarks.stopwatch import speeds
 from airnet_sdr.sim.channel import Channel, ChannelConfig
-from airnet_sdr.sim.channel.gnuradio_process import Flowgraph, find_python
+from airnet_sdr.sim.channel.gnuradio_process import HEADLESS_AIR, Flowgraph, find_python
+from airnet_sdr.sim.channel.gnuradio_settings import settings
 from airnet_sdr.sim.demo import free_ports
-from airnet_sdr.sim.gnuradio_air import SCRIPT, settings
 
 CONFIG = ChannelConfig(snr_db=40, cfo_hz=40e3, sco_ppm=0)
 BURSTS, IDLE_BEFORE, IDLE_S = 10, (4, 8), 5.0
@@ -78,7 +78,7 @@ def through(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float
             sending = threading.Thread(target=send, args=(sink, burst))
             sending.start()
             if number == 0:
-                stack.enter_context(Flowgraph(python, SCRIPT, argument, config.timeout_s))
+                stack.enter_context(Flowgraph(python, HEADLESS_AIR, argument, config.timeout_s))
             start = number * burst.size
             rest = read(source, start + samples.size - first, rest)
             seconds.append(time.perf_counter() - started)
