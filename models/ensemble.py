@@ -34,16 +34,16 @@ UEP = 0.5  # exponent of the protection that members are measured with
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A network within: its widths, its accuracy (0 to 1) on the test images as sent, and `curve`, on validation
-    images with its weights at each of SNR_GRID_DB."""
+    """A network within: its widths, its accuracy (0 to 1) on the test images as sent, and `accuracies`, on
+    validation images with its weights at each of SNR_GRID_DB."""
 
     widths: tuple[int, ...]
     accuracy: float
-    curve: tuple[float, ...]
+    accuracies: tuple[float, ...]
 
     def expected(self, snr_db: float) -> float:
         """Validation accuracy with weights at `snr_db` after combining, the curve's end beyond its ends."""
-        return float(np.interp(snr_db, SNR_GRID_DB, self.curve))
+        return float(np.interp(snr_db, SNR_GRID_DB, self.accuracies))
 
 
 def narrow(tensors: dict, arch: str, widths: tuple[int, ...]) -> dict:
@@ -85,9 +85,11 @@ def reorder(module: nn.Module, scores: dict[str, Tensor]) -> nn.Module:
     return module
 
 
-def measure(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3) -> tuple[float, ...]:
+def accuracies_under_noise(
+    module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3
+) -> tuple[float, ...]:
     """Mean accuracy on these images with the weights at each of SNR_GRID_DB, protected by their tensor's size."""
-    shares, curve = energies({name: weight.numel() for name, weight in module.named_parameters()}, UEP), []
+    shares, accuracies = energies({name: weight.numel() for name, weight in module.named_parameters()}, UEP), []
     for snr_db in SNR_GRID_DB:
         rng = torch.Generator().manual_seed(seed)
         snr = {name: float(linear(snr_db)) * share for name, share in shares.items()}
@@ -96,12 +98,12 @@ def measure(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, nu
             arrived = noisy(module, snr, rng)
             recompute(arrived, images)
             total += top1(logits(arrived, images), labels)
-        curve.append(total / num_draws)
-    return tuple(curve)
+        accuracies.append(total / num_draws)
+    return tuple(accuracies)
 
 
 def equivalent_snr_db(numels: dict[str, int], snr) -> float:
-    """The SNR of `measure` that leaves as much error as tensors of `numels` have that arrive at linear `snr` (L,).
+    """The SNR of `accuracies_under_noise` that leaves as much error as tensors of `numels` have at linear `snr` (L,).
 
     Error is the sum of the tensors' NMSE, which `--uep size` minimises.
     """
@@ -111,7 +113,7 @@ def equivalent_snr_db(numels: dict[str, int], snr) -> float:
     return float(np.interp(-np.sum(1 / (1 + np.asarray(snr))), -errors, grid))
 
 
-def choose(members: list[Member], arch: str, payload_uses: int, arrives: Callable[[Member], float]) -> Member:
+def best_member(members: list[Member], arch: str, payload_uses: int, arrives: Callable[[Member], float]) -> Member:
     """Of the members that `payload_uses` symbols hold, the one expected to do best where its weights arrive at the SNR
     in dB that `arrives` tells. InputError where none fits."""
     sizes = {member: num_weights(arch, member.widths) for member in members}
@@ -139,7 +141,8 @@ def extract_widths(checkpoint: Checkpoint, widths: tuple[int, ...]) -> Checkpoin
 
 def to_metadata(members: list[Member]) -> dict[str, str]:
     """The members as a checkpoint's metadata carries them."""
-    return {"members": json.dumps([dataclasses.asdict(member) for member in members])}
+    rows = [{"widths": each.widths, "accuracy": each.accuracy, "curve": each.accuracies} for each in members]
+    return {"members": json.dumps(rows)}
 
 
 def from_metadata(metadata: dict[str, str], arch: str) -> list[Member]:
@@ -155,8 +158,8 @@ def from_metadata(metadata: dict[str, str], arch: str) -> list[Member]:
         ) from error
     for member in members:
         num_weights(arch, member.widths)  # refuses widths there cannot be
-        if not 0 <= member.accuracy <= 1 or len(member.curve) != len(SNR_GRID_DB):
+        if not 0 <= member.accuracy <= 1 or len(member.accuracies) != len(SNR_GRID_DB):
             raise InputError(
-                f"member {member.widths} has no accuracy, or no curve of {len(SNR_GRID_DB)}; train it again"
+                f"member {member.widths} has no accuracy, or not {len(SNR_GRID_DB)} of them under noise; train it again"
             )
     return members

@@ -29,7 +29,8 @@ from airnet_sdr.models.digital.quantise import MAX_LEVEL, Quantised, dequantise,
 from airnet_sdr.models.digital.scheme import fit, on_grid
 from airnet_sdr.models.noise import receive, straight_through
 from airnet_sdr.models.packing import load_vectors, tensors_of, to_vectors
-from airnet_sdr.models.trainer import TrainConfig, Trainer, learning_rate
+from airnet_sdr.models.train_config import TrainConfig, learning_rate
+from airnet_sdr.models.trainer import Trainer
 
 FIRST_STEP = 0.5  # of a tensor's RMS
 STEP_RATE = 0.004  # octaves that a step moves at most in a training step
@@ -100,7 +101,7 @@ class Quantiser:
 
 
 class BitTrainer(Trainer):
-    """`Trainer` for a network that has to arrive in ``config.bits``, compressed; of weight noise it knows nothing.
+    """`Trainer` for a network that has to arrive in ``config.bits``, compressed; it is trained without weight noise.
 
     With ``config.refine`` it is trained for a hybrid: what quantisation leaves of the weights arrives beside the bits,
     in noise, and the network computes with the sum.
@@ -111,9 +112,9 @@ class BitTrainer(Trainer):
         self.quantiser = Quantiser(self.weights, steps_of(self.init_metadata))
         self._done = self._batches = 0
 
-    def train_epoch(self, images: Tensor, *args, **options) -> float:
+    def train_epoch(self, images: Tensor, *others, **options) -> float:
         self._done, self._batches = 0, math.ceil(len(images) / self.config.batch_size)
-        loss = super().train_epoch(images, *args, **options)
+        loss = super().train_epoch(images, *others, **options)
         with torch.no_grad():
             entropy = float(self.quantiser(self.weights)[1])
         coded = compress.encode(on_grid(list(tensors_of(self.module).values()), self.quantiser.steps))
@@ -159,8 +160,8 @@ class BitTrainer(Trainer):
             return None
         base = [dequantise(tensor) for tensor in self.fitted(module)]
         left = [torch.from_numpy(w - b) for w, b in zip(to_vectors(tensors_of(module)), base, strict=True)]
-        heard = [receive(weights, 10 ** (snr_db / 10), rng).numpy() for weights in left]
-        return load_vectors(copy.deepcopy(module), [b + h for b, h in zip(base, heard, strict=True)])
+        noisy = [receive(weights, 10 ** (snr_db / 10), rng).numpy() for weights in left]
+        return load_vectors(copy.deepcopy(module), [b + r for b, r in zip(base, noisy, strict=True)])
 
     def fitted(self, module: nn.Module) -> list[Quantised]:
         """Its tensors as levels."""

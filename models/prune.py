@@ -61,7 +61,9 @@ def remove(module: nn.Module, channels: dict[str, list[int]], images: Tensor) ->
     return smaller
 
 
-def choose(arch: str, module: nn.Module, gradients: dict[str, Tensor], budget: int, images: Tensor) -> dict[str, list]:
+def choose_channels(
+    arch: str, module: nn.Module, gradients: dict[str, Tensor], budget: int, images: Tensor
+) -> dict[str, list]:
     """The output channels to `remove`, by convolution, until at most `budget` weights are left.
 
     gradients : of the loss, by parameter, under the noise that the network is trained for

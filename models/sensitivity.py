@@ -14,6 +14,7 @@ Hutchinson's estimator.
 """
 
 import dataclasses
+import functools
 import json
 import sys
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from torch.nn import functional as F
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.batch_norm import live
 from airnet_sdr.models.checkpoint import Checkpoint, load, locate
@@ -86,7 +88,7 @@ def mean_loss(module: nn.Module, tensors: dict[str, Tensor], images: Tensor, lab
 
 
 @torch.no_grad()
-def measure(
+def measure_damages(
     module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3, progress=iter
 ) -> np.ndarray:
     """Damages (B, L, G), float64. Each draw is scaled to every SNR, so that differences are not the draw's."""
@@ -173,7 +175,7 @@ def measure_checkpoint(
     module = checkpoint.module()
     with live(module):  # as a receiver measures batch norm's statistics of the weights that arrived
         damages, hessian = (
-            measure(module, images, labels, seed, num_draws, progress),
+            measure_damages(module, images, labels, seed, num_draws, progress),
             hessian_damage(module, images, labels, seed),
         )
     return Sensitivity(
@@ -181,29 +183,40 @@ def measure_checkpoint(
     )
 
 
-def main(argv=None) -> int:
-    argv = sys.argv[1:] if argv is None else argv
-    parser = CommandParser(prog="sensitivity", description=__doc__)
-    parser.add_argument("--model", default="fashion", help="a shipped model, or PATH.safetensors")
-    parser.add_argument("--images", type=int, default=2000, help="training images to measure on")
-    parser.add_argument("--draws", type=int, default=3, help="noise draws")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", help="folder of the data set")
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: write_sensitivity(args, " ".join(["python models/sensitivity.py", *argv])))
+@dataclass(frozen=True)
+class SensitivityConfig:
+    """The checkpoint whose tensors are measured, and on what."""
+
+    model: str = option("fashion", "a shipped model, or PATH.safetensors", metavar="NAME|PATH")
+    images: int = option(2000, "training images to measure on", 1)
+    draws: int = option(3, "noise draws", 1)
+    seed: int = option(0, "of the noise", 0)
+    data_dir: str | None = option(None, "folder of the data set", flag="--data", metavar="DIR")
+
+    def __post_init__(self):
+        check_fields(self)
 
 
-def write_sensitivity(args, command: str) -> None:
-    """Measure what the options say and write it beside the checkpoint."""
-    path = locate(args.model)
-    found = measure_checkpoint(
-        load(path), args.images, args.seed, args.draws, command, args.data, lambda cells: track(cells, "sensitivity")
-    )
-    fields = {
+def write_sensitivity(config: SensitivityConfig, command: str) -> None:
+    """Measure the damages and write them beside the checkpoint."""
+    path = locate(config.model)
+    bar = functools.partial(track, description="sensitivity")
+    found = measure_checkpoint(load(path), config.images, config.seed, config.draws, command, config.data_dir, bar)
+    content = {
         name: np.round(value, 6).tolist() if isinstance(value, np.ndarray) else value
         for name, value in dataclasses.asdict(found).items()
     }
-    write_whole(path.with_name("sensitivity.json"), (json.dumps(fields) + "\n").encode())
+    write_whole(path.with_name("sensitivity.json"), (json.dumps(content) + "\n").encode())
+
+
+def main(argv=None) -> int:
+    """Parse, measure and write."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = CommandParser(prog="sensitivity", description=__doc__)
+    add_options(parser, SensitivityConfig)
+    options = parser.options(argv)
+    command = " ".join(["python models/sensitivity.py", *argv])
+    return run_command(parser, lambda: write_sensitivity(config_from(SensitivityConfig, options), command))
 
 
 if __name__ == "__main__":

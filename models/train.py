@@ -10,6 +10,7 @@ time from the first one's result with --init: 29 minutes in all on two cores; mo
 has both commands and their logs.
 """
 
+import argparse
 import math
 import sys
 import time
@@ -26,17 +27,19 @@ from rich.progress import Progress
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.options import add_options, config_from
 from airnet_sdr.models.batch_norm import measured_statistics, recompute
 from airnet_sdr.models.checkpoint import Checkpoint, save
 from airnet_sdr.models.data import load
 from airnet_sdr.models.distill import answers
-from airnet_sdr.models.ensemble import Member, measure, narrow, to_metadata
+from airnet_sdr.models.ensemble import Member, accuracies_under_noise, narrow, to_metadata
 from airnet_sdr.models.entropy import BitTrainer
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.nets import DATASETS, FULL_WIDTHS, build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.register import resolve_architecture
-from airnet_sdr.models.trainer import TrainConfig, Trainer
+from airnet_sdr.models.train_config import TrainConfig
+from airnet_sdr.models.trainer import Trainer
 
 
 def train(
@@ -77,7 +80,7 @@ def train(
             start = time.monotonic()
             loss = trainer.train_epoch(images, labels, taught, lambda: bar.advance(task))
             if not math.isfinite(loss):
-                raise InputError(f"the loss is not finite in epoch {trainer.epoch}; lower --learning-rate")
+                raise InputError(f"the loss is not finite in epoch {trainer.epoch}; lower `learning_rate`")
             trainer.save_state(state)
             # The last average is kept whatever it scores; recipes are chosen on these images, never on the test set.
             module = trainer.averaged()
@@ -115,7 +118,8 @@ def finished(trainer: Trainer, dataset: str, images, held_out, test_set, metadat
         member = build(arch, each)
         member.load_state_dict(narrow(module.state_dict(), arch, each), strict=False)
         recompute(member, images)
-        members.append(Member(each, top1(logits(member, test_set[0]), test_set[1]), measure(member, *held_out)))
+        score = top1(logits(member, test_set[0]), test_set[1])
+        members.append(Member(each, score, accuracies_under_noise(member, *held_out)))
     if members:
         metadata = {**metadata, **to_metadata(members)}
     metadata = {**metadata, **trainer.facts(), "validation": f"{top1(logits(module, held_out[0]), held_out[1]):.4f}"}
@@ -134,81 +138,41 @@ def range_from(text: str) -> tuple[float, ...]:
     return tuple(float(number) for number in text.split(","))
 
 
+def add_nested_options(parser) -> None:
+    """Offer the widths of networks, and the SNRs of nested ones, which are lists with commas."""
+    nothing = argparse.SUPPRESS
+    parser.add_argument(
+        "--widths", type=widths_from, default=nothing, metavar="W,W...",
+        help="begin with, or grow to, this narrow a network",
+    )  # fmt: skip
+    parser.add_argument(
+        "--nested", type=widths_from, action="append", default=nothing, metavar="W,W...",
+        help="also train this network within; where --init is that narrow, the largest grows from it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--nested-snr-db", type=range_from, action="append", default=nothing, metavar="LEAST,MOST",
+        help="the noise for that network, in the order of --nested (default: as for the largest)",
+    )  # fmt: skip
+
+
 def main(argv=None) -> int:
+    """Parse and train."""
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="train", description=__doc__)
-    parser.add_argument("--model", default="fashion", help="the architecture")
+    add_options(parser, TrainConfig)
+    add_nested_options(parser)
     parser.add_argument("--architecture", metavar="FILE.py:NAME", help="a network of one's own: NAME() makes it")
     parser.add_argument("--dataset", help="to train on (default: the architecture's own)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the result")
-    parser.add_argument("--seed", type=int, default=TrainConfig.seed)
-    parser.add_argument("--epochs", type=int, default=TrainConfig.epochs)
-    parser.add_argument("--learning-rate", type=float, default=TrainConfig.learning_rate)
-    parser.add_argument("--weight-decay", type=float, default=TrainConfig.weight_decay)
-    parser.add_argument("--max-shift", type=int, default=TrainConfig.max_shift, help="pixels that images are moved by")
-    parser.add_argument("--cutout", type=int, default=TrainConfig.cutout, help="side of a blanked square, pixels")
-    parser.add_argument(
-        "--average-steps", type=int, default=TrainConfig.average_steps, help="time constant of the averaged weights"
-    )
-    parser.add_argument("--min-snr-db", type=float, default=TrainConfig.min_snr_db)
-    parser.add_argument("--max-snr-db", type=float, default=TrainConfig.max_snr_db)
-    parser.add_argument("--uep", type=float, default=TrainConfig.uep, help="tensors protected by up to (size)^-UEP")
-    parser.add_argument("--min-uep", type=float, default=TrainConfig.min_uep, help="and at least")
-    parser.add_argument("--prune-to", type=int, metavar="N", help="take channels, gradually, until N weights are left")
-    parser.add_argument("--teacher", metavar="NAME|PATH", help="a checkpoint to learn from")
-    parser.add_argument(
-        "--widths", type=widths_from, default=(), metavar="W,W...", help="begin with, or grow to, this narrow a network"
-    )
-    parser.add_argument(
-        "--nested",
-        type=widths_from,
-        action="append",
-        default=[],
-        metavar="W,W...",
-        help="also train this network within; where --init is that narrow, the largest grows from it",
-    )
-    parser.add_argument(
-        "--nested-snr-db",
-        type=range_from,
-        action="append",
-        default=[],
-        metavar="LEAST,MOST",
-        help="the noise for that network, in the order of --nested (default: as for the largest)",
-    )
-    parser.add_argument(
-        "--nested-step",
-        type=int,
-        default=TrainConfig.nested_step,
-        metavar="N",
-        help="networks in a step: 3 (the largest, the smallest, one between) or 2 (the largest, one within)",
-    )
-    parser.add_argument("--bits", type=int, metavar="N", help="quantise while training, to fit N bits compressed")
-    parser.add_argument(
-        "--refine",
-        action="store_true",
-        help="with --bits: what quantisation leaves arrives analog, in noise; for hybrids",
-    )
-    parser.add_argument(
-        "--init",
-        metavar="NAME|PATH",
-        help="a checkpoint to go on from, with this recipe; of several, with commas, the mean",
-    )
-    parser.add_argument("--half", action="store_true", help="round the result to float16, in which it is kept")
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16 (weights stay float32)")
-    parser.add_argument("--hold-out", type=int, default=TrainConfig.hold_out, help="last images kept for validation")
-    parser.add_argument("--limit", type=int, help="train on the first images only")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/state.safetensors")
-    parser.add_argument("--data", help="folder of the data set")
-    args = vars(parser.parse_args(argv))
-    out, resume, data_dir = args.pop("out"), args.pop("resume"), args.pop("data")
-    architecture, dataset = args.pop("architecture"), args.pop("dataset")
-    args["nested"], args["nested_snr_db"] = tuple(args["nested"]), tuple(args["nested_snr_db"])
+    parser.add_argument("--data", dest="data_dir", help="folder of the data set")
+    options = parser.options(argv)
     command = " ".join(["python models/train.py", *argv])
 
     def work():
-        if architecture is not None:
-            args["model"] = resolve_architecture(architecture)
-        train(TrainConfig(**args), out, command, resume, data_dir, dataset)
+        own = {} if options["architecture"] is None else {"model": resolve_architecture(options["architecture"])}
+        config = config_from(TrainConfig, options, **own)
+        train(config, options["out"], command, options["resume"], options["data_dir"], options["dataset"])
 
     return run_command(parser, work)
 

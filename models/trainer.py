@@ -1,4 +1,4 @@
-"""One training run: the recipe, and the step that moves the weights as they will arrive.
+"""One training run: the step that moves the weights as they will arrive, and the state to resume it from.
 
 The methods combine: weight noise as the link makes it (`models.noise`), gradual pruning under it (`models.prune`),
 distillation (`models.distill`), and networks nested in one another (`models.ensemble`).
@@ -6,7 +6,6 @@ distillation (`models.distill`), and networks nested in one another (`models.ens
 
 import copy
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,101 +18,16 @@ from torch.nn import functional as F
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models import prune
+from airnet_sdr.models.augment import augment
 from airnet_sdr.models.batch_norm import without_statistics
 from airnet_sdr.models.checkpoint import load_mean
 from airnet_sdr.models.distill import distillation_loss
 from airnet_sdr.models.ensemble import from_metadata, grow, narrow, reorder
 from airnet_sdr.models.nets import FULL_WIDTHS, build
 from airnet_sdr.models.noise import energies, noisy, receive_all, straight_through
+from airnet_sdr.models.train_config import TrainConfig, learning_rate
 
 PRUNE_STEPS = 40  # between one pruning and the next
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """The recipe: SGD with Nesterov momentum under a one-cycle rate, weight noise, flips, shifts, averaged weights."""
-
-    model: str = "fashion"
-    seed: int = 1
-    epochs: int = 20
-    batch_size: int = 128
-    learning_rate: float = 0.4
-    weight_decay: float = 5e-4
-    momentum: float = 0.9
-    warm_up: float = 0.15  # share of the steps over which the rate rises
-    label_smoothing: float = 0.05
-    max_shift: int = 1  # pixels
-    cutout: int = 0  # pixels of a side of the square that is blanked
-    average_steps: int = 500  # time constant of the averaged weights, which are those kept
-    min_snr_db: float = 0.0  # weight SNR after combining, drawn per step, uniform in dB
-    max_snr_db: float = 30.0  # infinity: no noise
-    min_uep: float = 0.0  # energies of tensors n^-x, x drawn per step, uniform (`models.noise.energies`)
-    uep: float = 0.0  # at most
-    init: str | None = None  # a checkpoint, or the mean of several, of the same tensors, to go on from; none: random
-    widths: tuple[int, ...] = ()  # of a network that begins with random weights, or grows; none: the architecture's own
-    prune_to: int | None = None  # weights left after the first `prune_share` of the steps
-    prune_share: float = 0.5
-    teacher: str | None = None  # a checkpoint to learn from
-    teacher_share: float = 0.8  # of the loss
-    temperature: float = 2.0
-    nested: tuple[tuple[int, ...], ...] = ()  # widths of the smaller networks within; from --init that narrow it grows
-    nested_snr_db: tuple[tuple[float, float], ...] = ()  # least and most of each of them; none: as the largest's
-    nested_step: int = 3  # networks in a step: the largest, the smallest and one between; 2: the largest and one within
-    bits: int | None = None  # that the network has to fit compressed; it is then trained without weight noise...
-    refine: bool = False  # ...but with what quantisation leaves arriving beside, in the noise of the SNRs
-    half: bool = False  # the result rounded to float16, in which it is kept
-    bf16: bool = False  # the network's arithmetic in bfloat16: twice as fast on processors that have it
-    hold_out: int = 5000  # the last training images are kept for validation, and for nothing else
-    limit: int | None = None  # train on the first images only
-
-    def __post_init__(self):
-        if (self.prune_to or self.nested) and self.model not in FULL_WIDTHS:
-            raise InputError(f"{self.model} has one size; --prune-to and --nested are for {', '.join(FULL_WIDTHS)}")
-        if self.prune_to and self.nested:
-            raise InputError("--prune-to and --nested exclude each other; prune first, then nest with --init")
-        if len(self.nested_snr_db) not in (0, len(self.nested)) or any(len(each) != 2 for each in self.nested_snr_db):
-            raise InputError(
-                f"--nested-snr-db takes LEAST,MOST, once for each --nested or never; got {len(self.nested_snr_db)} for "
-                f"{len(self.nested)}"
-            )
-        if self.nested_step not in (2, 3):
-            raise InputError(f"--nested-step must be 2 or 3; got {self.nested_step}")
-        if self.bits is not None and (self.nested or self.bits < 1):
-            raise InputError(f"--bits must be 1 or more, and excludes --nested; got {self.bits}")
-        if self.refine and (self.bits is None or self.max_snr_db == math.inf):
-            raise InputError("--refine goes with --bits, and with a --max-snr-db that is no infinity")
-
-
-def learning_rate(config: TrainConfig, progress: float) -> float:
-    """Up in a line over the warm-up, then down to nothing in half a cosine; `progress` runs from 0 to 1."""
-    if progress < config.warm_up:
-        return config.learning_rate * progress / config.warm_up
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - config.warm_up) / (1 - config.warm_up)))
-
-
-def augment(images: Tensor, max_shift: int, rng: torch.Generator, cutout: int = 0) -> Tensor:
-    """Each image (N, C, H, W) shifted by up to `max_shift` pixels both ways, and mirrored half the time.
-
-    A square of `cutout` pixels a side, its centre anywhere in the image, is made grey (DeVries and Taylor, Improved
-    regularization of convolutional neural networks with cutout, 2017).
-    """
-    num, _, height, width = images.shape
-    here = {"generator": rng, "device": images.device}
-    padded = F.pad(images, (max_shift,) * 4)
-    top, left = torch.randint(0, 2 * max_shift + 1, (2, num, 1), **here)
-    rows = top + torch.arange(height, device=images.device)  # (N, H)
-    columns = left + torch.arange(width, device=images.device)  # (N, W)
-    columns = torch.where(torch.rand(num, 1, **here) < 0.5, columns.flip(1), columns)
-    chosen = torch.arange(num, device=images.device)[:, None, None]
-    moved = padded[chosen, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    if cutout:
-        centre = torch.randint(0, height, (num, 1), **here), torch.randint(0, width, (num, 1), **here)
-        down, across = (
-            (torch.arange(size, device=images.device) - at + cutout // 2) // cutout == 0
-            for size, at in zip((height, width), centre, strict=True)
-        )
-        moved = moved.masked_fill((down[:, :, None] & across[:, None, :])[:, None], 128)
-    return moved
 
 
 class Trainer:
@@ -269,7 +183,7 @@ class Trainer:
         done = min(progress / config.prune_share, 1.0)
         budget = round(self.num_at_start * (config.prune_to / self.num_at_start) ** done)
         if sum(weight.numel() for weight in self.weights.values()) > budget:
-            channels = prune.choose(config.model, self.module, self.gradients, budget, self.example)
+            channels = prune.choose_channels(config.model, self.module, self.gradients, budget, self.example)
             pruned = [
                 prune.remove(self._holding(tensors), channels, self.example)
                 for tensors in (self.weights, self.average, self._momentum())

@@ -14,7 +14,7 @@ from airnet_sdr.models.curves import curves
 from airnet_sdr.models.digital.channel_code import CodedPayload
 from airnet_sdr.models.digital.rate import best_payload, least_symbols
 from airnet_sdr.models.digital.scheme import compressed, weights_of
-from airnet_sdr.models.ensemble import choose, equivalent_snr_db, extract, from_metadata
+from airnet_sdr.models.ensemble import best_member, equivalent_snr_db, extract, from_metadata
 from airnet_sdr.models.manifest import Manifest, TensorPlan
 from airnet_sdr.models.packing import to_vectors
 from airnet_sdr.models.sensitivity import Sensitivity
@@ -86,7 +86,7 @@ def pick(
         snr = protect(sent, planned, None, fmt).snr(float(linear(config.snr_db)))
         return equivalent_snr_db({name: tensor.size for name, tensor in sent.tensors.items()}, snr)
 
-    picked = extract(checkpoint, choose(members, checkpoint.arch, budget, arrives))
+    picked = extract(checkpoint, best_member(members, checkpoint.arch, budget, arrives))
     return picked, with_budget(picked)
 
 

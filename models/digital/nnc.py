@@ -15,6 +15,7 @@ grants no patents.
 import importlib
 import sys
 import types
+from dataclasses import dataclass
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -29,6 +30,7 @@ from rich.table import Table
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models.batch_norm import recompute
 from airnet_sdr.models.checkpoint import Checkpoint
@@ -98,23 +100,36 @@ def compare(checkpoint: Checkpoint, images, labels) -> list[tuple[str, ...]]:
     return rows
 
 
+@dataclass(frozen=True)
+class NncConfig:
+    """The networks to compare the compressors on, and the images."""
+
+    model: tuple[str, ...] = option((), "checkpoints", metavar="NAME|PATH")
+    images: int | None = option(None, "evaluate on the first test images only", 1)
+    data_dir: str | None = option(None, "where data sets are looked for first", flag="--data", metavar="DIR")
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def print_comparison(config: NncConfig) -> None:
+    """The table of all networks."""
+    table = Table("network", "", "bits here", "nncodec", "accuracy here, %", "nncodec, %")
+    for name in config.model:
+        checkpoint = checkpoints.load(name)
+        images, labels = (array[: config.images] for array in load_data(checkpoint.dataset, "test", config.data_dir))
+        for row in compare(checkpoint, images, labels):
+            table.add_row(str(Path(name)), *row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
 def main(argv=None) -> int:
+    """Parse, compare and print."""
     parser = CommandParser(prog="nnc", description=__doc__)
-    parser.add_argument("--model", nargs="+", required=True, metavar="NAME|PATH", help="checkpoints")
-    parser.add_argument("--images", type=int, help="evaluate on the first test images only")
-    parser.add_argument("--data", metavar="DIR", help="where data sets are looked for first")
-    args = parser.parse_args(argv)
-
-    def work():
-        table = Table("network", "", "bits here", "nncodec", "accuracy here, %", "nncodec, %")
-        for name in args.model:
-            checkpoint = checkpoints.load(name)
-            images, labels = (array[: args.images] for array in load_data(checkpoint.dataset, "test", args.data))
-            for row in compare(checkpoint, images, labels):
-                table.add_row(str(Path(name)), *row)
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-    return run_command(parser, work)
+    add_options(parser, NncConfig)
+    parser.require("model")
+    options = parser.options(argv)
+    return run_command(parser, lambda: print_comparison(config_from(NncConfig, options)))
 
 
 if __name__ == "__main__":

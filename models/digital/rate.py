@@ -7,11 +7,11 @@ distributed, so the block error rate is Q((snr_db - mean)/sd), and few blocks te
     python models/digital/rate.py --write
 """
 
-import argparse
 import functools
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -24,6 +24,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.digital.channel_code import BLOCK_CRC_BITS, MODULATIONS, BlockCode, CodedPayload
 
@@ -43,6 +45,7 @@ RATES = {
     8: (0.58, 0.64, 0.70, 0.76, 0.82, 0.88, 0.93),
 }
 INFO_BITS = (1024, 3824, 8448)
+LEAST_LONG_RATE = 1 / 3  # of the longest blocks, which base graph 1 codes
 NUM_BLOCKS, STEPS, RANGE_DB = 24, 8, (-0.3, 4.5)  # of the search, from the capacity of a Gaussian input
 
 
@@ -132,7 +135,7 @@ def _tables(bits_per_symbol: int) -> list[tuple[int, list[dict]]]:
     return [(length, [row for row in rows if row["info_bits"] == length]) for length in INFO_BITS]
 
 
-def measure(bits_per_symbol: int, rate: float, info_bits: int, seed: int = 1) -> dict:
+def measure_threshold(bits_per_symbol: int, rate: float, info_bits: int, seed: int = 1) -> dict:
     """Mean and deviation of the blocks' thresholds in AWGN, by bisection over the SNR with each one's noise held."""
     block = BlockCode(info_bits, round(info_bits / rate / bits_per_symbol), bits_per_symbol)
     rng = np.random.default_rng([seed, bits_per_symbol, round(1000 * rate), info_bits])
@@ -158,22 +161,33 @@ def measure(bits_per_symbol: int, rate: float, info_bits: int, seed: int = 1) ->
     }
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(prog="rate", description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"write {TABLE.name}; without it, the rows are printed")
-    args = parser.parse_args(argv)
-    rows = []
+def measure_thresholds() -> Iterator[dict]:
+    """The rows of the table: every modulation, block length and rate."""
     for bits_per_symbol, rates in RATES.items():
         for info_bits in INFO_BITS:
             for rate in rates:
-                if info_bits == INFO_BITS[-1] and rate < 1 / 3:
-                    continue
-                rows.append(measure(bits_per_symbol, rate, info_bits))
-                print(rows[-1], flush=True)
-    if args.write:
+                if info_bits < INFO_BITS[-1] or rate >= LEAST_LONG_RATE:
+                    yield measure_threshold(bits_per_symbol, rate, info_bits)
+
+
+def write_table(write: bool) -> None:
+    """Print the rows as they are measured, and write the table where it is asked for."""
+    rows = []
+    for row in measure_thresholds():
+        rows.append(row)
+        print(row, flush=True)
+    if write:
         lines = ",\n".join(json.dumps(row) for row in rows)
-        TABLE.write_text(f'{{"command": "python models/digital/rate.py --write", "rows": [\n{lines}\n]}}\n')
-    return 0
+        text = f'{{"command": "python models/digital/rate.py --write", "rows": [\n{lines}\n]}}\n'
+        write_whole(TABLE, text.encode())
+
+
+def main(argv=None) -> int:
+    """Parse, measure, print and write."""
+    parser = CommandParser(prog="rate", description=__doc__)
+    parser.add_argument("--write", action="store_true", help=f"write {TABLE.name}; without it, the rows are printed")
+    options = parser.options(argv)
+    return run_command(parser, lambda: write_table(options["write"]))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from airnet_sdr.dsp.uep import HANDICAP, Protection, best_curve, plan_protection
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.curves import curves
-from airnet_sdr.models.ensemble import choose, equivalent_snr_db, extract, from_metadata
+from airnet_sdr.models.ensemble import best_member, equivalent_snr_db, extract, from_metadata
 from airnet_sdr.models.payload.budget import payload_budget, symbols_once, whole_budget
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.sensitivity import Sensitivity
@@ -45,7 +45,7 @@ def select_member(
         snr = protect(sent, planned, None, fmt).snr(float(linear(config.snr_db)))
         return equivalent_snr_db({name: tensor.size for name, tensor in sent.tensors.items()}, snr)
 
-    selected = extract(checkpoint, choose(members, checkpoint.arch, budget, arrives))
+    selected = extract(checkpoint, best_member(members, checkpoint.arch, budget, arrives))
     return selected, with_budget(selected)
 
 

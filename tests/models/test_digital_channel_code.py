@@ -6,7 +6,7 @@ import pytest
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.digital.channel_code import MODULATIONS, BlockCode, CodedPayload, decode, encode
-from airnet_sdr.models.digital.rate import arrival, best_payload, least_symbols, measure
+from airnet_sdr.models.digital.rate import arrival, best_payload, least_symbols, measure_threshold
 from airnet_sdr.tests.link import white
 
 pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
@@ -95,7 +95,7 @@ def test_nothing_is_promised_where_nothing_is_carried():
 
 def test_the_table_is_what_is_measured():
     """Another seed, the shortest block of each modulation: means within 4 standard errors and the search's step."""
-    row = measure(2, 0.5, 1024, seed=7)
+    row = measure_threshold(2, 0.5, 1024, seed=7)
     expected = {"bits_per_symbol": 2, "info_bits": 1024}
     assert {key: row[key] for key in expected} == expected
     assert row["mean_db"] == pytest.approx(0.78, abs=4 * 0.26 * (2 / 24) ** 0.5 + 0.02)

@@ -12,11 +12,11 @@ from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.ensemble import (
     SNR_GRID_DB,
     Member,
-    choose,
+    accuracies_under_noise,
+    best_member,
     equivalent_snr_db,
     from_metadata,
     grow,
-    measure,
     narrow,
     reorder,
     to_metadata,
@@ -73,12 +73,12 @@ LARGE = Member(FASHION_WIDTHS, 0.93, tuple(np.minimum(np.linspace(0.2, 1.2, len(
 
 def test_the_channel_chooses():
     members, uses = [LARGE, SMALL], 157_752
-    assert choose(members, "fashion", uses, lambda member: 20) == LARGE
-    assert choose(members, "fashion", uses, {LARGE: -5, SMALL: 5}.get) == SMALL
-    assert choose(members, "fashion", uses, {LARGE: 21, SMALL: 30}.get) == LARGE
-    assert choose(members, "fashion", 20_000, lambda member: 20) == SMALL  # no room for the other
+    assert best_member(members, "fashion", uses, lambda member: 20) == LARGE
+    assert best_member(members, "fashion", uses, {LARGE: -5, SMALL: 5}.get) == SMALL
+    assert best_member(members, "fashion", uses, {LARGE: 21, SMALL: 30}.get) == LARGE
+    assert best_member(members, "fashion", 20_000, lambda member: 20) == SMALL  # no room for the other
     with pytest.raises(InputError, match="payload symbols"):
-        choose(members, "fashion", 100, lambda member: 20)
+        best_member(members, "fashion", 100, lambda member: 20)
 
 
 def test_the_equivalent_snr_leaves_as_much_error():
@@ -114,6 +114,6 @@ def test_the_curve_rises_from_guessing_to_what_the_network_says():
     torch.manual_seed(1)
     module = build("fashion", NARROW)
     labels = module(IMAGES).argmax(1)  # what it says is right, by definition
-    curve = measure(module, IMAGES, labels, num_draws=4)
+    curve = accuracies_under_noise(module, IMAGES, labels, num_draws=4)
     assert len(curve) == len(SNR_GRID_DB) and curve[-1] > 0.85
-    assert curve[0] < curve[-1] and curve == measure(module, IMAGES, labels, num_draws=4)
+    assert curve[0] < curve[-1] and curve == accuracies_under_noise(module, IMAGES, labels, num_draws=4)

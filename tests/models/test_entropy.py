@@ -19,7 +19,7 @@ from airnet_sdr.models.entropy import BitTrainer, Quantiser
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.packing import load_vectors
 from airnet_sdr.models.train import main, train
-from airnet_sdr.models.trainer import TrainConfig
+from airnet_sdr.models.train_config import TrainConfig
 from airnet_sdr.tests.command import assert_refused, run
 
 WIDTHS = (6, 8, 8, 8, 8)
@@ -151,7 +151,7 @@ def test_a_hybrid_is_trained_with_noise_on_what_quantisation_leaves(tmp_path):
 
 @pytest.mark.parametrize("options", [{"bits": None}, {"max_snr_db": math.inf}])
 def test_a_hybrid_needs_bits_and_noise(options):
-    with pytest.raises(InputError, match="--refine"):
+    with pytest.raises(InputError, match="refine"):
         dataclasses.replace(SMALL, refine=True, **options)
 
 

@@ -20,7 +20,7 @@ from airnet_sdr.models.sensitivity import (
     hessian_damage,
     load_sensitivity,
     main,
-    measure,
+    measure_damages,
 )
 
 NAMES = ("a", "b")
@@ -52,7 +52,7 @@ def problem():
 
 
 def test_damage_falls_with_snr_and_finds_the_layer_that_matters(problem):
-    damages = measure(*problem, num_draws=4)
+    damages = measure_damages(*problem, num_draws=4)
     assert damages.shape[1:] == (2, len(SNR_GRID_DB))
     quiet = damages[-1]
     assert (np.diff(quiet[0]) < 0).all() and quiet[0, 0] > 0.1

@@ -9,12 +9,14 @@ import torch
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models import train as training
+from airnet_sdr.models.augment import augment
 from airnet_sdr.models.checkpoint import Checkpoint, load, save
 from airnet_sdr.models.ensemble import from_metadata, narrow
 from airnet_sdr.models.nets import build, num_weights
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.train import main, train
-from airnet_sdr.models.trainer import TrainConfig, Trainer, augment, learning_rate
+from airnet_sdr.models.train_config import TrainConfig, learning_rate
+from airnet_sdr.models.trainer import Trainer
 
 WIDTHS = (4, 6, 8, 10, 12)
 SMALL = TrainConfig(epochs=2, limit=96, batch_size=32, average_steps=5, hold_out=20)
@@ -102,7 +104,7 @@ def test_what_is_kept_in_half_precision_is_measured_so(tmp_path):
 
 
 def test_a_training_that_diverges_ends_and_leaves_no_network(tmp_path):
-    with pytest.raises(InputError, match="not finite in epoch 1; lower --learning-rate"):
+    with pytest.raises(InputError, match="not finite in epoch 1; lower `learning_rate`"):
         train(dataclasses.replace(SMALL, learning_rate=1e30), tmp_path, "command")
     assert not list(tmp_path.glob("*.safetensors"))
 

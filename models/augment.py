@@ -1,0 +1,30 @@
+"""Training images as they are shown: shifted, mirrored, blanked."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def augment(images: Tensor, max_shift: int, rng: torch.Generator, cutout: int = 0) -> Tensor:
+    """Each image (N, C, H, W) shifted by up to `max_shift` pixels both ways, and mirrored half the time.
+
+    A square of `cutout` pixels a side, its centre anywhere in the image, is made grey (DeVries and Taylor, Improved
+    regularization of convolutional neural networks with cutout, 2017).
+    """
+    num, _, height, width = images.shape
+    here = {"generator": rng, "device": images.device}
+    padded = F.pad(images, (max_shift,) * 4)
+    top, left = torch.randint(0, 2 * max_shift + 1, (2, num, 1), **here)
+    rows = top + torch.arange(height, device=images.device)  # (N, H)
+    columns = left + torch.arange(width, device=images.device)  # (N, W)
+    columns = torch.where(torch.rand(num, 1, **here) < 0.5, columns.flip(1), columns)
+    chosen = torch.arange(num, device=images.device)[:, None, None]
+    moved = padded[chosen, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if cutout:
+        centre = torch.randint(0, height, (num, 1), **here), torch.randint(0, width, (num, 1), **here)
+        down, across = (
+            (torch.arange(size, device=images.device) - at + cutout // 2) // cutout == 0
+            for size, at in zip((height, width), centre, strict=True)
+        )
+        moved = moved.masked_fill((down[:, :, None] & across[:, None, :])[:, None], 128)
+    return moved
