@@ -158,8 +158,8 @@ def test_another_format_version_is_reported(monkeypatch):
     receiver = FrameReceiver()
     samples = on_air(CYCLE, SNR_DB)
     with monkeypatch.context() as patch:
-        patch.setattr("dsp.burst.VERSION", frame_module.VERSION + 1)
-        patch.setattr("dsp.control.VERSION", frame_module.VERSION + 1)
+        patch.setattr("airnet_sdr.dsp.burst.VERSION", frame_module.VERSION + 1)
+        patch.setattr("airnet_sdr.dsp.control.VERSION", frame_module.VERSION + 1)
         assert receiver.push(samples) + receiver.finish() == []
     assert receiver.other_versions == {frame_module.VERSION}
 

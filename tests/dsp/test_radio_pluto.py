@@ -346,8 +346,8 @@ def test_without_libiio_itself_one_line_says_so():
         find = ctypes.util.find_library
         ctypes.util.find_library = lambda name: None if name == "iio" else find(name)
         from airnet_sdr.dsp.radio import open_sink
-        from airnet_sdr.dsp.host.command import run_command
-        sys.exit(run_command(parser, open_sink("pluto:ip:127.0.0.1:1").__enter__))
+        from airnet_sdr.dsp.host.command import CommandParser, run_command
+        sys.exit(run_command(CommandParser(prog="x"), open_sink("pluto:ip:127.0.0.1:1").__enter__))
     """)
     assert done.returncode == 3 and done.stderr.count("\n") == 1
     assert "libiio is missing" in done.stderr and "libiio0" in done.stderr

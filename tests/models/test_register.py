@@ -136,8 +136,8 @@ def test_without_evaluation_batch_norm_is_said_to_be_unmeasured(tmp_path, tiny):
 @pytest.mark.parametrize(
     "address, word",
     [
-        ("nowhere.py:tiny", "FILE.py:function"),
-        ("tiny", "FILE.py:function"),
+        ("nowhere.py:tiny", "FILE.py:NAME"),
+        ("tiny", "FILE.py:NAME"),
         ("{file}:missing", "missing"),
         ("{file}:number", "torch.nn.Module"),
         ("{file}:failing", "line one line two"),
