@@ -16,6 +16,13 @@ BLOCK_SAMPLES = 1 << 20  # 8 MiB of cf32_le: memory stays bounded whatever the r
 _DATATYPES = {"cf32_le": ("<f4", 1.0), "ci16_le": ("<i2", 1 / 32768)}  # component type, scale to full scale 1.0
 
 
+def parse_target(text: str) -> tuple[str, dict]:
+    """The path of a recording's metadata; ValueError for another."""
+    if not text.endswith(".sigmf-meta") or text.endswith("/.sigmf-meta") or text == ".sigmf-meta":
+        raise ValueError("the path of a recording ends in .sigmf-meta")
+    return text, {}
+
+
 class SigmfSink(Sink):
     """Writes PATH.sigmf-data and PATH.sigmf-meta, one annotation for every labelled send.
 

@@ -77,7 +77,7 @@ def _front_end(board, side, name):
     rates = lambda: str(board.rate_hz), lambda text: board.set_rate(_whole(text))  # noqa: E731
     return _pick(
         board,
-        f"{side} {name}",
+        side,
         name,
         {
             "sampling_frequency": rates,
