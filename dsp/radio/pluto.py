@@ -200,7 +200,9 @@ class PlutoSource(Source):
             self._board.prepare_to_receive()
             return
         if abs(self._beside.config.rate_hz - self.config.rate_hz) > settings.RATE_TOLERANCE_HZ:
-            self._board.check_rate(self.config.rate_hz, f"the sink of this program runs at {self._beside.config.rate_hz:.12g}")
+            self._board.check_rate(
+                self.config.rate_hz, f"the sink of this program runs at {self._beside.config.rate_hz:.12g}"
+            )
         settings.power(context, "RX", True)
         settings.tune(context, self.config, "rx")
 
