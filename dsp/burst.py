@@ -42,7 +42,7 @@ class Lock:
 
 
 class FrameReceiver:
-    """Turns blocks of samples of any length into `ReceivedFrame`s; memory is bounded by a frame and a scan block."""
+    """Turns blocks of samples of any length into `ReceivedFrame`s; memory is bounded by two frames and a scan block."""
 
     def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO, num_threads: int = 1):
         self.fmt = fmt
