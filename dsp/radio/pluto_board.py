@@ -8,9 +8,10 @@ import threading
 from airnet_sdr.dsp.errors import RadioError
 from airnet_sdr.dsp.radio import pluto_settings as settings
 from airnet_sdr.dsp.radio.base import RadioConfig
+from airnet_sdr.dsp.radio.native import bounded
 from airnet_sdr.dsp.radio.pluto_buffers import Buffers
 from airnet_sdr.dsp.radio.pluto_context import BoardContext
-from airnet_sdr.dsp.radio.pluto_library import bounded, number
+from airnet_sdr.dsp.radio.pluto_library import number
 from airnet_sdr.dsp.radio.pluto_ranges import check_config, check_range, range_of
 
 CLOSE_TIMEOUT_S = 6.0

@@ -11,8 +11,9 @@ import functools
 import numpy as np
 
 from airnet_sdr.dsp.errors import RadioTimeoutError
+from airnet_sdr.dsp.radio.native import bounded
 from airnet_sdr.dsp.radio.pluto_context import BoardContext
-from airnet_sdr.dsp.radio.pluto_library import bounded, mapped
+from airnet_sdr.dsp.radio.pluto_library import mapped
 
 STATUS_REGISTER = 0x80000088  # each core, of the receiver and of the transmitter, has its own
 RX_OVERFLOW, TX_UNDERFLOW = 4, 1

@@ -9,7 +9,8 @@ import math
 import re
 
 from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
-from airnet_sdr.dsp.radio.pluto_library import bounded, library, mapped, not_opened, versions
+from airnet_sdr.dsp.radio.native import bounded
+from airnet_sdr.dsp.radio.pluto_library import library, mapped, not_opened, versions
 
 CONNECT_TIMEOUT_S = 15.0
 PATIENCE_S = 10.0  # for an attribute; a calibration takes a second

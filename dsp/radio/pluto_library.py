@@ -1,14 +1,10 @@
-"""The libraries under a PlutoSDR: whether they are there, calls that may hang, foreign errors mapped once."""
+"""The libraries under a PlutoSDR: whether they are there, and foreign errors mapped once."""
 
 import contextlib
-import ctypes
-import functools
 import importlib.metadata
-import math
-import os
-import threading
 
 from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
+from airnet_sdr.dsp.radio.native import quieten
 
 INSTALL = "pip install -e '.[pluto]', and Debian's libiio0"
 
@@ -25,41 +21,8 @@ def library():
         raise RadioError(f"the Python package {error.name} is missing for a PlutoSDR; {INSTALL}") from error
     except (ImportError, OSError, AttributeError) as error:
         raise RadioError(f"libiio is missing or of the wrong version ({error}); {INSTALL}") from error
-    _quieten()
+    quieten()
     return adi
-
-
-@functools.cache
-def _quieten():
-    """libiio prints lines of its own to C's `stderr`, beside the one line that an error is here: not any more.
-
-    Python's standard error, and what the C library says when it aborts, do not go that way.
-    """
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # no such symbol on this system: it stays talkative
-        libc = ctypes.CDLL(None)
-        libc.fopen.restype = ctypes.c_void_p
-        if nowhere := libc.fopen(os.devnull.encode(), b"w"):
-            ctypes.c_void_p.in_dll(libc, "stderr").value = nowhere
-
-
-def bounded(call, timeout_s: float, what: str):
-    """``call()`` in a thread of its own; RadioTimeoutError when it takes longer, if ever. Ctrl-C comes through."""
-    outcome = {}
-
-    def work():
-        try:
-            outcome["value"] = call()
-        except BaseException as error:  # handed to the caller
-            outcome["error"] = error
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(None if timeout_s == math.inf else timeout_s)
-    if thread.is_alive():
-        raise RadioTimeoutError(f"{what} took longer than {timeout_s:g} s; is the board still there?")
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
 
 
 def versions() -> dict[str, str]:

@@ -52,6 +52,7 @@ def test_round_trip_is_exact_and_takes_rate_and_carrier_from_the_recording(path)
         "gain_db": None,
         "clipped": 0,
         "samples": 1510,
+        "warnings": [],
     }
     received, source = read_all(f"file:{path}")
     np.testing.assert_array_equal(received, to_full_scale(np.concatenate(sent))[0])
