@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, frame_samples
+from airnet_sdr.dsp.losses import Loss, find_loss
 from airnet_sdr.dsp.reception import (
     ReceivedFrame,
     header_symbols,
@@ -41,7 +42,7 @@ class Lock:
 
 
 class FrameReceiver:
-    """Turns blocks of samples of any length into `ReceivedFrame`s; memory is bounded by a frame and a scan block."""
+    """Turns blocks of samples of any length into `ReceivedFrame`s; memory is bounded by two frames and a scan block."""
 
     def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO, num_threads: int = 1):
         self.fmt = fmt
@@ -49,6 +50,7 @@ class FrameReceiver:
         self.num_samples = 0
         self.num_not_finite = 0
         self.other_versions: set[int] = set()
+        self.losses: list[Loss] = []
         self.run = ThreadPoolExecutor(num_threads).map if num_threads > 1 else map
         self._blocks: list[np.ndarray] = []
         self._waiting = 0  # samples in the blocks
@@ -92,7 +94,8 @@ class FrameReceiver:
                 self._last = found[-1]
                 self._cursor = found[-1].start + self.detector.length
                 self._candidates.clear()
-        history = self.fmt.max_symbols_per_frame * self.fmt.symbol_samples  # a frame may be read backwards
+        # a frame may be read backwards, and samples may have been lost between two frames that are one apart
+        history = 2 * (1 + self.fmt.max_symbols_per_frame) * self.fmt.symbol_samples
         keep = min([self._cursor, *self._candidates[:1]]) - MARGIN - history - self._origin
         drop = min(max(0, keep), self._buffer.size)
         self._buffer = self._buffer[drop:]
@@ -148,6 +151,9 @@ class FrameReceiver:
         if outcome is None:
             return []
         self._lock, self._followed = Lock(outcome[0], outcome[0].sco, FIRST_BATCH), []
+        if self._last is not None:
+            loss = find_loss(self._buffer, self._origin, self._last, outcome[0], self.fmt)
+            self.losses += [loss] if loss else []
         return [*read_backwards(self._buffer, self._origin, outcome[0], self._last, self.fmt), *outcome]
 
     def _receive_found(self, start: int, final: bool):

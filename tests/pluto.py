@@ -33,9 +33,12 @@ def becomes_muted(server, timeout_s=5):
 
 
 @contextlib.contextmanager
-def boards(*ppm, air=ChannelConfig(), **options):
-    """Running boards with crystals off by so many ppm: their servers; ``server.air`` is the air."""
-    shared = Air([BoardConfig(ppm=p, serial=f"virtual{i}") for i, p in enumerate(ppm)], air, **options)
+def boards(*configs, air=ChannelConfig(), **options):
+    """Running boards, each a BoardConfig or its crystal's error in ppm: their servers; ``server.air`` is the air."""
+    made = [
+        c if isinstance(c, BoardConfig) else BoardConfig(ppm=c, serial=f"virtual{i}") for i, c in enumerate(configs)
+    ]
+    shared = Air(made, air, **options)
     servers = [BoardServer(shared, board) for board in shared.boards]
     try:
         yield servers

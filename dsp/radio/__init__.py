@@ -6,7 +6,7 @@ Example::
         sink.send(samples, label="cycle 0")
 """
 
-from airnet_sdr.dsp.radio.address import ADDRESS_HELP, Address, parse
+from airnet_sdr.dsp.radio.address import ADDRESS_HELP, RADIOS, Address, parse
 from airnet_sdr.dsp.radio.base import RadioConfig, Sink, Source
 
 __all__ = ["ADDRESS_HELP", "Address", "RadioConfig", "Sink", "Source", "open_sink", "open_source", "parse"]
@@ -15,24 +15,18 @@ __all__ = ["ADDRESS_HELP", "Address", "RadioConfig", "Sink", "Source", "open_sin
 def open_sink(address: str, config: RadioConfig = RadioConfig()) -> Sink:
     """The sending end at `address`; it opens when its `with` block is entered."""
     parsed = parse(address)
-    match parsed.scheme:
-        case "zmq":
-            from airnet_sdr.dsp.radio.zmq_stream import ZmqSink as sink
-        case "file":
-            from airnet_sdr.dsp.radio.sigmf_file import SigmfSink as sink
-        case _:
-            from airnet_sdr.dsp.radio.pluto import PlutoSink as sink
-    return sink(parsed, config)
+    radio = RADIOS[parsed.scheme]
+    return radio.load(radio.sink)(parsed, config)
 
 
-def open_source(address: str, config: RadioConfig = RadioConfig()) -> Source:
-    """The receiving end at `address`; it opens when its `with` block is entered."""
+def open_source(address: str, config: RadioConfig = RadioConfig(), beside: Sink | None = None) -> Source:
+    """The receiving end at `address`; it opens when its `with` block is entered.
+
+    ``beside`` is a sink that is open while the source is: where both are at the same address and the device serves one
+    program at a time, as a PlutoSDR on USB does, they share it::
+
+        with open_sink(address, sending) as sink, open_source(address, receiving, beside=sink) as source:
+    """
     parsed = parse(address)
-    match parsed.scheme:
-        case "zmq":
-            from airnet_sdr.dsp.radio.zmq_stream import ZmqSource as source
-        case "file":
-            from airnet_sdr.dsp.radio.sigmf_file import SigmfSource as source
-        case _:
-            from airnet_sdr.dsp.radio.pluto import PlutoSource as source
-    return source(parsed, config)
+    radio = RADIOS[parsed.scheme]
+    return radio.load(radio.source)(parsed, config, beside)

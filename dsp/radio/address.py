@@ -1,31 +1,56 @@
-"""Radio addresses: one grammar for devices, streams and recordings, parsed in one place."""
+"""Radio addresses: one grammar, ``SCHEME:TARGET``, and the table of the radios there are.
 
-import re
+Adding a radio is one file and one entry. The file has a `Sink` and a `Source` (see `base`) and ``parse_target(text)``,
+which gives the target and its options as a dict, or raises ValueError with a hint.
+"""
+
+import importlib
 from dataclasses import dataclass, field
 
 from airnet_sdr.dsp.errors import InputError
 
-SINK_PATTERNS = ("push", "pub", "rep", "srsran")
-SOURCE_PATTERNS = ("pull", "sub", "req", "srsran")
 
-ADDRESS_HELP = """\
-pluto:ip:192.168.2.1        a PlutoSDR; everything after pluto: is the libiio URI (ip:HOST[:PORT], usb:B.D.I, local:)
-zmq:tcp://HOST:PORT         complex64 samples over ZMQ (or zmq:ipc://PATH), with options ?pattern=P&bind=1
-                            P is push, pub, rep or srsran to send, pull, sub, req or srsran to receive
-                            (push and pull by default); bind=1 binds, otherwise it connects
-file:PATH.sigmf-meta        a SigMF recording, cf32_le; ci16_le is read as well"""
+@dataclass(frozen=True)
+class Radio:
+    """Where a scheme's radio is: its module, imported when it is used, the names of its two ends, and its help."""
 
-_PLUTO_URI = re.compile(r"ip:.+|usb:\d+\.\d+\.\d+|usb:|local:|serial:.+")
-_ZMQ_ENDPOINT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})|ipc://\S+")
+    module: str
+    sink: str
+    source: str
+    help: tuple[tuple[str, str], ...]
+
+    def load(self, name: str):
+        """A name of the module."""
+        return getattr(importlib.import_module(f"airnet_sdr.dsp.radio.{self.module}"), name)
+
+
+RADIOS = {
+    "pluto": Radio("pluto", "PlutoSink", "PlutoSource", (
+        ("pluto:ip:192.168.2.1", "a PlutoSDR; after pluto: the libiio URI (ip:HOST[:PORT], usb:B.D.I, local:)"),
+    )),
+    "soapy": Radio("soapy", "SoapySink", "SoapySource", (
+        ("soapy:driver=lime", "any radio of SoapySDR, by its device string; SoapySDRUtil --find lists them"),
+    )),
+    "zmq": Radio("zmq_stream", "ZmqSink", "ZmqSource", (
+        ("zmq:tcp://HOST:PORT", "complex64 samples over ZMQ (or zmq:ipc://PATH), with options ?pattern=P&bind=1"),
+        ("", "P is push, pub, rep or srsran to send, pull, sub, req or srsran to receive"),
+        ("", "(push and pull by default); bind=1 binds, otherwise it connects"),
+    )),
+    "file": Radio("sigmf_file", "SigmfSink", "SigmfSource", (
+        ("file:PATH.sigmf-meta", "a SigMF recording, cf32_le; ci16_le is read as well"),
+    )),
+}  # fmt: skip
+
+ADDRESS_HELP = "\n".join(f"{form:<27} {text}" for radio in RADIOS.values() for form, text in radio.help)
 
 
 @dataclass(frozen=True)
 class Address:
-    """A parsed address: `pluto` with its URI, `zmq` with its endpoint, or `file` with the path of its metadata."""
+    """A parsed address: the scheme of a radio, its target, and its options."""
 
     scheme: str
     target: str
-    options: dict = field(default_factory=dict)  # zmq only: pattern (absent: the default) and bind ("0", "1")
+    options: dict = field(default_factory=dict)
 
     def __str__(self):
         query = "&".join(f"{name}={value}" for name, value in self.options.items())
@@ -39,35 +64,14 @@ def parse(text: str) -> Address:
     {'pattern': 'push', 'bind': '1'}
     """
     scheme, colon, target = text.partition(":")
-    if not colon or scheme not in ("pluto", "zmq", "file"):
-        raise _senseless(text, "an address begins with pluto:, zmq: or file:")
-    if scheme == "pluto":
-        if not _PLUTO_URI.fullmatch(target):
-            raise _senseless(text, "try pluto:ip:192.168.2.1")
-        return Address(scheme, target)
-    if scheme == "file":
-        if not target.endswith(".sigmf-meta") or target.endswith("/.sigmf-meta") or target == ".sigmf-meta":
-            raise _senseless(text, "the path of a recording ends in .sigmf-meta")
-        return Address(scheme, target)
-    endpoint, _, query = target.partition("?")
-    match = _ZMQ_ENDPOINT.fullmatch(endpoint)
-    if not match or (match["port"] and not 0 < int(match["port"]) < 65536):
-        raise _senseless(text, "try zmq:tcp://127.0.0.1:5555 or zmq:ipc:///tmp/air")
-    return Address(scheme, endpoint, _options(text, query))
-
-
-def _options(text, query):
-    options = {}
-    for item in filter(None, query.split("&")):
-        name, _, value = item.partition("=")
-        if name not in ("pattern", "bind") or name in options:
-            raise _senseless(text, f"got option {name!r}; the options are pattern and bind, each once")
-        options[name] = value
-    if options.get("pattern", "push") not in SINK_PATTERNS + SOURCE_PATTERNS:
-        raise _senseless(text, f"a pattern is one of {', '.join(dict.fromkeys(SINK_PATTERNS + SOURCE_PATTERNS))}")
-    if options.get("bind", "0") not in ("0", "1"):
-        raise _senseless(text, f"bind is 0 or 1, got {options['bind']!r}")
-    return options
+    if not colon or scheme not in RADIOS:
+        schemes = [f"{name}:" for name in RADIOS]
+        raise _senseless(text, f"an address begins with {', '.join(schemes[:-1])} or {schemes[-1]}")
+    try:
+        target, options = RADIOS[scheme].load("parse_target")(target)
+    except ValueError as error:
+        raise _senseless(text, str(error)) from error
+    return Address(scheme, target, options)
 
 
 def _senseless(text, hint):

@@ -20,6 +20,7 @@ class Sink:
     def __init__(self, address: Address, config: RadioConfig):
         self.address, self.config = address, config
         self.samples = self.clipped = 0
+        self.warnings: list[str] = []
 
     def send(self, samples: np.ndarray, label: str | None = None) -> None:
         """Send complex64 (n,) of unit average power; `label` names the burst where the device keeps such names.
@@ -43,6 +44,7 @@ class Sink:
             "gain_db": config.gain_db,
             "clipped": self.clipped,
             "samples": self.samples,
+            "warnings": list(self.warnings),
         }
 
     def __enter__(self):
@@ -64,11 +66,11 @@ class Source:
     """Gives samples in blocks, at the device's scale; a context manager.
 
     A device implements `_open`, `_close` and `_read`. `rate_hz` and `freq_hz` are the configured ones, or a
-    recording's own once it is open.
+    recording's own once it is open. ``beside`` is a sink whose device it may share (`open_source`).
     """
 
-    def __init__(self, address: Address, config: RadioConfig):
-        self.address, self.config = address, config
+    def __init__(self, address: Address, config: RadioConfig, beside: Sink | None = None):
+        self.address, self.config, self.beside = address, config, beside
         self.rate_hz, self.freq_hz = config.rate_hz, config.freq_hz
         self.samples = 0
         self.overflow = None  # lost samples were seen; None where a device cannot tell

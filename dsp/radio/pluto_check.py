@@ -7,9 +7,12 @@ from scipy import fft
 
 from airnet_sdr.dsp.errors import RadioError
 from airnet_sdr.dsp.ofdm import preamble_samples
+from airnet_sdr.dsp.radio import pluto_settings as settings
 from airnet_sdr.dsp.radio.address import Address
 from airnet_sdr.dsp.radio.base import RadioConfig
-from airnet_sdr.dsp.radio.pluto_board import RATES_HZ, Board
+from airnet_sdr.dsp.radio.pluto_board import Board
+from airnet_sdr.dsp.radio.pluto_library import number
+from airnet_sdr.dsp.radio.pluto_ranges import RATES_HZ
 from airnet_sdr.dsp.radio.scale import to_full_scale
 from airnet_sdr.dsp.units import db
 
@@ -33,13 +36,12 @@ def check(address: Address, config: RadioConfig) -> Iterator[str]:
         for side in ("rx", "tx"):
             lo, gain, width = (board.range_of(f"{side} {what}") for what in ("frequency", "gain", "bandwidth"))
             yield (
-                f"{side}: {lo[0] / 1e6:g} to {lo[1] / 1e6:g} MHz, gain {gain[0]:g} to {gain[1]:g} dB, "
-                f"bandwidth {width[0] / 1e6:g} to {width[1] / 1e6:g} MHz"
+                f"{side}: {number(lo[0] / 1e6)} to {number(lo[1] / 1e6)} MHz, gain {gain[0]:g} to {gain[1]:g} dB, "
+                f"bandwidth {number(width[0] / 1e6)} to {number(width[1] / 1e6)} MHz"
             )
         yield f"rate: {RATES_HZ[0] / 1e6:g} to {RATES_HZ[1] / 1e6:g} MS/s"
-        board.claim()
-        board.mute()
-        board.tune()
+        board.prepare_to_send()
+        settings.tune(board.context, config, "rx")
         evm_db = loopback_evm_db(board)
         yield f"digital loopback: EVM {evm_db:.1f} dB (at most {WORST_EVM_DB:g})"
         if not evm_db <= WORST_EVM_DB:
@@ -58,14 +60,14 @@ def loopback_evm_db(board: Board) -> float:
     A repeated preamble; the delay is found by correlation over one period, one complex factor is fitted.
     """
     sent, _ = to_full_scale(np.tile(preamble_samples(), 8))
-    board.set_loopback(1)
+    settings.set_loopback(board.context, 1)
     try:
         words = np.rint(sent.view(np.float32) * np.float32(32767)).view(np.complex64)
-        board.push(words, True, TIMEOUT_S)
+        board.buffers.push(words, True, TIMEOUT_S)
         samples = _capture(board)
     finally:
-        board.stop_sending()
-        board.set_loopback(0)
+        board.buffers.stop_sending()
+        settings.set_loopback(board.context, 0)
     period = preamble_samples().size
     one = samples[:period]
     correlation = np.abs(fft.ifft(fft.fft(one) * fft.fft(sent[:period]).conj()))
@@ -78,7 +80,7 @@ def loopback_evm_db(board: Board) -> float:
 
 def hear(board: Board) -> Iterator[str]:
     """What is on the air now at a middling gain, and what that says about the gain to choose."""
-    board.set_receive_gain("manual", LISTEN_GAIN_DB)
+    settings.set_receive_gain(board.context, "manual", LISTEN_GAIN_DB)
     samples = _capture(board)
     level_dbfs = float(db(np.mean(np.abs(samples) ** 2) + 1e-12))
     peak_dbfs = float(2 * db(np.abs(samples.view(np.float32)).max() + 1e-6))
@@ -93,8 +95,8 @@ def hear(board: Board) -> Iterator[str]:
 
 def _capture(board):
     """Samples (n,) complex64 at full scale 1.0, none of them older than the settings."""
-    board.set_timeout(TIMEOUT_S)
-    board.start_receiving(NUM_SAMPLES)
-    for _ in range(board.num_buffers):
-        board.refill(TIMEOUT_S)
-    return (board.refill(TIMEOUT_S) / 2048).astype(np.complex64)
+    buffers = board.buffers
+    buffers.start_receiving(NUM_SAMPLES, buffers.num_buffers, 2 * TIMEOUT_S)
+    for _ in range(buffers.num_buffers):
+        buffers.refill(TIMEOUT_S)
+    return (buffers.refill(TIMEOUT_S) / 2048).astype(np.complex64)

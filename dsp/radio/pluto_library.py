@@ -1,14 +1,10 @@
-"""The libraries under a PlutoSDR: whether they are there, calls that may hang, foreign errors mapped once."""
+"""The libraries under a PlutoSDR: whether they are there, and foreign errors mapped once."""
 
 import contextlib
-import ctypes
-import functools
 import importlib.metadata
-import math
-import os
-import threading
 
 from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
+from airnet_sdr.dsp.radio.native import quieten
 
 INSTALL = "pip install -e '.[pluto]', and Debian's libiio0"
 
@@ -25,41 +21,8 @@ def library():
         raise RadioError(f"the Python package {error.name} is missing for a PlutoSDR; {INSTALL}") from error
     except (ImportError, OSError, AttributeError) as error:
         raise RadioError(f"libiio is missing or of the wrong version ({error}); {INSTALL}") from error
-    _quieten()
+    quieten()
     return adi
-
-
-@functools.cache
-def _quieten():
-    """libiio prints lines of its own to C's `stderr`, beside the one line that an error is here: not any more.
-
-    Python's standard error, and what the C library says when it aborts, do not go that way.
-    """
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # no such symbol on this system: it stays talkative
-        libc = ctypes.CDLL(None)
-        libc.fopen.restype = ctypes.c_void_p
-        if nowhere := libc.fopen(os.devnull.encode(), b"w"):
-            ctypes.c_void_p.in_dll(libc, "stderr").value = nowhere
-
-
-def bounded(call, timeout_s: float, what: str):
-    """``call()`` in a thread of its own; RadioTimeoutError when it takes longer, if ever. Ctrl-C comes through."""
-    outcome = {}
-
-    def work():
-        try:
-            outcome["value"] = call()
-        except BaseException as error:  # handed to the caller
-            outcome["error"] = error
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(None if timeout_s == math.inf else timeout_s)
-    if thread.is_alive():
-        raise RadioTimeoutError(f"{what} took longer than {timeout_s:g} s; is the board still there?")
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["value"]
 
 
 def versions() -> dict[str, str]:
@@ -73,9 +36,38 @@ def versions() -> dict[str, str]:
     return found
 
 
+REASONS = {  # of a board that cannot be opened, and what to try
+    1: "no permission", 13: "no permission", 2: "not found", 19: "not found", 16: "busy",
+    110: "no answer", 111: "connection refused", 112: "no route", 113: "no route",
+}  # fmt: skip
+_UDEV = (
+    'put SUBSYSTEM=="usb", ATTRS{idVendor}=="0456", ATTRS{idProduct}=="b673", MODE="0666" into '
+    "/etc/udev/rules.d/53-adi-plutosdr-usb.rules, run udevadm control --reload, and plug the board in again"
+)
+_REMEDIES = {
+    "no permission": _UDEV,
+    "not found": "check cable, power and address: iio_info -s lists boards",
+    "busy": "another program has it, and over USB only one can; stop that program",
+    "no answer": "the board is silent: power it off and on, and check the cable",
+    "connection refused": "no libiio server listens there; check the address: iio_info -s lists boards",
+    "no route": "check address and network: iio_info -s lists boards",
+}
+
+
+def not_opened(uri: str, error: BaseException) -> RadioError:
+    """Why a board could not be opened, and what to try."""
+    number = getattr(error, "errno", None)
+    reason = REASONS.get(number)
+    if reason is None:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(reason, "check cable, power and address: iio_info -s lists boards")
+    kind = RadioTimeoutError if reason == "no answer" else RadioError
+    return kind(f"no PlutoSDR at {uri} ({reason}); {remedy}")
+
+
 @contextlib.contextmanager
 def mapped(what: str, uri: str):
-    """Errors of libiio as ours: ``what`` failed at the board."""
+    """Errors of libiio as ours: ``what`` failed at the board. An attribute that is no number is one, too."""
     try:
         yield
     except OSError as error:
@@ -83,5 +75,23 @@ def mapped(what: str, uri: str):
             raise RadioError(f"the board at {uri} is busy: another program transmits; stop it first") from error
         if error.errno == 110:
             raise RadioTimeoutError(f"{what}: no answer from {uri} in time; is it still there?") from error
+        if error.errno == 12:
+            raise RadioError(
+                f"{what}: the board at {uri} has no memory for such buffers; lower --capture-samples, "
+                "--buffer-samples or --num-buffers"
+            ) from error
         reason = error.strerror or str(error)
         raise RadioError(f"{what} failed at {uri} ({reason}); check cable and power, then run --mute") from error
+    except (ValueError, OverflowError, KeyError, AttributeError, IndexError) as error:
+        raise RadioError(
+            f"{what}: the board at {uri} answers something else than expected ({error}); check its firmware"
+        ) from error
+
+
+def number(value: float) -> str:
+    """A value in a message: two that differ look different, 325000000 and not 3.25e+08.
+
+    >>> number(325e6), number(325e6 - 1), number(-89.75)
+    ('325000000', '324999999', '-89.75')
+    """
+    return f"{value:.12g}"

@@ -1,6 +1,8 @@
 """SigMF recordings: a sink that writes `cf32_le`, a source that reads `cf32_le` and `ci16_le` block by block."""
 
+import fcntl
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -12,15 +14,24 @@ import numpy as np
 from airnet_sdr.dsp.errors import InputError, RadioError
 from airnet_sdr.dsp.radio.base import Sink, Source
 
+PART = ".part"
+SAMPLE_BYTES = 8
 BLOCK_SAMPLES = 1 << 20  # 8 MiB of cf32_le: memory stays bounded whatever the recording's length
 _DATATYPES = {"cf32_le": ("<f4", 1.0), "ci16_le": ("<i2", 1 / 32768)}  # component type, scale to full scale 1.0
+
+
+def parse_target(text: str) -> tuple[str, dict]:
+    """The path of a recording's metadata; ValueError for another."""
+    if not text.endswith(".sigmf-meta") or text.endswith("/.sigmf-meta") or text == ".sigmf-meta":
+        raise ValueError("the path of a recording ends in .sigmf-meta")
+    return text, {}
 
 
 class SigmfSink(Sink):
     """Writes PATH.sigmf-data and PATH.sigmf-meta, one annotation for every labelled send.
 
-    Both grow under temporary names (.part) and get their own when all is well: an exception leaves nothing behind.
-    ``hardware`` names what made the samples.
+    Both grow under temporary names (.part) and get their own when all is well: an exception leaves nothing behind. What
+    a program that was killed has left is named in ``warnings``. ``hardware`` names what made the samples.
     """
 
     hardware = "none: computed samples"
@@ -36,7 +47,12 @@ class SigmfSink(Sink):
         self._sha512, self._annotations = hashlib.sha512(), []
         try:
             self._data_path.parent.mkdir(parents=True, exist_ok=True)
-            self._data = open(_part(self._data_path), "wb")
+            self.warnings += left_behind(self._data_path)
+            self._data = _open_alone(_part(self._data_path))
+        except BlockingIOError as error:
+            raise InputError(
+                f"another program is writing recording {self._meta_path}; wait for it, or name another"
+            ) from error
         except OSError as error:
             raise InputError(
                 f"cannot write recording {self._meta_path}: {error.strerror}; try a folder that is writable"
@@ -85,7 +101,8 @@ class SigmfSink(Sink):
             0, {"core:frequency": self.config.freq_hz, "core:datetime": self._start.strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         )
         for start, count, label in sorted(self._annotations):
-            meta.add_annotation(start, count, {"core:label": label})
+            if start < self.samples:  # of a frame that was heard only in part there are fewer samples here
+                meta.add_annotation(start, min(count, self.samples - start), {"core:label": label})
         return meta
 
     def _failed(self, error):
@@ -183,4 +200,46 @@ def _load(meta_path):
 
 
 def _part(path):
-    return path.with_name(path.name + ".part")
+    return path.with_name(path.name + PART)
+
+
+def _open_alone(path):
+    """A file to write, emptied, locked as long as it is open; BlockingIOError when another program writes it."""
+    data = open(path, "ab")
+    try:
+        fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        data.close()
+        raise
+    data.truncate(0)
+    return data
+
+
+def left_behind(data_path: Path) -> list[str]:
+    """A line on every recording in the folder whose program was killed: nobody writes it, and it has no metadata.
+
+    The one of the same name is renamed, as a new one is about to take its place.
+    """
+    lines = []
+    for part in sorted(data_path.parent.glob(f"*.sigmf-data*{PART}")):
+        with open(part, "rb") as data:
+            try:
+                fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue  # it is being written
+            num_samples = data.seek(0, os.SEEK_END) // SAMPLE_BYTES
+            if part == _part(data_path):
+                part = _kept(part)
+        lines.append(
+            f"{part} is what a killed program has recorded: {num_samples} samples, cf32_le; delete it, or keep it with "
+            "metadata of its own"
+        )
+    return lines
+
+
+def _kept(part):
+    """A left part of the name that is wanted, under another name."""
+    numbers = (part.with_name(f"{part.name.removesuffix(PART)}.{i}{PART}") for i in itertools.count(1))
+    path = next(number for number in numbers if not number.exists())
+    part.rename(path)
+    return path

@@ -11,15 +11,17 @@ messages. Not modelled: time. The sample count is the clock.
 """
 
 import math
+import re
 import time
 
 import numpy as np
 import zmq
 
 from airnet_sdr.dsp.errors import InputError, RadioError, RadioTimeoutError
-from airnet_sdr.dsp.radio.address import SINK_PATTERNS, SOURCE_PATTERNS
 from airnet_sdr.dsp.radio.base import Sink, Source
 
+SINK_PATTERNS = ("push", "pub", "rep", "srsran")
+SOURCE_PATTERNS = ("pull", "sub", "req", "srsran")
 MAX_MESSAGE_SAMPLES = 1 << 20  # 8 MiB; srsRAN takes up to 3,072,000 samples
 HIGH_WATER_MARK = 8  # messages: at most 64 MiB wait in each end
 MAX_LINGER_S = 60.0  # at the end, deliver what is waiting for so long at most
@@ -28,6 +30,26 @@ FAILED_LINGER_S = 1.0  # the same after an error
 _TYPES = {"push": zmq.PUSH, "pub": zmq.PUB, "rep": zmq.REP, "pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
 _SINK_TYPES = {**_TYPES, "srsran": zmq.REP}
 _SOURCE_TYPES = {**_TYPES, "srsran": zmq.REQ}
+_ENDPOINT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})|ipc://\S+")
+
+
+def parse_target(text: str) -> tuple[str, dict]:
+    """Endpoint and options, pattern (absent: the default) and bind ("0", "1"); ValueError for what makes no sense."""
+    endpoint, _, query = text.partition("?")
+    match = _ENDPOINT.fullmatch(endpoint)
+    if not match or (match["port"] and not 0 < int(match["port"]) < 65536):
+        raise ValueError("try zmq:tcp://127.0.0.1:5555 or zmq:ipc:///tmp/air")
+    options = {}
+    for item in filter(None, query.split("&")):
+        name, _, value = item.partition("=")
+        if name not in ("pattern", "bind") or name in options:
+            raise ValueError(f"got option {name!r}; the options are pattern and bind, each once")
+        options[name] = value
+    if options.get("pattern", "push") not in SINK_PATTERNS + SOURCE_PATTERNS:
+        raise ValueError(f"a pattern is one of {', '.join(dict.fromkeys(SINK_PATTERNS + SOURCE_PATTERNS))}")
+    if options.get("bind", "0") not in ("0", "1"):
+        raise ValueError(f"bind is 0 or 1, got {options['bind']!r}")
+    return endpoint, options
 
 
 class ZmqSink(Sink):

@@ -13,24 +13,32 @@ from airnet_sdr.sim.channel import add_channel_options, channel_config
 from airnet_sdr.sim.virtual_pluto import Air, BoardConfig, BoardServer
 
 OWN = ("snr_db", "cfo_hz", "sco_ppm", "bits", "full_scale_db")  # of the air's options; those of a preset do nothing
-FAULTS = ("drop", "stall", "disconnect")
+FAULTS = ("drop", "stall", "silent", "disconnect")
+BOARD_OPTIONS = {
+    "ppm": float, "noise_figure_db": float, "serial": str, "drift_ppm": float, "drift_s": float, "transmitters": int,
+    "exclusive": lambda text: bool(int(text)), "real": lambda text: bool(int(text)), "iiod": str,
+}  # fmt: skip
 
 
 def board_config(text: str) -> BoardConfig:
-    """``PORT[:ppm=P][,noise_figure_db=N][,serial=S]`` as a BoardConfig."""
+    """``PORT[:OPTION=VALUE,…]`` as a BoardConfig, whose fields the options are."""
     port, _, options = text.partition(":")
     fields: dict = {}
     try:
         fields["port"] = int(port)
         for option in filter(None, options.split(",")):
             name, _, value = option.partition("=")
-            kind = {"ppm": float, "noise_figure_db": float, "serial": str}[name]
-            fields[name] = kind(value)
+            fields[name] = BOARD_OPTIONS[name](value)
     except (KeyError, ValueError) as error:
-        raise InputError(f"--board takes PORT[:ppm=P,noise_figure_db=N,serial=S]; got {text!r}") from error
-    if not 0 <= fields["port"] < 65536 or not abs(fields.get("ppm", 0)) <= 1000:
+        raise InputError(
+            f"--board takes PORT[:OPTION=VALUE,...], of {', '.join(BOARD_OPTIONS)}; got {text!r}"
+        ) from error
+    config = BoardConfig(**fields)
+    if not 0 <= config.port < 65536 or not abs(config.ppm) + abs(config.drift_ppm) <= 1000:
         raise InputError(f"--board: ports are 0 to 65535, crystals within ±1000 ppm; got {text!r}")
-    return BoardConfig(**fields)
+    if not config.drift_s > 0 or config.transmitters not in (1, 2):
+        raise InputError(f"--board: drift_s must be above 0, transmitters 1 or 2; got {text!r}")
+    return config
 
 
 def fault(text: str) -> tuple[float, int, str, int]:
@@ -50,6 +58,8 @@ def cause(kind: str, server: BoardServer, num_samples: int) -> None:
     with server.air.changed:
         if kind == "stall":
             board.stalled = True
+        elif kind == "silent":
+            board.silent = True
         else:
             for client in board.rx_clients:
                 client.drop(num_samples)
@@ -110,7 +120,11 @@ def state(board) -> dict:
 def main(argv=None) -> int:
     parser = CommandParser(prog="virtual_pluto", description=__doc__)
     parser.add_argument(
-        "--board", action="append", required=True, metavar="PORT[:ppm=P,…]", help="a board; repeatable; port 0: any"
+        "--board",
+        action="append",
+        required=True,
+        metavar="PORT[:ppm=P,…]",
+        help=f"a board; repeatable; port 0: any; options: {', '.join(BOARD_OPTIONS)}",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default %(default)s)")
     parser.add_argument("--loss-db", type=float, default=60.0, help="path loss between any two ports (default 60)")

@@ -1,11 +1,12 @@
 """Every attribute of a board by name: how it reads, and what writing it does."""
 
+import re
 from collections.abc import Callable
 
 from airnet_sdr.sim.virtual_pluto.board import Board, Refused
 from airnet_sdr.sim.virtual_pluto.context import PHY, RX_CORE, TX_CORE
 
-GAIN_RANGES = {"RX": "[-3 1 71]", "TX": "[-89.750000 0.250000 0.000000]"}
+TX_GAIN_RANGE = "[-89.750000 0.250000 0.000000]"
 REMEMBERED = {  # attributes that change nothing here
     "quadrature_tracking_en": "1",
     "rf_dc_offset_tracking_en": "1",
@@ -20,7 +21,7 @@ def read(board: Board, path: tuple[str, ...]) -> str:
 
     Raises Refused for an attribute that there is not.
     """
-    return _find(board, path)[0]()
+    return board.answers.get(path[-1]) or _find(board, path)[0]()
 
 
 def write(board: Board, path: tuple[str, ...], text: str) -> None:
@@ -28,6 +29,8 @@ def write(board: Board, path: tuple[str, ...], text: str) -> None:
     setter = _find(board, path)[1]
     if setter is None:
         raise Refused(1)
+    if path[-1] in board.deaf:
+        return
     try:
         setter(text.strip("\0\n "))
     except (ValueError, OverflowError, IndexError) as error:
@@ -53,6 +56,8 @@ def _find(board: Board, path) -> tuple[Callable[[], str], Callable[[str], None] 
             return lambda: "35000", None
         if channel == "voltage0":
             return _front_end(board, side, name)
+        if channel == "voltage1" and side == "TX" and board.config.transmitters > 1:
+            return _pick(board, "TX2", name, _transmit_gain(board, 1))
         raise Refused(2)
     if rest[0] == "DEBUG":
         if rest[1:] == ["loopback"] and device == PHY:
@@ -72,7 +77,7 @@ def _front_end(board, side, name):
     rates = lambda: str(board.rate_hz), lambda text: board.set_rate(_whole(text))  # noqa: E731
     return _pick(
         board,
-        f"{side} {name}",
+        side,
         name,
         {
             "sampling_frequency": rates,
@@ -82,24 +87,34 @@ def _front_end(board, side, name):
                 lambda text: board.set_bandwidth(side, _whole(text)),
             ),
             "rf_bandwidth_available": (lambda: f"[200000 1 {56000000 if side == 'RX' else 40000000}]", None),
-            "hardwaregain": (
-                lambda: f"{board.rx_gain_db if side == 'RX' else board.tx_gain_db:.6f} dB",
-                lambda text: board.set_gain(side, float(text.split()[0])),
-            ),
-            "hardwaregain_available": (lambda: GAIN_RANGES[side], None),
             "filter_fir_en": (lambda: str(int(board.fir)), lambda text: board.set_fir(_flag(text))),
             "rf_port_select": (lambda: "A_BALANCED" if side == "RX" else "A", lambda text: None),
         }
         | (
             {
+                "hardwaregain": (
+                    lambda: f"{board.rx_gain_db:.6f} dB",
+                    lambda text: board.set_rx_gain(float(text.split()[0])),
+                ),
+                "hardwaregain_available": (lambda: "[{:g} 1 {:g}]".format(*board.rx_gain_range_db), None),
                 "gain_control_mode": (lambda: board.gain_mode, board.set_gain_mode),
                 "gain_control_mode_available": (lambda: "manual fast_attack slow_attack hybrid", None),
                 "rssi": (lambda: f"{max(0.0, board.rx_gain_db - board.level_dbfs):.2f} dB", None),
             }
             if side == "RX"
-            else {}
+            else _transmit_gain(board, 0)
         ),
     )
+
+
+def _transmit_gain(board, number):
+    return {
+        "hardwaregain": (
+            lambda: f"{board.tx_gains_db[number]:.6f} dB",
+            lambda text: board.set_tx_gain(number, float(text.split()[0])),
+        ),
+        "hardwaregain_available": (lambda: TX_GAIN_RANGE, None),
+    }
 
 
 def _oscillator(board, side, name):
@@ -121,14 +136,18 @@ def _oscillator(board, side, name):
 
 
 def _core_channel(board, device, channel, name):
-    if channel in ("voltage0", "voltage1"):
+    if channel in ("voltage0", "voltage1", "voltage2", "voltage3"):
+        side = "RX" if device == RX_CORE else "TX"
         options = {
-            "sampling_frequency": (lambda: str(board.rate_hz), lambda text: None),
+            "sampling_frequency": (
+                lambda: str(board.rate_hz // board.fpga[side]),
+                lambda text: board.set_fpga(side, _whole(text)),
+            ),
             "sampling_frequency_available": (lambda: f"{board.rate_hz} {board.rate_hz // 8}", None),
         }
         return _pick(board, device, name, options)
     number = channel.removeprefix("altvoltage")
-    if device != TX_CORE or number not in ("0", "1", "2", "3"):
+    if device != TX_CORE or number not in map(str, range(len(board.dds))):
         raise Refused(2)
     tone = board.dds[int(number)]
     if name not in tone:
@@ -143,9 +162,11 @@ def _device(board, device, name):
     rate = board.rate_hz
 
     def load_filter(text):
-        board.fir_config = "RX" in text and "TX" in text
-        if not board.fir_config:
+        wanted = re.search(r"RX \d+ GAIN -?\d+ DEC (\d+)\s+TX \d+ GAIN -?\d+ INT (\d+)\s(.*)", text, re.DOTALL)
+        if not wanted:
             raise Refused(22)
+        num_taps = len(wanted[3].split())
+        board.fir_config = f"FIR Rx: {num_taps},{wanted[1]} Tx: {num_taps},{wanted[2]}"
 
     return _pick(
         board,
@@ -153,7 +174,7 @@ def _device(board, device, name):
         name,
         {
             "filter_fir_config": (
-                lambda: "FIR Rx: 128,4 Tx: 128,4" if board.fir_config else "FIR Rx: 0,0 Tx: 0,0",
+                lambda: board.fir_config or "FIR Rx: 0,0 Tx: 0,0",
                 load_filter,
             ),
             "tx_path_rates": (

@@ -1,10 +1,10 @@
 """The attribute tree of a PlutoSDR as libiio sees it: devices, channels and attributes, and their XML."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import quoteattr
 
 PHY, RX_CORE, TX_CORE = "iio:device0", "iio:device3", "iio:device2"
-DDS_TONES = ("TX1_I_F1", "TX1_I_F2", "TX1_Q_F1", "TX1_Q_F2")
+DDS_TONES = tuple(f"TX{number}_{rail}_F{tone}" for number in (1, 2) for rail in "IQ" for tone in (1, 2))
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ DEVICES = (
             Channel("voltage0", True, _RATE, scan=(0, "le:S16/16>>0")),
             Channel("voltage1", True, _RATE, scan=(1, "le:S16/16>>0")),
             *(Channel(f"altvoltage{i}", True, ("raw", "frequency", "scale", "phase"), name)
-              for i, name in enumerate(DDS_TONES)),
+              for i, name in enumerate(DDS_TONES[:4])),
         ),
         debug=("direct_reg_access",),
         buffer=("length_align_bytes",),
@@ -118,7 +118,22 @@ DEVICES = (
 )  # fmt: skip
 
 
-def context_xml(serial: str, firmware: str) -> str:
+def devices(transmitters: int) -> tuple[Device, ...]:
+    """The devices of a board with one transmitter, or with two as a Pluto+."""
+    if transmitters == 1:
+        return DEVICES
+    phy, tx_core, rx_core = DEVICES
+    second = Channel("voltage1", True, ("hardwaregain", "hardwaregain_available"))
+    rails = [Channel(f"voltage{i}", True, _RATE, scan=(i, "le:S16/16>>0")) for i in (2, 3)]
+    tones = [Channel(f"altvoltage{i}", True, ("raw", "frequency", "scale", "phase"), DDS_TONES[i]) for i in range(4, 8)]
+    return (
+        replace(phy, channels=(*phy.channels, second)),
+        replace(tx_core, channels=(*tx_core.channels, *rails, *tones)),
+        rx_core,
+    )
+
+
+def context_xml(serial: str, firmware: str, transmitters: int = 1) -> str:
     """What PRINT answers: the context of one board."""
     attributes = {
         "hw_model": "Virtual PlutoSDR (simulated) Rev.B (Z7010-AD9364)",
@@ -129,7 +144,7 @@ def context_xml(serial: str, firmware: str) -> str:
         "local,kernel": "simulated",
     }
     rows = [f"<context-attribute name={quoteattr(k)} value={quoteattr(v)} />" for k, v in attributes.items()]
-    rows += [_device_xml(device) for device in DEVICES]
+    rows += [_device_xml(device) for device in devices(transmitters)]
     return (
         f'<?xml version="1.0" encoding="utf-8"?><!DOCTYPE context [{_DTD}]>'
         f'<context name="local" description="virtual PlutoSDR: a simulation">{"".join(rows)}</context>'

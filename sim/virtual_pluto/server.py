@@ -13,11 +13,10 @@ import numpy as np
 
 from airnet_sdr.sim.virtual_pluto import attributes
 from airnet_sdr.sim.virtual_pluto.air import Air
-from airnet_sdr.sim.virtual_pluto.board import MAX_TX_SAMPLES, Board, Refused, RxClient, TxBuffer
+from airnet_sdr.sim.virtual_pluto.board import DEFAULT_TIMEOUT_S, Board, Refused
 from airnet_sdr.sim.virtual_pluto.context import DEVICES, RX_CORE, TX_CORE, context_xml
+from airnet_sdr.sim.virtual_pluto.queues import RxClient, TxBuffer
 
-VERSION = "0.24.virtual"
-FIRMWARE = "v0.38 (virtual)"
 MAX_LINE, MAX_VALUE = 1024, 1 << 16
 WORD_BYTES = 2
 SCAN_COLUMNS = {1: [0], 2: [1], 3: [0, 1]}  # of I and Q, by the mask of the channels that are on
@@ -33,6 +32,7 @@ class BoardServer(socketserver.ThreadingTCPServer):
     def __init__(self, air: Air, board: Board, host: str = "127.0.0.1"):
         self.air, self.board = air, board
         self._connections: set[socket.socket] = set()
+        self.closing = False
         super().__init__((host, board.config.port), _Connection)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
@@ -63,6 +63,7 @@ class BoardServer(socketserver.ThreadingTCPServer):
 
     def close(self) -> None:
         """Stop listening and cut every connection."""
+        self.closing = True
         self.shutdown()
         self.disconnect()
         self.server_close()
@@ -75,7 +76,8 @@ class _Connection(socketserver.StreamRequestHandler):
     def setup(self):
         super().setup()
         self.air, self.board = self.server.air, self.server.board
-        self.timeout_s = 5.0
+        self.timeout_s = DEFAULT_TIMEOUT_S
+        self.holds_context = False
         self.rx: RxClient | None = None
         self.tx: TxBuffer | None = None
 
@@ -99,17 +101,34 @@ class _Connection(socketserver.StreamRequestHandler):
         with self.air.changed:
             self._close_rx()
             self._close_tx()
+            self.board.contexts -= self.holds_context
+
+    def _take_context(self):
+        """One context at a time where the board is exclusive: a second one is told EBUSY."""
+        with self.air.changed:
+            if not self.holds_context and self.board.exclusive and self.board.contexts:
+                raise Refused(16)
+            self.board.contexts += not self.holds_context
+            self.holds_context = True
+
+    def _wait_while_silent(self):
+        with self.air.changed:
+            while self.board.silent and not self.server.closing:
+                self.air.changed.wait(0.2)
 
     def _answer(self, words):
         command, arguments = words[0], words[1:]
+        self._wait_while_silent()
         match command:
             case "PRINT":
-                self._send_text(context_xml(self.board.config.serial, FIRMWARE))
+                self._take_context()
+                config = self.board.config
+                self._send_text(context_xml(config.serial, config.firmware, config.transmitters))
             case "VERSION":
-                self.wfile.write(f"{VERSION}\n".encode())
+                self.wfile.write(f"{self.board.config.iiod}.virtual\n".encode())
             case "TIMEOUT":
                 milliseconds = int(arguments[0])
-                self.timeout_s = milliseconds / 1000 if milliseconds > 0 else 3600.0
+                self.board.timeout_s = milliseconds / 1000 if milliseconds > 0 else 3600.0
                 self._send_number(0)
             case "READ":
                 with self.air.changed:
@@ -161,18 +180,21 @@ class _Connection(socketserver.StreamRequestHandler):
     def _open(self, device, num_samples, mask, *options):
         device, num_samples = self._device(device), int(num_samples)
         columns = SCAN_COLUMNS.get(int(mask, 16))
-        if columns is None or not 1 <= num_samples <= MAX_TX_SAMPLES:
+        if columns is None:
             raise Refused(22)
         with self.air.changed:
+            self.timeout_s = self.board.timeout_s
             if device == RX_CORE:
                 if self.rx:
                     raise Refused(16)
+                self.board.check_buffer(num_samples, self.board.num_buffers["RX"])
                 self.rx, self.rx_columns = RxClient(num_samples, self.board.num_buffers["RX"]), columns
                 self.board.rx_clients.append(self.rx)
             else:
                 if self.board.tx is not None:
                     raise Refused(16)
                 cyclic = "CYCLIC" in options
+                self.board.check_buffer(num_samples, 1 if cyclic else self.board.num_buffers["TX"])
                 self.tx = self.board.tx = TxBuffer(num_samples, cyclic, self.board.num_buffers["TX"])
                 self.tx_columns = columns
             self.air.changed.notify_all()

@@ -1,5 +1,8 @@
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source, sigmf_file
 from airnet_sdr.dsp.radio.scale import to_full_scale
+from airnet_sdr.tests.command import environment
 
 
 def unit_power(num, seed=1):
@@ -48,6 +52,7 @@ def test_round_trip_is_exact_and_takes_rate_and_carrier_from_the_recording(path)
         "gain_db": None,
         "clipped": 0,
         "samples": 1510,
+        "warnings": [],
     }
     received, source = read_all(f"file:{path}")
     np.testing.assert_array_equal(received, to_full_scale(np.concatenate(sent))[0])
@@ -146,3 +151,48 @@ def test_an_unwritable_place_is_an_input_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write recording"):
         open_sink(f"file:{tmp_path}/file/capture.sigmf-meta").__enter__()
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from airnet_sdr.dsp.radio import open_sink
+with open_sink(f"file:{sys.argv[1]}") as sink:
+    sink.send(np.ones(1000, np.complex64))
+    sink._data.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_program_recorded_is_named_at_the_next_start_and_kept(path):
+    """Also beside a recording of another name; the samples are there, and a new recording takes their name's place."""
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=environment())
+    assert done.returncode == -signal.SIGKILL
+    for name, expected in (("other", "capture.sigmf-data.part"), ("capture", "capture.sigmf-data.1.part")):
+        with open_sink(f"file:{path.with_name(name + '.sigmf-meta')}") as sink:
+            sink.send(unit_power(10))
+            (line,) = sink.describe()["warnings"]
+        assert expected in line and "1000 samples" in line and "\n" not in line
+        assert path.with_name(expected).stat().st_size == 8000
+    assert np.abs(read_all(f"file:{path}")[0]).size == 10
+
+
+def test_a_recording_that_is_being_written_is_left_alone(path):
+    with open_sink(f"file:{path}") as first:
+        first.send(unit_power(100))
+        with pytest.raises(InputError, match="another program is writing"):
+            open_sink(f"file:{path}").__enter__()
+        with open_sink(f"file:{path.with_name('other.sigmf-meta')}") as second:
+            assert second.describe()["warnings"] == []
+    assert read_all(f"file:{path}")[0].size == 100
+
+
+def test_a_receivers_own_recording_does_not_end_early(path):
+    """The last frame is annotated as long as it is, though reception ended before it did; one was all beyond."""
+    with open_sink(f"file:{path}") as sink:
+        sink.send(unit_power(1000))
+        for start in (100, 700, 1000, 1200):
+            sink.annotate(start, 500, "frame")
+    annotations = json.loads(path.read_text())["annotations"]
+    assert [(a["core:sample_start"], a["core:sample_count"]) for a in annotations] == [(100, 500), (700, 300)]
+    assert read_all(f"file:{path}")[1].warnings == []

@@ -8,9 +8,10 @@ from airnet_sdr.sim.channel.impairments.carrier import PhaseNoise, cfo
 from airnet_sdr.sim.channel.impairments.events import Bursts, Cut, Drops, GainSteps, Repeats, junk
 from airnet_sdr.sim.channel.impairments.frontend import awgn, clip, dc_offset, iq_gains, iq_imbalance, quantise
 from airnet_sdr.sim.channel.impairments.multipath import PROFILES, Fading, Multipath, echoes, profile
-from airnet_sdr.sim.channel.impairments.resample import Resampler, clock_offset, windowed_sinc
+from airnet_sdr.sim.channel.impairments.resample import HALF, Resampler, clock_offset, read_between, windowed_sinc
 
 __all__ = [
+    "HALF",
     "PROFILES",
     "Bursts",
     "Cut",
@@ -32,5 +33,6 @@ __all__ = [
     "junk",
     "profile",
     "quantise",
+    "read_between",
     "windowed_sinc",
 ]

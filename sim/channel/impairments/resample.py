@@ -86,3 +86,36 @@ def clock_offset(x: np.ndarray, sco: float, delay: float = 0.0) -> np.ndarray:
     """y[n] = x(n·(1 + sco) − delay) of a whole array; 0 ≤ delay < 1 sample. See `Resampler`."""
     resampler = Resampler(sco, delay)
     return np.concatenate([resampler(np.asarray(x, dtype=np.complex64)), resampler.flush()])
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _read(x, position, ratio, table, out):
+    real, imag = x.real.copy(), x.imag.copy()
+    phases, taps = table.shape[0] - 1, table.shape[1]
+    for n in range(out.size):
+        at = position + n * ratio
+        whole = np.floor(at)
+        start = np.int64(whole) - taps // 2 + 1
+        row = (at - whole) * phases
+        p = min(np.int64(row), phases - 1)
+        fraction = np.float32(row - p)
+        sum_real, sum_imag = np.float32(0), np.float32(0)
+        here, after = table[p], table[p + 1]
+        part_real, part_imag = real[start : start + taps], imag[start : start + taps]
+        for k in range(taps):
+            weight = here[k] + fraction * (after[k] - here[k])
+            sum_real += weight * part_real[k]
+            sum_imag += weight * part_imag[k]
+        out[n] = complex(sum_real, sum_imag)
+
+
+def read_between(x: np.ndarray, position: float, ratio: float, num: int) -> np.ndarray:
+    """y[n] = x(position + n·ratio), (num,) complex64 of x complex64; 32 samples of x lie on either side of all of them.
+
+    Raises IndexError where they do not.
+    """
+    if position < HALF - 1 or position + (num - 1) * ratio + HALF >= x.size:
+        raise IndexError(f"{num} readings from {position} on, {ratio} apart, need more than {x.size} samples")
+    out = np.empty(num, dtype=np.complex64)
+    _read(np.ascontiguousarray(x), float(position), float(ratio), _TABLE, out)
+    return out

@@ -1,0 +1,43 @@
+"""Libraries below Python: calls that may hang, and lines that they print."""
+
+import contextlib
+import ctypes
+import functools
+import math
+import os
+import threading
+
+from airnet_sdr.dsp.errors import RadioTimeoutError
+
+
+def bounded(call, timeout_s: float, what: str):
+    """``call()`` in a thread of its own; RadioTimeoutError when it takes longer, if ever. Ctrl-C comes through."""
+    outcome = {}
+
+    def work():
+        try:
+            outcome["value"] = call()
+        except BaseException as error:  # handed to the caller
+            outcome["error"] = error
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(None if timeout_s == math.inf else timeout_s)
+    if thread.is_alive():
+        raise RadioTimeoutError(f"{what} took longer than {timeout_s:g} s; is the device still there?")
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
+
+
+@functools.cache
+def quieten():
+    """Libraries print lines of their own to C's `stderr`, beside the one line that an error is here: not any more.
+
+    Python's standard error, and what the C library says when it aborts, do not go that way.
+    """
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # no such symbol on this system: it stays talkative
+        libc = ctypes.CDLL(None)
+        libc.fopen.restype = ctypes.c_void_p
+        if nowhere := libc.fopen(os.devnull.encode(), b"w"):
+            ctypes.c_void_p.in_dll(libc, "stderr").value = nowhere
