@@ -60,7 +60,7 @@ def through_board(
     )
     with open_sink(address, sending) as sink:
         sink.repeat(np.concatenate(list(modulate(burst))))
-        yield from receive_from(open_source(address, radio), receiving, listening)
+        yield from receive_from(open_source(address, radio, beside=sink), receiving, listening)
 
 
 def selftest(options: dict) -> None:

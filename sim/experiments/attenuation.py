@@ -37,7 +37,7 @@ from airnet_sdr.dsp.errors import NothingReceivedError, RadioTimeoutError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
-from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, open_sink, open_source
+from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, Sink, open_sink, open_source
 from airnet_sdr.dsp.radio.options import add_radio_options, require_pluto
 from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.units import db, linear
@@ -94,15 +94,15 @@ class Sweep:
                 self.boards["transmitter"] = sink.describe()
                 row = {"round": number, "attenuation_db": attenuation_db, "clipped_sent": sink.clipped}
                 try:
-                    row |= self._receive()
+                    row |= self._receive(sink)
                 except NothingReceivedError as error:
                     row["error"] = str(error)
             self.trials.append(row)
 
-    def _receive(self) -> dict:
+    def _receive(self, sink: Sink) -> dict:
         """Listen once; the row of what was measured. NothingReceivedError where nothing can be rebuilt."""
         listening = ListenConfig(self.config.cycles, self.config.timeout_s)
-        source = open_source(self.config.receiver, self.radio)
+        source = open_source(self.config.receiver, self.radio, beside=sink)
         try:
             reception = next(receive_from(source, self.receiving, listening))
         except RadioTimeoutError as error:

@@ -12,9 +12,9 @@ import numpy as np
 from scipy import signal
 
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
-from airnet_sdr.sim import impairments as imp
-from airnet_sdr.sim.channel import BLOCK as CHANNEL_BLOCK
 from airnet_sdr.sim.channel import Channel, ChannelConfig
+from airnet_sdr.sim.channel import impairments as imp
+from airnet_sdr.sim.channel.pipeline import BLOCK as CHANNEL_BLOCK
 from airnet_sdr.sim.virtual_pluto.board import TX_FULL_SCALE_DBM, Board
 
 SILENCE_SAMPLES = 1 << 16  # after so much, echoes included, a link is left out
