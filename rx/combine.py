@@ -32,6 +32,8 @@ class BurstCombiner:
             raise LinkError(f"a burst of {shape[0]} frames of {shape[1]} symbols does not fit this memory") from error
         self._llr = np.zeros(control.manifest_block_bits(header, fmt), np.float32)
         self._manifest: Manifest | None = None
+        self._next_try, self._undecoded = 1, False  # receptions from which a decoder tries again; whether there is news
+        self.refused = False  # it cannot be rebuilt, whatever else comes
 
     @staticmethod
     def key(header: Header) -> Header:
@@ -52,6 +54,7 @@ class BurstCombiner:
         for frame in frames:
             number = frame.header.frame
             control.add_llr(frame.chunk, number * frame.chunk.size, self._llr, self.fmt)
+            self._undecoded = True
             if frame.supplement:
                 self._sums[3] -= np.sum(~frame.erased)
                 continue
@@ -84,9 +87,15 @@ class BurstCombiner:
         """The most often that any frame was received."""
         return max(self.receptions.values(), default=0)
 
-    def manifest(self) -> Manifest | None:
-        """The manifest, once enough of it has been received."""
-        if self._manifest is None:
+    def manifest(self, last: bool = False) -> Manifest | None:
+        """The manifest, once enough of it has been received.
+
+        A list decoder takes up to half a second over a long manifest. After a failure it waits for a quarter more
+        frames, or, where this is the ``last`` time to try, for any news, so that a burst that is never decoded costs
+        little. Raises LinkError where the content makes no sense.
+        """
+        if self._manifest is None and self._undecoded and (last or self.num_received >= self._next_try):
+            self._next_try, self._undecoded = self.num_received + max(1, self.num_received // 4), False
             data = control.decode_manifest(self._llr, self.header, self.fmt)
             if data is not None:
                 self._manifest = Manifest.from_bytes(data)
@@ -96,6 +105,16 @@ class BurstCombiner:
     def capacity(self) -> int:
         """Payload symbols that the burst's frames hold."""
         return self._matched.size
+
+    @property
+    def symbols_received(self) -> int:
+        """Payload symbols of the frames that were received."""
+        return len(self.receptions) * self._matched.shape[1]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the symbols received; rows of frames that did not come take none."""
+        return self.symbols_received * (self._matched.itemsize + self._inv_noise_var.itemsize)
 
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
         """Of ``num`` payload symbols from ``start``, the copies of all cycles combined: matched-filter outputs (num,)

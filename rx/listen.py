@@ -2,12 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from airnet_sdr.dsp.burst import FrameReceiver
-from airnet_sdr.dsp.errors import RadioTimeoutError
+from airnet_sdr.dsp.errors import LinkError, RadioTimeoutError
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
 from airnet_sdr.dsp.radio import Source
 from airnet_sdr.dsp.reception import ReceivedFrame
@@ -18,13 +18,22 @@ from airnet_sdr.rx.config import ListenConfig
 IDLE_S = 1.0  # a complete burst is reported once no samples have come for this long...
 SILENT_FRAMES = 1.5  # ...or no frame in this many frame lengths of samples
 MAX_BURSTS = 16  # remembered at a time; beyond, the one with the fewest frames is forgotten
+MAX_BYTES = 4 << 30  # of the symbols of all of them
 
 
 class Listener:
     """Samples in, bursts out: sorts the frames of a stream by burst and knows when a burst is over."""
 
-    def __init__(self, fmt: FrameFormat = DEFAULT_FORMAT, max_cfo: float = MAX_CFO, num_threads: int = 1):
+    def __init__(
+        self,
+        fmt: FrameFormat = DEFAULT_FORMAT,
+        max_cfo: float = MAX_CFO,
+        num_threads: int = 1,
+        max_bytes: int = MAX_BYTES,
+    ):
         self.receiver = FrameReceiver(fmt, max_cfo, num_threads)
+        self.max_bytes = max_bytes  # of the symbols of all bursts
+        self.num_ignored = 0  # frames for which there was no memory
         self.bursts: dict[Header, BurstCombiner] = {}
         self.current: BurstCombiner | None = None  # the burst that the last frame belongs to
         self.last: ReceivedFrame | None = None
@@ -48,25 +57,63 @@ class Listener:
     def _collect(self, frames: list[ReceivedFrame]) -> int:
         for key, of_burst in itertools.groupby(frames, lambda frame: BurstCombiner.key(frame.header)):
             of_burst = list(of_burst)
-            self.current = self._burst(key)
-            self.current.add(*of_burst)
+            burst = self._burst(key)
+            self.last = of_burst[-1]
+            if burst is None:
+                self.num_ignored += len(of_burst)
+                continue
+            self.current = burst
+            burst.add(*of_burst)
             for frame in of_burst:
                 self.on_frame(frame)
-            self.last = of_burst[-1]
         return len(frames)
 
-    def _burst(self, key: Header) -> BurstCombiner:
-        """The burst of that key, new or known."""
+    def _burst(self, key: Header) -> BurstCombiner | None:
+        """The burst of that key, new or known; None where there is no memory for more of its frames.
+
+        Bursts of few frames are forgotten first.
+        """
         if key not in self.bursts:
             if len(self.bursts) == MAX_BURSTS:
-                del self.bursts[min(self.bursts, key=lambda k: self.bursts[k].num_received)]
-            self.bursts[key] = BurstCombiner(key, self.receiver.fmt, self.receiver.run)
+                self._forget(self.bursts)
+            try:
+                self.bursts[key] = BurstCombiner(key, self.receiver.fmt, self.receiver.run)
+            except LinkError:
+                return None
+        while sum(burst.num_bytes for burst in self.bursts.values()) > self.max_bytes:
+            others = self.bursts.keys() - {key}
+            if not others:
+                return None
+            self._forget(others)
         return self.bursts[key]
+
+    def _forget(self, keys: Iterable[Header]) -> None:
+        """Forget the burst with the fewest frames, complete ones last."""
+        del self.bursts[min(keys, key=lambda key: (self.bursts[key].complete, self.bursts[key].num_received))]
+
+    def ranked(self) -> list[BurstCombiner]:
+        """The bursts that are not refused, the best first: complete ones, then those with most frames."""
+        bursts = [burst for burst in self.bursts.values() if not burst.refused]
+        return sorted(bursts, key=lambda burst: (burst.complete, burst.num_received), reverse=True)
 
     @property
     def best(self) -> BurstCombiner | None:
-        """The burst with the most frames."""
-        return max(self.bursts.values(), key=lambda burst: burst.num_received, default=None)
+        """The first of `ranked`, None where nothing was received."""
+        return next(iter(self.ranked()), None)
+
+    def decoded(self) -> list[BurstCombiner]:
+        """The bursts that are complete and whose manifest is known."""
+        return [burst for burst in self.bursts.values() if _decoded(burst)]
+
+    def ready(self, cycles: int = 1, idle: bool = False) -> list[BurstCombiner]:
+        """Those of `decoded` to which nothing is to be expected any more: another burst or silence has followed, the
+        stream is ``idle``, or they were received ``cycles`` times."""
+        over = idle or self.silent_frames > SILENT_FRAMES
+        return [
+            burst
+            for burst in self.decoded()
+            if over or burst is not self.current or min(burst.receptions.values()) >= cycles
+        ]
 
     @property
     def silent_frames(self) -> float:
@@ -77,43 +124,55 @@ class Listener:
         return (self.receiver.num_samples - self.last.start) / length - 1
 
 
-def listen(source: Source, listener: Listener, config: ListenConfig) -> Iterator[BurstCombiner | None]:
-    """Feed the listener; yields each burst to report: one at the end, and with ``follow`` one at each new cycle.
+def listen(source: Source, listener: Listener, config: ListenConfig) -> Iterator[BurstCombiner]:
+    """Feed the listener; yields bursts to report, until whoever asks has enough.
 
-    None stands for no burst at all. Raises RadioTimeoutError when no sample comes within ``timeout_s``.
+    Complete bursts come as they are ready, with ``follow`` again at each new cycle. At the end of the stream, or after
+    ``timeout_s`` without a frame, come those that were not yielded, the best first. A burst that is ``refused`` by
+    whoever asks is not yielded again. Raises RadioTimeoutError when no sample comes within ``timeout_s``.
     """
     quiet_since = time.monotonic()
-    reported: dict = {}
+    reported: dict[Header, int] = {}
     while True:
-        waiting = not _complete(listener.current)
+        waiting = not _decoded(listener.current)
         try:
             block = source.read(config.timeout_s if waiting else min(IDLE_S, config.timeout_s))
         except RadioTimeoutError:
             if listener.receiver.num_samples == 0:
                 raise
-            if config.follow and time.monotonic() - quiet_since < config.timeout_s:
+            ready = [] if config.follow else listener.ready(idle=True)
+            yield from _reported(ready, reported)
+            if time.monotonic() - quiet_since < config.timeout_s and (config.follow or ready):
                 continue
             break
         if block is None:
             break
         if listener.push(block):
             quiet_since = time.monotonic()
-        burst = listener.current
-        if config.follow:
-            if _complete(burst) and min(burst.receptions.values()) > reported.get(burst.header, 0):
-                reported[burst.header] = min(burst.receptions.values())
-                yield burst
-        elif _complete(burst) and (
-            listener.silent_frames > SILENT_FRAMES or min(burst.receptions.values()) >= config.cycles
-        ):
-            break
+        ready = listener.decoded() if config.follow else listener.ready(config.cycles)
+        yield from _reported(ready, reported)
         if time.monotonic() - quiet_since > config.timeout_s:
             break
     listener.finish()
-    burst = listener.best
-    if not config.follow or burst is None or burst.header not in reported:
-        yield burst
+    left = [burst for burst in listener.ranked() if burst.header not in reported]
+    yield from left[:1] if config.follow else left
 
 
-def _complete(burst: BurstCombiner | None) -> bool:
-    return burst is not None and burst.complete and burst.manifest() is not None
+def _reported(bursts: list[BurstCombiner], reported: dict[Header, int]) -> Iterator[BurstCombiner]:
+    """Those of the bursts that are new, or have a new cycle."""
+    for burst in bursts:
+        cycles = min(burst.receptions.values())
+        if not burst.refused and cycles > reported.get(burst.header, 0):
+            reported[burst.header] = cycles
+            yield burst
+
+
+def _decoded(burst: BurstCombiner | None) -> bool:
+    """Whether a burst is complete and its manifest known; one whose manifest makes no sense is refused."""
+    if burst is None or burst.refused or not burst.complete:
+        return False
+    try:
+        return burst.manifest() is not None
+    except LinkError:
+        burst.refused = True
+        return False

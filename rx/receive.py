@@ -51,9 +51,15 @@ def run(options: dict) -> None:
     from airnet_sdr.rx.report import summary
 
     files = config_from(OutputConfig, options)
-    for reception in receive_from(open_source(address, radio), config, listening, options["record"]):
+    refused = warn if listening.follow else lambda error: None
+    for reception in receive_from(open_source(address, radio), config, listening, options["record"], refused):
         reception.write(files)
         print(summary(reception.report), flush=True)
+
+
+def warn(error: Exception) -> None:
+    """Say that a burst was passed over."""
+    print(f"receive: warning: a burst was passed over: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

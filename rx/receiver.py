@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from torch import nn
 
-from airnet_sdr.dsp.errors import InputError, NothingReceivedError
+from airnet_sdr.dsp.errors import InputError, LinkError, NothingReceivedError, RadioError
 from airnet_sdr.dsp.frame import VERSION
 from airnet_sdr.dsp.host.options import config_from, split_options
 from airnet_sdr.dsp.radio import RadioConfig, Source, open_source
@@ -109,12 +109,15 @@ def receive_from(
     config: ReceiveConfig = ReceiveConfig(),
     listening: ListenConfig = ListenConfig(),
     record: str | None = None,
-    on_listening: Callable[[], None] = lambda: None,
+    on_refused: Callable[[LinkError], None] = lambda error: None,
 ) -> Iterator[Reception]:
     """Open the source and listen: one reception, or, with ``follow``, one at each new cycle or model.
 
+    A burst that cannot be rebuilt is passed over: listening goes on until another one can, or, with ``follow``, in any
+    case. Where nothing was rebuilt in the end, the error of the best burst is raised.
+
     record : path of a recording of what is heard, with an annotation a frame
-    on_listening : called once the source is open
+    on_refused : told of the error of each burst that is passed over
 
     Raises as `receive`.
     """
@@ -122,15 +125,32 @@ def receive_from(
     Listener()  # loads what it needs before anybody can tell that it listens: loading may not be interrupted
     with source, recording(record, source) as written:
         started = time.perf_counter()
-        on_listening()
         listener = Listener(
-            max_cfo=listening.max_cfo(source.rate_hz, MAX_CFO), num_threads=min(os.cpu_count() or 1, MAX_THREADS)
+            max_cfo=listening.max_cfo(source.rate_hz, MAX_CFO),
+            num_threads=min(os.cpu_count() or 1, MAX_THREADS),
+            max_bytes=listening.memory_mb << 20,
         )
         if written:
             source = RecordedSource(source, written)
             listener.on_frame = lambda frame: written.annotate(*frame.annotation(listener.receiver.fmt))
+        refusals: list[LinkError] = []
+        num_rebuilt = 0
         for burst in listen(source, listener, listening):
-            yield evaluate_burst(burst, listener, config, source.describe(), started)
+            try:
+                reception = evaluate_burst(burst, listener, config, source.describe(), started)
+            except RadioError:
+                raise
+            except LinkError as error:
+                burst.refused = not isinstance(error, NothingReceivedError)  # which another cycle may mend
+                refusals.append(error)
+                on_refused(error)
+                continue
+            num_rebuilt += 1
+            yield reception
+            if not listening.follow:
+                return
+        if not num_rebuilt:
+            raise refusals[0] if refusals else NothingReceivedError(_why_nothing(None, listener))
 
 
 def check(config: ReceiveConfig) -> None:
@@ -150,7 +170,7 @@ def evaluate_burst(
     radio : what the source says of itself, with its warnings
     started : `time.perf_counter` when listening began
     """
-    manifest = None if burst is None else burst.manifest()
+    manifest = None if burst is None else burst.manifest(last=True)
     if manifest is None:
         raise NothingReceivedError(_why_nothing(burst, listener))
     rebuilding = time.perf_counter()
@@ -226,6 +246,8 @@ def _warnings(listener) -> list[str]:
     warnings = []
     if listener.receiver.num_not_finite:
         warnings.append(f"{listener.receiver.num_not_finite} samples were not finite numbers and count as 0")
+    if listener.num_ignored:
+        warnings.append(f"{listener.num_ignored} frames did not fit the memory and were ignored; raise `memory_mb`")
     if len(listener.bursts) > 1:
         warnings.append(f"{len(listener.bursts)} different bursts were heard")
     return warnings

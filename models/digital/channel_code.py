@@ -27,6 +27,7 @@ LOWEST_RATE = 1 / 5
 HIGHEST_RATE = 0.93
 NUM_ITERATIONS = 40
 BATCH_BLOCKS = 32  # bounds the decoder's memory
+MAX_DISTANCES = 1 << 25  # between symbols and points of the constellation, of which the demapper keeps all at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +69,21 @@ class BlockCode:
         for first in range(0, len(statistic), BATCH_BLOCKS):
             snr = torch.from_numpy(information[first : first + BATCH_BLOCKS]).clamp(min=1e-9)
             received = torch.from_numpy(statistic[first : first + BATCH_BLOCKS]) / snr
-            llr = self._parts.demapper(received, 1 / snr)  # (blocks, num_symbols * bits_per_symbol)
+            llr = self._demap(received, snr)  # (blocks, num_symbols * bits_per_symbol)
             repeats = -(-llr.shape[1] // self.code_bits)
             padded = torch.nn.functional.pad(llr, (0, repeats * self.code_bits - llr.shape[1]))
             word = padded.reshape(len(llr), repeats, self.code_bits).sum(1)
             outcomes.append(self._parts.check_crc(self._parts.decoder(word)))
         bits, passed = (torch.cat(part).numpy() for part in zip(*outcomes, strict=True))
         return np.packbits(bits.astype(np.uint8), axis=1), passed.reshape(-1)
+
+    def _demap(self, received, snr):
+        """LLRs (blocks, num_symbols * bits_per_symbol) of equalised symbols (blocks, num_symbols); bounds the memory."""
+        import torch
+
+        columns = max(1, MAX_DISTANCES // (len(received) << self.bits_per_symbol))
+        parts = zip(received.split(columns, 1), snr.split(columns, 1), strict=True)
+        return torch.cat([self._parts.demapper(symbols, 1 / each) for symbols, each in parts], 1)
 
     @property
     def _parts(self):

@@ -31,6 +31,10 @@ class SoftSymbols(Protocol):
     def capacity(self) -> int:
         """Payload symbols that can be asked for."""
 
+    @property
+    def symbols_received(self) -> int:
+        """Payload symbols that came, in whatever frames: what bounds the work that a manifest may ask for."""
+
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
         """Of ``num`` symbols from ``start``: matched-filter outputs (num,) complex64, which are the equalised symbols
         over their noise_var, and 1/noise_var (num,) float32; both 0 where nothing was received."""
@@ -52,6 +56,11 @@ class Section:
     def capacity(self) -> int:
         """Symbols from ``start`` to the end of the burst."""
         return self.symbols.capacity - self.start
+
+    @property
+    def symbols_received(self) -> int:
+        """That of the burst."""
+        return self.symbols.symbols_received
 
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
         """As `SoftSymbols.soft`, counted from the section's start."""

@@ -23,6 +23,7 @@ from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.sensitivity import Sensitivity
 
 _BODY = struct.Struct(">IIB")
+MOST_MISSING = 8  # times the symbols that came: no code word is decoded of fewer, and memory is what came
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,9 @@ class DigitalPayload:
 
     def decode(self, received: SoftSymbols, numels: list[int], estimator: str = "linear") -> ReceivedWeights:
         """The weights exactly as sent; NothingReceivedError where a code block was not decoded."""
-        data = channel_code.decode(*received.soft(0, self.coded.num_symbols), self.coded)
+        data = None
+        if self.coded.num_symbols <= MOST_MISSING * received.symbols_received:
+            data = channel_code.decode(*received.soft(0, self.coded.num_symbols), self.coded)
         if data is None:
             raise NothingReceivedError(
                 f"the digital payload of {self.coded.num_blocks} code blocks was not decoded: a digital model arrives "

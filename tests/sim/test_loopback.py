@@ -87,7 +87,7 @@ def test_a_digital_model_below_its_cliff_is_nothing(tmp_path):
         (["--echo", "1:2:3:4"], "DELAY"),
         (["--echo", "1:-3", "--tdl", "tdl-a"], "tdl"),
         (["--bits", "1.5"], "bits"),
-        (["--sco-ppm", "20000"], "sco_ppm"),
+        (["--sco-ppm", "20000"], "--sco-ppm"),
         (["--rate-hz", "0"], "rate"),
         (["--freq-hz", "nan"], "nan"),
         (["--evaluate", "nothing"], "nothing"),

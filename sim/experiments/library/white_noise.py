@@ -37,6 +37,11 @@ class WhiteNoise:
         """Payload symbols that were received."""
         return self._matched.size
 
+    @property
+    def symbols_received(self) -> int:
+        """All of them."""
+        return self.capacity
+
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
         """Matched-filter outputs (num,) complex64 and 1/noise_var (num,) float32 of the stream from ``start``."""
         return self._matched[start : start + num], np.full(num, self._inv_noise_var, np.float32)
