@@ -7,8 +7,8 @@
 The burst is sent without end; at each step the receiver listens afresh until every frame has come --cycles times,
 rebuilds the network, and measures accuracy and the weights' error. Rounds of all steps follow one another, so that a
 drift meets all steps alike. Beside the error stands what linear MMSE has at the SNR that the receiver measured,
-1/(1 + n·S) for weights heard n times (`theory`). `short_db` is what that SNR falls short of following the attenuation
-dB for dB, best step as reference: large where converter, clipping or leakage limit, not the noise.
+1/(1 + n·S) for weights received n times (`theory`). `short_db` is what that SNR falls short of following the
+attenuation dB for dB, best step as reference: large where converter, clipping or leakage limit, not the noise.
 
 Writes attenuation.json (every trial, and means and deviations of each step), attenuation.csv (every trial) and
 attenuation.png. What was measured before an error or Ctrl-C is written, too.
@@ -68,6 +68,8 @@ class AttenuationConfig:
 
     def __post_init__(self):
         check_fields(self)
+        for address in (self.radio, self.receiver):
+            require_pluto(address, "an attenuation sweep")
 
     @property
     def receiver(self) -> str | None:
@@ -83,7 +85,7 @@ class Sweep:
         self.trials: list[dict] = []
         self.boards: dict[str, dict] = {}
 
-    def run(self) -> None:
+    def step_through(self) -> None:
         """Every round of every step."""
         samples, config = np.concatenate(list(modulate(self.burst))), self.config
         cells = [(number, step) for number in range(config.repeats) for step in config.attenuation_db]
@@ -126,7 +128,7 @@ def row_of(reception: Reception) -> dict:
         "cfo_hz": report["sync"]["cfo_hz"],
         "sco_ppm": report["sync"]["sco_ppm"],
         "frames_lost": report["frames"]["lost"],
-        "times_heard": float(np.mean(counts)),
+        "times_received": float(np.mean(counts)),
         "gain_db": report["radio"]["gain_db"],
         "clipped_received": report["radio"]["clipped"],
         "overflow": report["radio"]["overflow"],
@@ -135,7 +137,7 @@ def row_of(reception: Reception) -> dict:
 
 
 def theory(layers: list[dict], snr_db: float, counts: list[int]) -> float:
-    """NMSE over all weights of linear MMSE, symbols arriving at snr_db, frame i heard counts[i] times.
+    """NMSE over all weights of linear MMSE, symbols arriving at snr_db, frame i received counts[i] times.
 
     A tensor of p times the mean power, sent once, has mean_i 1/(1 + n_i·p·S), as its symbols are spread over all
     frames; one sent k times, its copies in different frames, 1/(1 + k·n·p·S) with the mean n.
@@ -208,21 +210,21 @@ def draw(path: Path, steps: list[dict], accuracy_sent: float | None, title: str)
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     error, accuracy = figure.subplots(1, 2)
-    heard = [s for s in steps if s["snr_db"] is not None]
-    snr_db = np.array([s["snr_db"] for s in heard])
-    spread = [s["snr_db_deviation"] or 0 for s in heard]
+    shown = [s for s in steps if s["snr_db"] is not None]
+    snr_db = np.array([s["snr_db"] for s in shown])
+    spread = [s["snr_db_deviation"] or 0 for s in shown]
     for axes, name, factor in ((error, "nmse_db", 1), (accuracy, "accuracy", 100)):
-        rows = [i for i, s in enumerate(heard) if s[name] is not None]
-        values = [factor * heard[i][name] for i in rows]
-        deviations = [factor * (heard[i][f"{name}_deviation"] or 0) for i in rows]
+        rows = [i for i, s in enumerate(shown) if s[name] is not None]
+        values = [factor * shown[i][name] for i in rows]
+        deviations = [factor * (shown[i][f"{name}_deviation"] or 0) for i in rows]
         axes.errorbar(
             snr_db[rows], values, deviations, [spread[i] for i in rows], fmt="o", ms=4, capsize=3, label="measured"
         )
-    if heard:
+    if shown:
         grid = np.linspace(snr_db.min(), snr_db.max(), 200)
         error.plot(grid, db(lmmse_nmse(linear(grid))), lw=1, color="tab:gray", label="1/(1 + S)")
-    rows = [s for s in heard if s["theory_db"] is not None]
-    label = "theory, as often as frames were heard"
+    rows = [s for s in shown if s["theory_db"] is not None]
+    label = "theory, as often as frames were received"
     error.plot([s["snr_db"] for s in rows], [s["theory_db"] for s in rows], "x", color="black", label=label)
     if accuracy_sent is not None:
         accuracy.axhline(100 * accuracy_sent, ls="--", lw=1, color="tab:gray", label="as sent")
@@ -261,31 +263,22 @@ def write(out: Path, command: str, trials: list[dict], boards: dict, complete: b
     return steps
 
 
-def run(options: dict, command: str) -> None:
-    """Check, sweep, write, print."""
-    config = config_from(AttenuationConfig, options)
-    for address in (config.radio, config.receiver):
-        require_pluto(address, "an attenuation sweep")
-    receiving = config_from(ReceiveConfig, options, truth=options["model"])
-    check(receiving)
-    burst = make_burst(options["model"], config_from(SendConfig, {"snr_db": 20.0, "uep": "none"} | options))
-    print(describe(burst), flush=True)
-    radio = config_from(RadioConfig, {"gain_db": "auto"} | options, timeout_s=config.timeout_s)
-    sweep = Sweep(burst, config, radio, receiving)
+def sweep_boards(sweep: Sweep, command: str) -> None:
+    """Sweep, write and print; what was measured is kept whatever ends the sweep."""
     complete = False
     try:
-        sweep.run()
+        sweep.step_through()
         complete = True
     finally:
         if sweep.trials:
-            steps = write(config.out, command, sweep.trials, sweep.boards, complete)
+            steps = write(sweep.config.out, command, sweep.trials, sweep.boards, complete)
             Console(width=None if sys.stdout.isatty() else 160).print(table(steps))
 
 
 def main(argv=None) -> int:
     """Parse and sweep."""
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
-    parser = CommandParser(prog="sweep", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
+    parser = CommandParser(prog="attenuation", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_sender_options(parser)
     add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol that the plan is for (default 20)"})
     add_options(parser, ReceiveConfig, ["evaluate", "estimator", "data_dir"])
@@ -293,7 +286,19 @@ def main(argv=None) -> int:
     names = [field.name for field in dataclasses.fields(AttenuationConfig) if field.name != "radio"]
     add_options(radio, AttenuationConfig, names)
     options = parser.options(argv)
-    return run_command(parser, lambda: run(options, shlex.join(["python", "sim/sweep.py", *argv])))
+    command = shlex.join(["python", "sim/experiments/attenuation.py", *argv])
+
+    def work():
+        config = config_from(AttenuationConfig, options)
+        receiving = config_from(ReceiveConfig, options, truth=options["model"])
+        sending = config_from(SendConfig, {"snr_db": 20.0, "uep": "none"} | options)
+        radio = config_from(RadioConfig, {"gain_db": "auto"} | options, timeout_s=config.timeout_s)
+        check(receiving)
+        burst = make_burst(options["model"], sending)
+        print(describe(burst), flush=True)
+        sweep_boards(Sweep(burst, config, radio, receiving), command)
+
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":
