@@ -28,8 +28,8 @@ def board_config(text: str) -> BoardConfig:
     fields: dict = {}
     try:
         fields["port"] = int(port)
-        for option in filter(None, options.split(",")):
-            name, _, value = option.partition("=")
+        for assignment in filter(None, options.split(",")):
+            name, _, value = assignment.partition("=")
             fields[name] = BOARD_OPTIONS[name](value)
     except (KeyError, ValueError) as error:
         raise InputError(

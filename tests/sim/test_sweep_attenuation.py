@@ -70,15 +70,15 @@ def test_what_does_not_arrive_is_a_row_and_the_sweep_goes_on(model, tmp_path):
 def test_what_was_measured_before_it_was_stopped_is_written(model, tmp_path, monkeypatch):
     """Ctrl-C in the second trial."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background are started without
-    trial, calls = attenuation.trial, []
+    receive_from, calls = attenuation.receive_from, []
 
-    def interrupted(*args):
-        calls.append(args)
+    def interrupted(*configs):
+        calls.append(configs)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
-        return trial(*args)
+        return receive_from(*configs)
 
-    monkeypatch.setattr(attenuation, "trial", interrupted)
+    monkeypatch.setattr(attenuation, "receive_from", interrupted)
     with boards(0, loss_db=70) as servers:
         result, found = sweep_over(servers, model, tmp_path, "--attenuation-db", "10", "20", "--repeats", "1")
         assert result.status == 130 and becomes_muted(servers[0])
