@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import platform
 import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.dsp.host.machine import machine
 from airnet_sdr.dsp.host.options import check_fields, option
-from airnet_sdr.rx.report import versions
 
 
 @dataclass(frozen=True)
@@ -87,21 +85,6 @@ def write(path: Path, command: str, measures: list[Measure]) -> None:
     """A section's measures as JSON, with the command, the machine and how busy it was."""
     content = {"command": command, "machine": machine(), "measures": [asdict(m) | {"holds": m.holds} for m in measures]}
     write_whole(path, (json.dumps(_plain(content), indent=2, allow_nan=False) + "\n").encode())
-
-
-def machine() -> dict:
-    """Processor, cores, load over the last minute and library versions."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": versions(),
-    }
 
 
 def _short(value) -> str:
