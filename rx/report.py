@@ -1,7 +1,6 @@
 """The receiver's report: what arrived, how well, and what it cost, as JSON and as a few lines."""
 
 import dataclasses
-import importlib.metadata
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
 from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.dsp.host.machine import versions
 from airnet_sdr.dsp.units import db
 from airnet_sdr.models.manifest import Manifest
 from airnet_sdr.models.packing import TensorSpec
@@ -16,7 +16,6 @@ from airnet_sdr.models.payload import ReceivedWeights
 from airnet_sdr.rx.combine import BurstCombiner
 
 SCHEMA = 1
-LIBRARIES = ("airnet-sdr", "numpy", "scipy", "numba", "torch", "pyzmq", "sigmf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,17 +98,6 @@ def channel_uses(
         "preamble": frames * fmt.num_active,
         "control": frames * (fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step),
     }
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of this program and of the libraries that decide its numbers."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 def write_json(path: str | Path, report: dict) -> None:

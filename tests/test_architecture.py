@@ -74,10 +74,30 @@ EXPERIMENTS = {path.stem for path in (ROOT / "sim" / "experiments").glob("*.py")
     "path", [path for path in FILES if path.name != "sweep.py" or path.parent.name != "sim"], ids=name_of
 )
 def test_nothing_imports_an_experiment(path):
-    """What experiments share is in `sim.experiments.library`; `grid` is above it, for `sim/sweep.py` alone."""
+    """What experiments share is in `sim.experiments.library`; `grid` is above it, for `sim/sweep.py` alone. Nor does
+    anything but `sim/bench.py` import a benchmark."""
     names = imported(path)
     assert not names & {f"sim.experiments.{name}" for name in EXPERIMENTS}
     if "experiments" not in path.parts:
         assert not any(name.startswith("sim.experiments") for name in names)
+    if "benchmarks" not in path.parts and path.name != "bench.py":
+        assert not any(name.startswith("sim.benchmarks") for name in names)
     elif "grid" not in path.parts:
         assert not any(name.startswith("sim.experiments.grid") for name in names)
+
+
+def arguments_of(function) -> list[str]:
+    arguments = function.args
+    return [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if ROOT / "dsp" not in path.parents], ids=name_of)
+def test_functions_take_what_they_use_and_modules_are_short(path):
+    """No namespace of options below `main`, at most eight parameters but in kernels, at most 300 lines."""
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            kernel = any("njit" in ast.unparse(decorator) for decorator in node.decorator_list)
+            assert kernel or len(arguments_of(node)) <= 8, node.name
+            assert not {"args", "namespace"} & set(arguments_of(node)) or node.name == "__call__", node.name

@@ -22,7 +22,7 @@ from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.payload.analog import encode_vectors
 from airnet_sdr.sim.benchmarks.loss import FREQ_HZ, RATE_HZ
-from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes
+from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, over_processes
 from airnet_sdr.sim.channel import Channel, ChannelConfig
 from airnet_sdr.tx.burst import Burst, lay_out, modulate
 
@@ -34,14 +34,14 @@ NOISE_BLOCK = 1 << 20
 GAP_SAMPLES = 3000
 
 
-def run(options: Options) -> list[Measure]:
+def take_measures(config: BenchConfig) -> list[Measure]:
     """Missed and false frames, header and manifest errors."""
-    trials = 12 if options.quick else TRIALS
-    blocks = 2 if options.quick else -(-NOISE_SAMPLES // NOISE_BLOCK)
+    trials = 12 if config.quick else TRIALS
+    blocks = 2 if config.quick else -(-NOISE_SAMPLES // NOISE_BLOCK)
 
     def spread_over(function, shared, num):
-        parts = np.array_split(np.arange(num), min(num, 8 * options.workers))
-        return itertools.chain.from_iterable(over_processes(function, shared, parts, options.workers))
+        parts = np.array_split(np.arange(num), min(num, 8 * config.workers))
+        return itertools.chain.from_iterable(over_processes(function, shared, parts, config.workers))
 
     frames = burst_of_frames()
     per_symbol_db = FRAME_SNR_DB + float(db(amplitude(FMT) ** 2))
@@ -112,10 +112,10 @@ def decode_control(name: str, trials: np.ndarray) -> list[bool]:
         rng = np.random.default_rng([3, trial])
         if name == "header":
             sent = Header(int(rng.integers(1 << 12)), int(rng.integers(1 << 14)), 1 << 14, 24, 7)
-            received = control.decode_headers(_heard(control.encode_header(sent), noise_var, rng)[None])[0]
+            received = control.decode_headers(_in_noise(control.encode_header(sent), noise_var, rng)[None])[0]
         else:
             sent = rng.bytes(manifest_capacity(layout, FMT))
-            soft = _heard(control.encode_manifest(sent, layout).reshape(-1), noise_var, rng)[: manifest_uses(layout)]
+            soft = _in_noise(control.encode_manifest(sent, layout).reshape(-1), noise_var, rng)[: manifest_uses(layout)]
             llr = np.zeros(control.manifest_block_bits(layout), np.float32)
             control.add_llr(soft, 0, llr)
             received = control.decode_manifest(llr, layout)
@@ -123,7 +123,7 @@ def decode_control(name: str, trials: np.ndarray) -> list[bool]:
     return errors
 
 
-def _heard(symbols, noise_var, rng):
+def _in_noise(symbols, noise_var, rng):
     """Matched-filter output y/noise_var over a flat channel of gain 1."""
     noise = rng.standard_normal((symbols.size, 2), dtype=np.float32).view(np.complex64)[:, 0]
     return ((symbols + np.float32(np.sqrt(noise_var / 2)) * noise) / np.float32(noise_var)).astype(np.complex64)

@@ -18,7 +18,7 @@ from airnet_sdr.dsp.radio import RadioConfig, Sink, Source, open_sink, open_sour
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.units import nmse
 from airnet_sdr.sim.benchmarks.loss import FREQ_HZ, RATE_HZ
-from airnet_sdr.sim.benchmarks.measure import Measure, Options, spread
+from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, spread
 from airnet_sdr.sim.benchmarks.speed import white
 from airnet_sdr.sim.benchmarks.stopwatch import speeds
 from airnet_sdr.sim.channel import Channel, ChannelConfig
@@ -33,13 +33,13 @@ MESSAGE_SAMPLES = 1 << 17
 SPEED = 8.0  # MS/s on two cores
 
 
-def run(options: Options) -> list[Measure]:
+def take_measures(config: BenchConfig) -> list[Measure]:
     """Speed and losses, or one line where there is no GNU Radio."""
     try:
         python = find_python()
     except RadioError:
         return [Measure("GNU Radio is not installed: apt-get install gnuradio", np.nan, "")]
-    num, idle_s = (500_000, 1.0) if options.quick else (8_000_000, IDLE_S)
+    num, idle_s = (500_000, 1.0) if config.quick else (8_000_000, IDLE_S)
     samples = white(num) * np.float32(np.sqrt(NOMINAL_POWER / 2))
     seconds, errors, lost = through(python, samples, idle_s)
     rates = [1e-6 * num / s for s in seconds]

@@ -22,7 +22,7 @@ from airnet_sdr.models.packing import to_vectors
 from airnet_sdr.models.payload.analog import encode_vectors
 from airnet_sdr.rx.combine import BurstCombiner, rebuild
 from airnet_sdr.rx.listen import Listener
-from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes, spread
+from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, over_processes, spread
 from airnet_sdr.sim.channel import PRESETS, Channel, ChannelConfig
 from airnet_sdr.sim.loopback import send_through
 from airnet_sdr.tx.burst import LEAD_SAMPLES, Burst, lay_out, modulate
@@ -52,23 +52,23 @@ ROWS = (
 )
 
 
-def run(options: Options) -> list[Measure]:
+def take_measures(config: BenchConfig) -> list[Measure]:
     """The table of implementation losses, and what 16 cycles gain over one (12.04 dB if nothing is lost)."""
-    burst, vectors = shipped_burst(options.model)
+    burst, vectors = shipped_burst(config.model)
     measures, snr_eff_db = [], {}
-    for row in ROWS[1:2] if options.quick else ROWS:
-        trials = over_processes(trial, (burst, vectors, row), list(range(options.seeds)), options.workers)
+    for row in ROWS[1:2] if config.quick else ROWS:
+        trials = over_processes(trial, (burst, vectors, row), list(range(config.seeds)), config.workers)
         snr_eff_db[row.name] = spread(t["snr_eff_db"] for t in trials)["median"]
-        measures.append(measure(row, burst, trials))
+        measures.append(summarise_row(row, burst, trials))
     if ROWS[-1].name in snr_eff_db and ROWS[-2].name in snr_eff_db:
         gain_db = snr_eff_db[ROWS[-1].name] - snr_eff_db[ROWS[-2].name]
         what = "S_eff gain of 16 cycles over one: short of 12 dB by"
-        trials = f"{options.seeds} seeds"
+        trials = f"{config.seeds} seeds"
         measures.append(Measure(what, abs(12 - gain_db), "dB", 0.4, trials=trials, detail={"gain_db": gain_db}))
     return measures
 
 
-def measure(row: Row, burst: Burst, trials: list[dict]) -> Measure:
+def summarise_row(row: Row, burst: Burst, trials: list[dict]) -> Measure:
     """The trials of a row as one measure."""
     overhead = overhead_db(burst)
     loss = spread(t["loss_db"] for t in trials)
@@ -95,25 +95,25 @@ def trial(burst: Burst, vectors: list[np.ndarray], row: Row, seed: int) -> dict:
     channel = Channel(config, RATE_HZ, FREQ_HZ, seed, NOMINAL_POWER)
     listener = Listener(burst.fmt)
     send_through(burst, channel, listener, row.cycles)
-    heard = listener.bursts.get(BurstCombiner.key(burst.header))
-    error = nmse(heard, vectors)
+    combined = listener.bursts.get(BurstCombiner.key(burst.header))
+    error = nmse(combined, vectors)
     h = response(config, seed, burst)
     energy = row.cycles * sum(x.size * power(to_full_scale(x)[0]) for x in modulate(burst))
     pairs = sum(v.size for v in vectors) / 2
     return {
         "loss_db": implementation_loss_db(energy, pairs, channel.noise_var, error, h),
         "snr_eff_db": float(db(effective_snr(error, h))),
-        "received": 0 if heard is None else heard.num_received,
+        "received": 0 if combined is None else combined.num_received,
         "expected": row.cycles * burst.header.num_frames,
     }
 
 
-def nmse(heard: BurstCombiner | None, vectors: list[np.ndarray]) -> float:
+def nmse(combined: BurstCombiner | None, vectors: list[np.ndarray]) -> float:
     """NMSE over all weights, each tensor centred and normalised to unit power; 1 when there is no manifest."""
-    manifest = None if heard is None else heard.manifest()
+    manifest = None if combined is None else combined.manifest()
     if manifest is None:
         return 1.0
-    received = rebuild(heard, manifest, [v.size for v in vectors]).vectors
+    received = rebuild(combined, manifest, [v.size for v in vectors]).vectors
     errors = [np.sum((w_hat - w.astype(np.float64)) ** 2) / np.var(w, dtype=np.float64)
               for w_hat, w in zip(received, vectors, strict=True)]  # fmt: skip
     return float(sum(errors) / sum(v.size for v in vectors))

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import platform
 import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -16,19 +14,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from airnet_sdr.dsp.host.files import write_whole
-from airnet_sdr.rx.report import versions
+from airnet_sdr.dsp.host.machine import machine
+from airnet_sdr.dsp.host.options import check_fields, option
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the command's options ask for; quick is for tests: fewer trials, the same code."""
+class BenchConfig:
+    """How large the benchmarks are. ``quick`` is for tests: fewer trials, the same code."""
 
-    model: str = "fashion"
-    seeds: int = 20
-    workers: int = 2
-    num_weights: int = 25_000_000
-    scale_samples: int = 200_000_000
-    quick: bool = False
+    model: str = option("fashion", "whose weights are sent for losses", metavar="NAME|PATH")
+    seeds: int = option(20, "trials of a row of losses", 1)
+    workers: int = option(2, "processes of a section", 1)
+    num_weights: int = option(25_000_000, "weights of the random network of speed and scale", 1, flag="--weights")
+    scale_samples: int = option(200_000_000, "length of the stream of scale", 1)
+    quick: bool = option(False, "few trials, for tests: about a minute for everything")
+
+    def __post_init__(self):
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -83,21 +85,6 @@ def write(path: Path, command: str, measures: list[Measure]) -> None:
     """A section's measures as JSON, with the command, the machine and how busy it was."""
     content = {"command": command, "machine": machine(), "measures": [asdict(m) | {"holds": m.holds} for m in measures]}
     write_whole(path, (json.dumps(_plain(content), indent=2, allow_nan=False) + "\n").encode())
-
-
-def machine() -> dict:
-    """Processor, cores, load over the last minute and library versions."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "versions": versions(),
-    }
 
 
 def _short(value) -> str:

@@ -58,7 +58,7 @@ def liquid_frames(liquid, fft_size: int, num_bytes: int, num_samples: int) -> tu
 
 
 def compare(fft_size: int, num_samples: int, repeats: int, receive) -> dict:
-    """Speeds of both in one thread at 20 dB per sample; receive(samples, burst), ours, counts the frames it hears."""
+    """Speeds of both in one thread at 20 dB per sample; receive(samples, burst), ours, counts frames."""
     import liquid
 
     burst = peer_burst(fft_size, num_samples)
@@ -66,20 +66,20 @@ def compare(fft_size: int, num_samples: int, repeats: int, receive) -> dict:
     num_bytes = min(payload_slots(burst.header, burst.fmt) // 4, MAX_PAYLOAD_BYTES)
     samples, count, payload = liquid_frames(liquid, fft_size, num_bytes, num_samples)
     theirs = _noisy(samples, fft_size)
-    heard = {"ours": 0, "liquid": 0}
+    num_received = {"ours": 0, "liquid": 0}
 
     def run_liquid():
         def callback(context, header, received, stats):
-            heard["liquid"] += received.tobytes() == payload
+            num_received["liquid"] += received.tobytes() == payload
             return 0
 
-        heard["liquid"] = 0
+        num_received["liquid"] = 0
         receiver = liquid.ofdmflexframerx(fft_size, fft_size // 4, 0, callback, None)
         for start in range(0, theirs.size, PUSH):
             receiver.execute(theirs[start : start + PUSH])
 
     def run_ours():
-        heard["ours"] = receive(ours, burst)
+        num_received["ours"] = receive(ours, burst)
 
     found = speeds({"ours": (run_ours, ours.size), "liquid": (run_liquid, theirs.size)}, repeats)
     return {
@@ -87,7 +87,8 @@ def compare(fft_size: int, num_samples: int, repeats: int, receive) -> dict:
         "ours": found["ours"]["cpu"],
         "liquid": found["liquid"]["cpu"],
         "payload_symbols_a_frame": payload_slots(burst.header, burst.fmt),
-        "frames_received": f"{heard['ours']} of {burst.header.num_frames}, liquid {heard['liquid']} of {count}",
+        "frames_received": f"{num_received['ours']} of {burst.header.num_frames}, "
+        f"liquid {num_received['liquid']} of {count}",
     }
 
 
@@ -95,12 +96,12 @@ def scan(fft_size: int, noise: np.ndarray):
     """liquid's receiver over noise alone, as a function."""
     import liquid
 
-    def run():
+    def scan_noise():
         receiver = liquid.ofdmflexframerx(fft_size, fft_size // 4, 0, lambda *_: 0, None)
         for start in range(0, noise.size, PUSH):
             receiver.execute(noise[start : start + PUSH])
 
-    return run
+    return scan_noise
 
 
 def _noisy(samples, seed):

@@ -20,7 +20,7 @@ import numpy as np
 from airnet_sdr.dsp.errors import RadioError
 from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source
 from airnet_sdr.rx.listen import Listener
-from airnet_sdr.sim.benchmarks.measure import Measure, Options
+from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure
 from airnet_sdr.sim.benchmarks.speed import random_burst
 from airnet_sdr.tx.burst import modulate
 
@@ -31,14 +31,14 @@ NUM_BUFFERS = 32  # of 2^18 samples: 1.7 s, longer than a process has to wait fo
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(options: Options) -> list[Measure]:
+def take_measures(config: BenchConfig) -> list[Measure]:
     """Samples lost in a minute of receiving, and in a minute of sending and receiving."""
     try:
         import adi  # noqa: F401
     except (ImportError, OSError, AttributeError) as error:
         return [Measure(f"real time is not measured: no pyadi-iio with libiio here ({error})", np.nan, "")]
-    seconds = 1.0 if options.quick else SECONDS
-    rate_hz = 2.5e6 if options.quick else RATE_HZ
+    seconds = 1.0 if config.quick else SECONDS
+    rate_hz = 2.5e6 if config.quick else RATE_HZ
     measures = []
     for what, streams in (("receiving", False), ("sending and receiving, both streams", True)):
         found = minute(rate_hz, seconds, streams)

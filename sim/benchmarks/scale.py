@@ -1,7 +1,7 @@
 """Scale: a long stream through the receiver, block by block, in a process of its own: peak memory and time per sample.
 
 The stream is made as it goes: laps of equal length, each one cycle of 25 million random weights at 20 dB and noise.
-One burst that is heard again must not cost more memory each time, and the last lap must take no longer than the
+One burst that is received again must not cost more memory each time, and the last lap must take no longer than the
 first; the cycles are combined into weights at the end. `--scale-samples 1e9` is the contract's length; the default is
 a fifth.
 """
@@ -16,7 +16,7 @@ from airnet_sdr.dsp.ofdm import amplitude
 from airnet_sdr.dsp.units import db
 from airnet_sdr.rx.combine import rebuild
 from airnet_sdr.rx.listen import Listener
-from airnet_sdr.sim.benchmarks.measure import Measure, Options
+from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure
 from airnet_sdr.sim.benchmarks.speed import PUSH, random_burst, white
 from airnet_sdr.tx.burst import modulate
 
@@ -25,13 +25,13 @@ NOISE_VAR = 0.01
 MEMORY_GB = 2.0
 
 
-def run(options: Options) -> list[Measure]:
+def take_measures(config: BenchConfig) -> list[Measure]:
     """Peak memory, time of the last lap over that of an early one, and what 5 cycles combined came to."""
     with get_context("spawn").Pool(1) as pool:
-        found = pool.apply(listen, (options.num_weights, options.scale_samples))
+        found = pool.apply(receive_laps, (config.num_weights, config.scale_samples))
     _, second, *_, last = found["lap_seconds"]  # the first compiles and has its memory given
     trials = f"{found['samples']:.2g} samples"
-    detail = {name: found[name] for name in ("lap_samples", "frames", "start_gb")} | {"weights": options.num_weights}
+    detail = {name: found[name] for name in ("lap_samples", "frames", "start_gb")} | {"weights": config.num_weights}
     speed = {"MS/s of each lap": [round(1e-6 * found["lap_samples"] / s, 1) for s in found["lap_seconds"]]}
     return [
         Measure("peak memory of a long stream", found["peak_gb"], "GB", MEMORY_GB, True, trials, detail),
@@ -40,7 +40,7 @@ def run(options: Options) -> list[Measure]:
     ]
 
 
-def listen(num_weights: int, num_samples: int) -> dict:
+def receive_laps(num_weights: int, num_samples: int) -> dict:
     """The stream through a receiver: memory, seconds of each lap, frames and NMSE."""
     weights = np.random.default_rng(1).standard_normal(num_weights).astype(np.float32)
     burst = random_burst(weights)
@@ -54,9 +54,9 @@ def listen(num_weights: int, num_samples: int) -> dict:
         seconds = 0.0
         for samples in one_lap(burst, lap):
             place = int(rng.integers(noise.size - samples.size))
-            heard = samples + noise[place : place + samples.size]
+            noisy = samples + noise[place : place + samples.size]
             started = time.perf_counter()
-            listener.push(heard)
+            listener.push(noisy)
             seconds += time.perf_counter() - started
         laps.append(seconds)
     listener.finish()

@@ -27,7 +27,7 @@ from airnet_sdr.rx.combine import rebuild
 from airnet_sdr.rx.listen import Listener
 from airnet_sdr.sim.benchmarks import peer
 from airnet_sdr.sim.benchmarks.loss import FREQ_HZ, RATE_HZ
-from airnet_sdr.sim.benchmarks.measure import Measure, Options
+from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure
 from airnet_sdr.sim.benchmarks.stopwatch import shares, speeds
 from airnet_sdr.sim.channel import Channel, ChannelConfig
 from airnet_sdr.tx import burst as framing
@@ -58,10 +58,10 @@ SENDER_STAGES = {
 }
 
 
-def run(options: Options) -> list[Measure]:
+def take_measures(config: BenchConfig) -> list[Measure]:
     """All speeds, one and two threads, and the profiles of one."""
-    repeats = 1 if options.quick else 5
-    weights = np.random.default_rng(1).standard_normal(options.num_weights).astype(np.float32)
+    repeats = 1 if config.quick else 5
+    weights = np.random.default_rng(1).standard_normal(config.num_weights).astype(np.float32)
     burst = random_burst(weights)
     recording = record(burst)
     noise = white(recording.size)
@@ -89,7 +89,7 @@ def run(options: Options) -> list[Measure]:
         bound = FULL_RATE if name.endswith("2 threads") else None
         measures.append(Measure(name, clocks["wall"]["median"], "MS/s", bound, False, f"{repeats} runs", detail))
     measures[0].detail["frames"] = f"{receive(recording, burst, 1)} of {burst.header.num_frames}"
-    return measures + peers(noise, repeats, options.quick)
+    return measures + peers(noise, repeats, config.quick)
 
 
 def peers(noise: np.ndarray, repeats: int, quick: bool) -> list[Measure]:

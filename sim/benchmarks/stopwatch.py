@@ -36,11 +36,11 @@ def shares(work: Callable, stages: dict[str, list[tuple]]) -> dict[str, str]:
 
     def timed(stage, function):
         @functools.wraps(function)
-        def wrapper(*args, **options):
+        def wrapper(*values, **options):
             running.append(0.0)
             start = time.thread_time()
             try:
-                return function(*args, **options)
+                return function(*values, **options)
             finally:
                 taken = time.thread_time() - start
                 spent[stage] += taken - running.pop()

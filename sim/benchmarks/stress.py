@@ -18,7 +18,7 @@ from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.theory import converter_nmse, effective_snr
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.sim.benchmarks import loss
-from airnet_sdr.sim.benchmarks.measure import Measure, Options, over_processes
+from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, over_processes
 from airnet_sdr.sim.channel import PRESETS, Channel, ChannelConfig
 from airnet_sdr.tx.burst import LEAD_SAMPLES, Burst
 
@@ -40,13 +40,13 @@ class StressRow(loss.Row):
     distortion: float = 0.0
 
 
-def run(options: Options) -> list[Measure]:
+def take_measures(config: BenchConfig) -> list[Measure]:
     """The losses under stress beside what is attainable."""
-    burst, vectors = loss.shipped_burst(options.model)
+    burst, vectors = loss.shipped_burst(config.model)
     measures = []
-    for row in rows(burst)[2:3] if options.quick else rows(burst):
-        trials = over_processes(loss.trial, (burst, vectors, row), list(range(options.seeds)), options.workers)
-        found = loss.measure(row, burst, trials)
+    for row in rows(burst)[2:3] if config.quick else rows(burst):
+        trials = over_processes(loss.trial, (burst, vectors, row), list(range(config.seeds)), config.workers)
+        found = loss.summarise_row(row, burst, trials)
         best = attainable_db(row, burst, row.share, row.hit_noise)
         bound = None if row.touched is None else round(attainable_db(row, burst, row.touched), 2)
         detail = {"attainable": best, "loss": found.detail["loss"], "lost": found.detail["lost"]}

@@ -7,17 +7,14 @@
 The burst is sent without end; at each step the receiver listens afresh until every frame has come --cycles times,
 rebuilds the network, and measures accuracy and the weights' error. Rounds of all steps follow one another, so that a
 drift meets all steps alike. Beside the error stands what linear MMSE has at the SNR that the receiver measured,
-1/(1 + n·S) for weights heard n times (`theory`). `short_db` is what that SNR falls short of following the attenuation
-dB for dB, best step as reference: large where converter, clipping or leakage limit, not the noise.
+1/(1 + n·S) for weights received n times (`theory_nmse`). `short_db` is what that SNR falls short of following the
+attenuation dB for dB, best step as reference: large where converter, clipping or leakage limit, not the noise.
 
 Writes attenuation.json (every trial, and means and deviations of each step), attenuation.csv (every trial) and
 attenuation.png. What was measured before an error or Ctrl-C is written, too.
 """
 
-import csv
 import dataclasses
-import io
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -31,25 +28,20 @@ if __package__ in (None, ""):
 import numpy as np
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from airnet_sdr.dsp.errors import NothingReceivedError, RadioTimeoutError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
-from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, Sink, open_sink, open_source
 from airnet_sdr.dsp.radio.options import add_radio_options, require_pluto
-from airnet_sdr.dsp.theory import lmmse_nmse
-from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.dsp.units import db
 from airnet_sdr.rx.config import ListenConfig, ReceiveConfig
 from airnet_sdr.rx.receiver import Reception, check, receive_from
-from airnet_sdr.sim.benchmarks.measure import machine
+from airnet_sdr.sim.experiments.library.steps import steps_table, theory_nmse, write_steps
 from airnet_sdr.tx.burst import Burst, modulate
 from airnet_sdr.tx.config import SendConfig
 from airnet_sdr.tx.send import add_sender_options
 from airnet_sdr.tx.sender import describe, make_burst
-
-MEASURED = ("snr_db", "nmse_db", "theory_db", "accuracy", "gain_db", "cfo_hz")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +60,8 @@ class AttenuationConfig:
 
     def __post_init__(self):
         check_fields(self)
+        for address in (self.radio, self.receiver):
+            require_pluto(address, "an attenuation sweep")
 
     @property
     def receiver(self) -> str | None:
@@ -83,7 +77,7 @@ class Sweep:
         self.trials: list[dict] = []
         self.boards: dict[str, dict] = {}
 
-    def run(self) -> None:
+    def step_through(self) -> None:
         """Every round of every step."""
         samples, config = np.concatenate(list(modulate(self.burst))), self.config
         cells = [(number, step) for number in range(config.repeats) for step in config.attenuation_db]
@@ -120,13 +114,13 @@ def row_of(reception: Reception) -> dict:
     return {
         "snr_db": snr_db,
         "nmse_db": report["weights"]["nmse_db"],
-        "theory_db": float(db(theory(report["layers"], snr_db, counts))) if known else None,
+        "theory_db": float(db(theory_nmse(report["layers"], snr_db, counts))) if known else None,
         "accuracy": report["accuracy"],
         "accuracy_sent": report["accuracy_sent"],
         "cfo_hz": report["sync"]["cfo_hz"],
         "sco_ppm": report["sync"]["sco_ppm"],
         "frames_lost": report["frames"]["lost"],
-        "times_heard": float(np.mean(counts)),
+        "times_received": float(np.mean(counts)),
         "gain_db": report["radio"]["gain_db"],
         "clipped_received": report["radio"]["clipped"],
         "overflow": report["radio"]["overflow"],
@@ -134,158 +128,22 @@ def row_of(reception: Reception) -> dict:
     }
 
 
-def theory(layers: list[dict], snr_db: float, counts: list[int]) -> float:
-    """NMSE over all weights of linear MMSE, symbols arriving at snr_db, frame i heard counts[i] times.
-
-    A tensor of p times the mean power, sent once, has mean_i 1/(1 + n_i·p·S), as its symbols are spread over all
-    frames; one sent k times, its copies in different frames, 1/(1 + k·n·p·S) with the mean n.
-    """
-    error = 0.0
-    for layer in layers:
-        snr = linear(snr_db + layer["power_db"])
-        times = np.array(counts) if layer["copies"] == 1 else layer["copies"] * np.mean(counts)
-        error += layer["numel"] * float(np.mean(lmmse_nmse(snr, times)))
-    return error / sum(layer["numel"] for layer in layers)
-
-
-def summarise(trials: list[dict]) -> list[dict]:
-    """Of each step: trials and those received, mean and deviation of what was measured, how it compares to theory."""
-    steps = []
-    for attenuation_db in sorted({row["attenuation_db"] for row in trials}):
-        rows = [row for row in trials if row["attenuation_db"] == attenuation_db]
-        step = {
-            "attenuation_db": attenuation_db,
-            "trials": len(rows),
-            "received": sum("error" not in row for row in rows),
-            "frames_lost": sum(row.get("frames_lost", 0) for row in rows),
-        }
-        for name in MEASURED:
-            values = [row[name] for row in rows if row.get(name) is not None]
-            step[name] = float(np.mean(values)) if values else None
-            step[f"{name}_deviation"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        known = step["nmse_db"] is not None and step["theory_db"] is not None
-        step["over_theory_db"] = step["nmse_db"] - step["theory_db"] if known else None
-        steps.append(step)
-    best = max((s["snr_db"] + s["attenuation_db"] for s in steps if s["snr_db"] is not None), default=None)
-    for step in steps:
-        step["short_db"] = None if step["snr_db"] is None else best - step["snr_db"] - step["attenuation_db"]
-    return steps
-
-
-def table(steps: list[dict]) -> Table:
-    """One line a step."""
-    shown = Table(
-        title="over boards: mean ± deviation of each step; SNR per payload symbol, as the receiver measured it"
-    )
-    for name in ("attenuation", "gain", "SNR", "short", "NMSE", "theory", "accuracy", "received", "frames lost"):
-        shown.add_column(name, justify="right")
-    for s in steps:
-        shown.add_row(
-            f"{s['attenuation_db']:g} dB",
-            _shown(s, "gain_db", "dB", digits=0),
-            _shown(s, "snr_db", "dB"),
-            "" if s["short_db"] is None else f"{s['short_db']:.2f} dB",
-            _shown(s, "nmse_db", "dB"),
-            "" if s["theory_db"] is None else f"{s['theory_db']:.2f} dB",
-            _shown(s, "accuracy", "%", 100),
-            f"{s['received']} of {s['trials']}",
-            str(s["frames_lost"]),
-        )
-    return shown
-
-
-def _shown(step, name, unit, factor=1, digits=2):
-    value, deviation = step[name], step[f"{name}_deviation"]
-    if value is None:
-        return ""
-    spread = "" if deviation is None else f" ± {factor * deviation:.{digits}f}"
-    return f"{factor * value:.{digits}f}{spread} {unit}"
-
-
-def draw(path: Path, steps: list[dict], accuracy_sent: float | None, title: str) -> None:
-    """Error of the weights and accuracy against the measured SNR."""
-    from matplotlib.figure import Figure  # half a second to import
-
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
-    error, accuracy = figure.subplots(1, 2)
-    heard = [s for s in steps if s["snr_db"] is not None]
-    snr_db = np.array([s["snr_db"] for s in heard])
-    spread = [s["snr_db_deviation"] or 0 for s in heard]
-    for axes, name, factor in ((error, "nmse_db", 1), (accuracy, "accuracy", 100)):
-        rows = [i for i, s in enumerate(heard) if s[name] is not None]
-        values = [factor * heard[i][name] for i in rows]
-        deviations = [factor * (heard[i][f"{name}_deviation"] or 0) for i in rows]
-        axes.errorbar(
-            snr_db[rows], values, deviations, [spread[i] for i in rows], fmt="o", ms=4, capsize=3, label="measured"
-        )
-    if heard:
-        grid = np.linspace(snr_db.min(), snr_db.max(), 200)
-        error.plot(grid, db(lmmse_nmse(linear(grid))), lw=1, color="tab:gray", label="1/(1 + S)")
-    rows = [s for s in heard if s["theory_db"] is not None]
-    label = "theory, as often as frames were heard"
-    error.plot([s["snr_db"] for s in rows], [s["theory_db"] for s in rows], "x", color="black", label=label)
-    if accuracy_sent is not None:
-        accuracy.axhline(100 * accuracy_sent, ls="--", lw=1, color="tab:gray", label="as sent")
-    error.set(xlabel="SNR per payload symbol, dB", ylabel="weight NMSE, dB")
-    accuracy.set(xlabel="SNR per payload symbol, dB", ylabel="top-1, %")
-    for axes in (error, accuracy):
-        axes.grid(alpha=0.3)
-        axes.legend()
-    figure.suptitle(title)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=130, format="png")
-    write_whole(path, picture.getvalue())
-
-
-def write(out: Path, command: str, trials: list[dict], boards: dict, complete: bool) -> list[dict]:
-    """The files; the steps' means."""
-    steps = summarise(trials)
-    content = {
-        "command": command,
-        "complete": complete,
-        "machine": machine(),
-        "boards": boards,
-        "steps": steps,
-        "trials": trials,
-    }
-    write_whole(out / "attenuation.json", (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
-    text = io.StringIO()
-    columns = dict.fromkeys(name for row in trials for name in row)
-    writer = csv.DictWriter(text, list(columns))
-    writer.writeheader()
-    writer.writerows({**row, "warnings": "; ".join(row.get("warnings", []))} for row in trials)
-    write_whole(out / "attenuation.csv", text.getvalue().encode())
-    sent = next((row["accuracy_sent"] for row in trials if row.get("accuracy_sent") is not None), None)
-    names = sorted({board["device"] for board in boards.values()})
-    draw(out / "attenuation.png", steps, sent, ", ".join(names))
-    return steps
-
-
-def run(options: dict, command: str) -> None:
-    """Check, sweep, write, print."""
-    config = config_from(AttenuationConfig, options)
-    for address in (config.radio, config.receiver):
-        require_pluto(address, "an attenuation sweep")
-    receiving = config_from(ReceiveConfig, options, truth=options["model"])
-    check(receiving)
-    burst = make_burst(options["model"], config_from(SendConfig, {"snr_db": 20.0, "uep": "none"} | options))
-    print(describe(burst), flush=True)
-    radio = config_from(RadioConfig, {"gain_db": "auto"} | options, timeout_s=config.timeout_s)
-    sweep = Sweep(burst, config, radio, receiving)
+def sweep_boards(sweep: Sweep, command: str) -> None:
+    """Sweep, write and print; what was measured is kept whatever ends the sweep."""
     complete = False
     try:
-        sweep.run()
+        sweep.step_through()
         complete = True
     finally:
         if sweep.trials:
-            steps = write(config.out, command, sweep.trials, sweep.boards, complete)
-            Console(width=None if sys.stdout.isatty() else 160).print(table(steps))
+            steps = write_steps(sweep.config.out, command, sweep.trials, sweep.boards, complete)
+            Console(width=None if sys.stdout.isatty() else 160).print(steps_table(steps))
 
 
 def main(argv=None) -> int:
     """Parse and sweep."""
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
-    parser = CommandParser(prog="sweep", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
+    parser = CommandParser(prog="attenuation", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_sender_options(parser)
     add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol that the plan is for (default 20)"})
     add_options(parser, ReceiveConfig, ["evaluate", "estimator", "data_dir"])
@@ -293,7 +151,19 @@ def main(argv=None) -> int:
     names = [field.name for field in dataclasses.fields(AttenuationConfig) if field.name != "radio"]
     add_options(radio, AttenuationConfig, names)
     options = parser.options(argv)
-    return run_command(parser, lambda: run(options, shlex.join(["python", "sim/sweep.py", *argv])))
+    command = shlex.join(["python", "sim/experiments/attenuation.py", *argv])
+
+    def work():
+        config = config_from(AttenuationConfig, options)
+        receiving = config_from(ReceiveConfig, options, truth=options["model"])
+        sending = config_from(SendConfig, {"snr_db": 20.0, "uep": "none"} | options)
+        radio = config_from(RadioConfig, {"gain_db": "auto"} | options, timeout_s=config.timeout_s)
+        check(receiving)
+        burst = make_burst(options["model"], sending)
+        print(describe(burst), flush=True)
+        sweep_boards(Sweep(burst, config, radio, receiving), command)
+
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ where there is one training seed, over the trials.
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -26,6 +27,7 @@ from scipy.stats import t as student
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.sim.experiments.library.store import read
 from airnet_sdr.sim.experiments.library.tables import DATA_NAMES, GUESSING
 
@@ -58,7 +60,7 @@ def mean_and_half_width(rows: list[dict]) -> tuple[float, float]:
     return mean, float(student.ppf(0.975, num - 1) * np.std(values, ddof=1) / np.sqrt(num))
 
 
-class Curves:
+class Panel:
     """Means of the trials that fit some conditions, by scheme and the SNR that was met."""
 
     def __init__(self, rows: list[dict], **conditions):
@@ -109,15 +111,15 @@ class Curves:
         return lines
 
 
-def known(rows: list[dict], arch: str) -> dict[str, Curves]:
+def known(rows: list[dict], arch: str) -> dict[str, Panel]:
     """Planned for the SNR that is met, by budget, largest first."""
     rows = [r for r in rows if r["arch"] == arch and r["channel"] == "static" and r["plan_snr_db"] == r["snr_db"]]
     # the mismatch's own trials at its planned SNR are of the largest budget, too: one more level is no matter
     uses = sorted({row["payload_uses"] for row in rows}, reverse=True)
-    return {_budget(budget, uses[0]): Curves(rows, payload_uses=budget) for budget in uses}
+    return {_budget(budget, uses[0]): Panel(rows, payload_uses=budget) for budget in uses}
 
 
-def mismatch(rows: list[dict], arch: str) -> dict[str, Curves]:
+def mismatch(rows: list[dict], arch: str) -> dict[str, Panel]:
     """Planned for one SNR, met at others, by title."""
     rows = [row for row in rows if row["arch"] == arch]
     most = max((row["payload_uses"] for row in rows), default=0)
@@ -127,20 +129,20 @@ def mismatch(rows: list[dict], arch: str) -> dict[str, Curves]:
         met = {r["snr_db"] for r in rows if r["plan_snr_db"] == plan_snr_db and r["payload_uses"] == most}
         if len(met) > 1:
             for channel, name in (("static", "static"), ("fading", "slow Rayleigh fading")):
-                curves = Curves(rows, payload_uses=most, plan_snr_db=plan_snr_db, channel=channel)
-                found[f"planned for {plan_snr_db:g} dB, {name}"] = curves
+                panel = Panel(rows, payload_uses=most, plan_snr_db=plan_snr_db, channel=channel)
+                found[f"planned for {plan_snr_db:g} dB, {name}"] = panel
     return found
 
 
-def findings(by_budget: dict[str, Curves], by_channel: dict[str, Curves]) -> list[str]:
+def findings(by_budget: dict[str, Panel], by_channel: dict[str, Panel]) -> list[str]:
     """What the comparison comes to, in sentences."""
     lines = []
-    for name, curves in by_budget.items():
-        sides = {scheme: (scheme,) for scheme in ("analog", "hybrid") if scheme in curves.schemes}
+    for name, panel in by_budget.items():
+        sides = {scheme: (scheme,) for scheme in ("analog", "hybrid") if scheme in panel.schemes}
         if len(sides) > 1:
             sides["the better of analog and hybrid"] = tuple(sides)
         for side, schemes in sides.items():
-            ahead = {s: value for s in curves.levels if (value := curves.ahead(schemes, s)) is not None}
+            ahead = {s: value for s in panel.levels if (value := panel.ahead(schemes, s)) is not None}
             if not ahead:
                 continue
             low = {snr_db: value for snr_db, value in ahead.items() if snr_db <= 5}
@@ -149,14 +151,14 @@ def findings(by_budget: dict[str, Curves], by_channel: dict[str, Curves]) -> lis
             least = "" if worst is None else f"; at 5 dB or less at worst {low[worst]:+.1f} points ({worst:g} dB)"
             beaten = f"digital is ahead at {', '.join(wins)} dB" if wins else "digital is ahead at no SNR"
             lines.append(f"{name}, known SNR, {side}: {beaten}{least}")
-    for name, curves in by_channel.items():
-        if not {"analog", "digital"} <= set(curves.schemes):
+    for name, panel in by_channel.items():
+        if not {"analog", "digital"} <= set(panel.schemes):
             continue
-        below = [s for s in curves.levels if s <= 8]
-        gaps = [curves.at("analog", s)[0] - curves.at("digital", s)[0] for s in below]
-        means = ", ".join(f"{scheme} {curves.overall(scheme):.1f} %" for scheme in curves.schemes)
+        below = [s for s in panel.levels if s <= 8]
+        gaps = [panel.at("analog", s)[0] - panel.at("digital", s)[0] for s in below]
+        means = ", ".join(f"{scheme} {panel.overall(scheme):.1f} %" for scheme in panel.schemes)
         least = f"; at 8 dB or less analog is ahead by {min(gaps):.1f} points or more" if gaps else ""
-        lines.append(f"{name}: mean over {curves.levels[0]:g} to {curves.levels[-1]:g} dB {means}{least}")
+        lines.append(f"{name}: mean over {panel.levels[0]:g} to {panel.levels[-1]:g} dB {means}{least}")
     return lines
 
 
@@ -171,14 +173,14 @@ def _budget(uses: int, most: int) -> str:
     return "b" if uses == most else f"b/{round(most / uses)}"
 
 
-def picture(path: Path, panels: dict[str, Curves], title: str) -> None:
+def picture(path: Path, panels: dict[str, Panel], title: str) -> None:
     """One panel each, side by side."""
     from matplotlib.figure import Figure  # half a second to import
 
     figure = Figure(figsize=(4.2 * len(panels), 3.9), layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(panels)))
-    for each, (name, curves) in zip(axes, panels.items(), strict=True):
-        curves.draw(each, name)
+    for each, (name, panel) in zip(axes, panels.items(), strict=True):
+        panel.draw(each, name)
     axes[0].set_ylabel("top-1, %")
     axes[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
@@ -197,8 +199,8 @@ def report(trials: list[Path], out: Path) -> None:
         for name, panels in (("known", by_budget), ("mismatch", by_channel)):
             if panels:
                 picture(out / f"{name}-{arch}.png", panels, _title(name, arch, rows))
-        for name, curves in {**by_budget, **by_channel}.items():
-            text += [f"**{arch}, {name}**", "", *curves.table(), ""]
+        for name, panel in {**by_budget, **by_channel}.items():
+            text += [f"**{arch}, {name}**", "", *panel.table(), ""]
         text += [*(f"- {line}" for line in findings(by_budget, by_channel)), ""]
         text += [f"- {line}" for line in ways(rows, arch)] + [""]
     (out / "tables.md").write_text("\n".join(text))
@@ -232,12 +234,29 @@ def _title(name: str, arch: str, rows: list[dict]) -> str:
     return f"{dataset}, {what}; simulated, {seeds} training seed(s), 95 % intervals"
 
 
+@dataclass(frozen=True)
+class FiguresConfig:
+    """The tables of trials, and where figures and tables go."""
+
+    trials: tuple[Path, ...] = option((), "tables of sim/sweep.py", metavar="T.parquet")
+    out: Path = option(Path("out/sweep"), "folder of the figures and tables.md", metavar="DIR")
+
+    def __post_init__(self):
+        check_fields(self)
+
+
 def main(argv=None) -> int:
+    """Parse, draw and print."""
     parser = CommandParser(prog="figures", description=__doc__)
-    parser.add_argument("--trials", type=Path, nargs="+", required=True, metavar="T.parquet", help="of sim/sweep.py")
-    parser.add_argument("--out", type=Path, default=Path("out/sweep"), help="folder of the figures and tables.md")
-    args = parser.parse_args(argv)
-    return run_command(parser, lambda: report(args.trials, args.out))
+    add_options(parser, FiguresConfig)
+    parser.require("trials")
+    options = parser.options(argv)
+
+    def work():
+        config = config_from(FiguresConfig, options)
+        report(config.trials, config.out)
+
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

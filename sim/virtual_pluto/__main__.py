@@ -6,10 +6,12 @@ import re
 import sys
 import threading
 import time
+from dataclasses import dataclass
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
-from airnet_sdr.sim.channel import add_channel_options, channel_config
+from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
+from airnet_sdr.sim.channel import ChannelConfig, add_channel_options, channel_config
 from airnet_sdr.sim.virtual_pluto import Air, BoardConfig, BoardServer
 
 OWN = ("snr_db", "cfo_hz", "sco_ppm", "bits", "full_scale_db")  # of the air's options; those of a preset do nothing
@@ -26,8 +28,8 @@ def board_config(text: str) -> BoardConfig:
     fields: dict = {}
     try:
         fields["port"] = int(port)
-        for option in filter(None, options.split(",")):
-            name, _, value = option.partition("=")
+        for assignment in filter(None, options.split(",")):
+            name, _, value = assignment.partition("=")
             fields[name] = BOARD_OPTIONS[name](value)
     except (KeyError, ValueError) as error:
         raise InputError(
@@ -66,34 +68,41 @@ def cause(kind: str, server: BoardServer, num_samples: int) -> None:
         server.air.changed.notify_all()
 
 
-def run(options: dict) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
-    for name in OWN:
-        if name in options:
-            option = "--" + name.replace("_", "-")
-            raise InputError(f"{option} is the boards' own: set --loss-db, or ppm and noise_figure_db of --board")
-    configs = [board_config(text) for text in options["board"]]
-    faults = sorted(fault(text) for text in options["fault"])
-    air = Air(
-        configs,
-        channel_config(options, options["preset"]),
-        options["loss_db"],
-        options["clock"] == "realtime",
-        options["seed"],
+@dataclass(frozen=True)
+class ServeConfig:
+    """The boards, where they are served, the paths between them, their clock, and what goes wrong when."""
+
+    boards: tuple[BoardConfig, ...]
+    faults: tuple[tuple[float, int, str, int], ...] = ()
+    host: str = option("127.0.0.1", "address to listen at", metavar="HOST")
+    loss_db: float = option(60.0, "path loss between any two ports", metavar="L")
+    clock: str = option(
+        "realtime", "samples at their rate, or as fast as they are taken", choices=("lockstep", "realtime")
     )
+    seed: int = option(0, "of everything random", 0)
+    show_state: bool = option(False, "print the boards' state as JSON when it changes")
+
+    def __post_init__(self):
+        check_fields(self)
+        for _, number, _, _ in self.faults:
+            if number >= len(self.boards):
+                raise InputError(f"`fault` names board {number}; there are {len(self.boards)}, counted from 0")
+
+
+def serve(config: ServeConfig, channel: ChannelConfig) -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+    air = Air(list(config.boards), channel, config.loss_db, config.clock == "realtime", config.seed)
     with contextlib.suppress(KeyboardInterrupt, SystemExit), contextlib.ExitStack() as stack:
         stack.callback(air.close)
         servers = []
         for board in air.boards:
             try:
-                servers.append(BoardServer(air, board, options["host"]))
+                servers.append(BoardServer(air, board, config.host))
             except OSError as error:
                 raise InputError(f"cannot listen at port {board.config.port}: {error.strerror}; try another") from error
             stack.callback(servers[-1].close)
             print(f"virtual Pluto at {servers[-1].uri}, crystal {board.config.ppm:+g} ppm", flush=True)
-        for seconds, number, kind, num in faults:
-            if number >= len(servers):
-                raise InputError(f"--fault names board {number}; there are {len(servers)}, counted from 0")
+        for seconds, number, kind, num in config.faults:
             timer = threading.Timer(seconds, cause, (kind, servers[number], num))
             timer.daemon = True
             timer.start()
@@ -101,7 +110,7 @@ def run(options: dict) -> None:
         while True:
             time.sleep(0.02)
             states = [state(board) | {"late_s": round(air.late_s, 3)} for board in air.boards]
-            if options["show_state"] and states != shown:
+            if config.show_state and states != shown:
                 shown = states
                 print(json.dumps(states), flush=True)
 
@@ -118,6 +127,7 @@ def state(board) -> dict:
 
 
 def main(argv=None) -> int:
+    """Parse and serve."""
     parser = CommandParser(prog="virtual_pluto", description=__doc__)
     parser.add_argument(
         "--board",
@@ -126,18 +136,23 @@ def main(argv=None) -> int:
         metavar="PORT[:ppm=P,…]",
         help=f"a board; repeatable; port 0: any; options: {', '.join(BOARD_OPTIONS)}",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default %(default)s)")
-    parser.add_argument("--loss-db", type=float, default=60.0, help="path loss between any two ports (default 60)")
-    parser.add_argument("--clock", choices=["lockstep", "realtime"], default="realtime")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    add_options(parser, ServeConfig)
     parser.add_argument(
         "--fault", action="append", default=[], metavar="KIND[:SAMPLES]@SECONDS[:BOARD]",
         help=f"{', '.join(FAULTS)} so long after the start; repeatable",
     )  # fmt: skip
-    parser.add_argument("--show-state", action="store_true", help="print the boards' state as JSON when it changes")
     add_channel_options(parser)
     options = parser.options(argv)
-    return run_command(parser, lambda: run(options))
+
+    def work():
+        for name in OWN:
+            if name in options:
+                raise InputError(f"`{name}` is the boards' own: set --loss-db, or ppm and noise_figure_db of --board")
+        boards, faults = tuple(map(board_config, options["board"])), tuple(sorted(map(fault, options["fault"])))
+        config = config_from(ServeConfig, options, boards=boards, faults=faults)
+        serve(config, channel_config(options, options["preset"]))
+
+    return run_command(parser, work)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.sim import sweep
 from airnet_sdr.sim.experiments import attenuation
+from airnet_sdr.sim.experiments.library import steps
 from airnet_sdr.tests.command import run
 from airnet_sdr.tests.pluto import becomes_muted, boards, link_snr_db, needs_libiio
 
@@ -70,15 +71,15 @@ def test_what_does_not_arrive_is_a_row_and_the_sweep_goes_on(model, tmp_path):
 def test_what_was_measured_before_it_was_stopped_is_written(model, tmp_path, monkeypatch):
     """Ctrl-C in the second trial."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background are started without
-    trial, calls = attenuation.trial, []
+    receive_from, calls = attenuation.receive_from, []
 
-    def interrupted(*args):
-        calls.append(args)
+    def interrupted(*configs):
+        calls.append(configs)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
-        return trial(*args)
+        return receive_from(*configs)
 
-    monkeypatch.setattr(attenuation, "trial", interrupted)
+    monkeypatch.setattr(attenuation, "receive_from", interrupted)
     with boards(0, loss_db=70) as servers:
         result, found = sweep_over(servers, model, tmp_path, "--attenuation-db", "10", "20", "--repeats", "1")
         assert result.status == 130 and becomes_muted(servers[0])
@@ -86,12 +87,12 @@ def test_what_was_measured_before_it_was_stopped_is_written(model, tmp_path, mon
 
 
 @pytest.mark.parametrize("counts, copies, power_db", [([1, 1, 2], 1, 0.0), ([3, 0], 1, -6.0), ([2, 2], 3, 1.5)])
-def test_theory_is_that_of_weights_heard_so_often(counts, copies, power_db):
+def test_theory_is_that_of_weights_received_so_often(counts, copies, power_db):
     layers = [{"numel": 10, "copies": copies, "power_db": power_db}, {"numel": 30, "copies": 1, "power_db": 0.0}]
     snr = linear(7.0)
     first = np.mean([1 / (1 + copies * n * snr * linear(power_db)) for n in counts])
     second = np.mean([1 / (1 + n * snr) for n in counts])
-    assert attenuation.theory(layers, 7.0, counts) == pytest.approx((10 * first + 30 * second) / 40)
+    assert steps.theory_nmse(layers, 7.0, counts) == pytest.approx((10 * first + 30 * second) / 40)
 
 
 def test_steps_are_means_and_deviations_with_their_distance_from_theory():
@@ -99,7 +100,7 @@ def test_steps_are_means_and_deviations_with_their_distance_from_theory():
         {"attenuation_db": a, "snr_db": snr, "nmse_db": -snr + 0.5, "theory_db": float(db(lmmse_nmse(linear(snr))))}
         for a, snr in ((0, 28.0), (0, 29.0), (10, 20.0), (10, 20.4))
     ] + [{"attenuation_db": 10, "error": "no frame"}]
-    first, second = attenuation.summarise(trials)
+    first, second = steps.summarise_steps(trials)
     assert (first["snr_db"], second["snr_db"], second["trials"], second["received"]) == (28.5, 20.2, 3, 2)
     assert second["snr_db_deviation"] == pytest.approx(0.4 / np.sqrt(2))
     assert first["short_db"] == pytest.approx(1.7) and second["short_db"] == 0

@@ -15,7 +15,7 @@ SRC = Path(airnet_sdr.__file__).resolve().parents[1]  # where a worker finds thi
 class Workers:
     """Processes that Ray runs here, ``num`` of them, or on a cluster; there the program has to be at the same place.
 
-    Ctrl-C and SIGTERM are heard between two results: Ray does not bear to be interrupted.
+    Ctrl-C and SIGTERM take effect between two results: Ray must not be interrupted.
     """
 
     def __init__(self, num: int, address: str | None = None):
