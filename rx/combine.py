@@ -111,10 +111,10 @@ class BurstCombiner:
         """Payload symbols of the frames that were received."""
         return len(self.receptions) * self._matched.shape[1]
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory of the symbols received; rows of frames that did not come take none."""
-        return self.symbols_received * (self._matched.itemsize + self._inv_noise_var.itemsize)
+    def num_bytes(self, *more: ReceivedFrame) -> int:
+        """Memory of the symbols of the frames received, and of ``more`` frames; those that did not come take none."""
+        num_frames = len(self.receptions.keys() | {frame.header.frame for frame in more})
+        return num_frames * self._matched.shape[1] * (self._matched.itemsize + self._inv_noise_var.itemsize)
 
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
         """Of ``num`` payload symbols from ``start``, the copies of all cycles combined: matched-filter outputs (num,)

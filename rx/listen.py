@@ -57,7 +57,7 @@ class Listener:
     def _collect(self, frames: list[ReceivedFrame]) -> int:
         for key, of_burst in itertools.groupby(frames, lambda frame: BurstCombiner.key(frame.header)):
             of_burst = list(of_burst)
-            burst = self._burst(key)
+            burst = self._burst(key, of_burst)
             self.last = of_burst[-1]
             if burst is None:
                 self.num_ignored += len(of_burst)
@@ -68,8 +68,8 @@ class Listener:
                 self.on_frame(frame)
         return len(frames)
 
-    def _burst(self, key: Header) -> BurstCombiner | None:
-        """The burst of that key, new or known; None where there is no memory for more of its frames.
+    def _burst(self, key: Header, frames: list[ReceivedFrame]) -> BurstCombiner | None:
+        """The burst of that key, new or known; None where there is no memory for these frames of it.
 
         Bursts of few frames are forgotten first.
         """
@@ -80,12 +80,18 @@ class Listener:
                 self.bursts[key] = BurstCombiner(key, self.receiver.fmt, self.receiver.run)
             except LinkError:
                 return None
-        while sum(burst.num_bytes for burst in self.bursts.values()) > self.max_bytes:
+        burst = self.bursts[key]
+        while self.num_bytes - burst.num_bytes() + burst.num_bytes(*frames) > self.max_bytes:
             others = self.bursts.keys() - {key}
             if not others:
                 return None
             self._forget(others)
-        return self.bursts[key]
+        return burst
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the symbols of all bursts."""
+        return sum(burst.num_bytes() for burst in self.bursts.values())
 
     def _forget(self, keys: Iterable[Header]) -> None:
         """Forget the burst with the fewest frames, complete ones last."""

@@ -78,7 +78,7 @@ class BlockCode:
         return np.packbits(bits.astype(np.uint8), axis=1), passed.reshape(-1)
 
     def _demap(self, received, snr):
-        """LLRs (blocks, num_symbols * bits_per_symbol) of equalised symbols (blocks, num_symbols); bounds the memory."""
+        """LLRs (blocks, num_symbols * bits_per_symbol) of equalised symbols (blocks, num_symbols), part by part."""
         import torch
 
         columns = max(1, MAX_DISTANCES // (len(received) << self.bits_per_symbol))
