@@ -56,7 +56,7 @@ class PlutoSink(Sink):
 
     def _open(self):
         if self.config.gain_db == "auto":
-            raise InputError("--gain-db auto is for a receiver; give a sender dB from -89.75 to 0")
+            raise InputError("`gain_db` auto is for a receiver; give a sender dB from -89.75 to 0")
         self.board = Board(self.address.target, self.config)
         try:
             self.board.check_range("transmit gain", self._gain_db, "tx gain", "dB")
@@ -173,7 +173,7 @@ class PlutoSource(Source):
     def _open(self):
         config = self.config
         if config.gain_db is not None and config.gain_mode != "manual":
-            raise InputError(f"--gain-db {config.gain_db} needs --gain-mode manual; got {config.gain_mode}")
+            raise InputError(f"`gain_db` {config.gain_db} needs `gain_mode` manual; got {config.gain_mode}")
         self._size = config.capture_samples or config.buffer_samples or STREAM_SAMPLES
         if self._size > MAX_BUFFER_SAMPLES:
             raise InputError(f"a capture holds at most {MAX_BUFFER_SAMPLES} samples; got {self._size}")

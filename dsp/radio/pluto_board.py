@@ -88,7 +88,7 @@ class Board:
             found = self.context.number("reading the rate", lambda: self.context.pluto.sample_rate)
             raise RadioError(
                 f"the board at {self.uri} runs at {number(found)} samples/s and may not be moved to {number(rate_hz)}, "
-                f"or its filters changed: {because}; receive with its --rate-hz, or stop the sender"
+                f"or its filters changed: {because}; receive with its `rate_hz`, or stop the sender"
             )
 
     def close(self) -> None:

@@ -77,8 +77,8 @@ def mapped(what: str, uri: str):
             raise RadioTimeoutError(f"{what}: no answer from {uri} in time; is it still there?") from error
         if error.errno == 12:
             raise RadioError(
-                f"{what}: the board at {uri} has no memory for such buffers; lower --capture-samples, "
-                "--buffer-samples or --num-buffers"
+                f"{what}: the board at {uri} has no memory for such buffers; lower `capture_samples`, "
+                "`buffer_samples` or `num_buffers`"
             ) from error
         reason = error.strerror or str(error)
         raise RadioError(f"{what} failed at {uri} ({reason}); check cable and power, then run --mute") from error

@@ -53,20 +53,20 @@ def analog_bandwidth_hz(context: BoardContext, config: RadioConfig) -> float:
 def check_config(context: BoardContext, config: RadioConfig) -> None:
     """InputError where the board does not take rate, carrier or bandwidth, or a burst does not fit between filters."""
     bandwidth_hz = analog_bandwidth_hz(context, config)
-    check_range(context, "--rate-hz", config.rate_hz, "rate", "Hz")
+    check_range(context, "`rate_hz`", config.rate_hz, "rate", "Hz")
     for side in ("rx", "tx"):
-        check_range(context, "--freq-hz", config.freq_hz, f"{side} frequency", "Hz")
-        check_range(context, "--bandwidth-hz", bandwidth_hz, f"{side} bandwidth", "Hz")
+        check_range(context, "`freq_hz`", config.freq_hz, f"{side} frequency", "Hz")
+        check_range(context, "`bandwidth_hz`", bandwidth_hz, f"{side} bandwidth", "Hz")
     needed_hz = OCCUPIED * config.rate_hz + 4e-6 * CRYSTAL_PPM * config.freq_hz
     if needed_hz > PASSED * config.rate_hz:
         least_hz = 4e-6 * CRYSTAL_PPM * config.freq_hz / (PASSED - OCCUPIED)
         raise InputError(
             f"a burst and the offset of two crystals need {needed_hz:.7g} Hz, the filter passes "
-            f"{PASSED * config.rate_hz:.7g} of {config.rate_hz:.7g} samples/s; raise --rate-hz to {least_hz:.7g}, "
-            "or lower --freq-hz"
+            f"{PASSED * config.rate_hz:.7g} of {config.rate_hz:.7g} samples/s; raise `rate_hz` to {least_hz:.7g}, "
+            "or lower `freq_hz`"
         )
     if needed_hz > bandwidth_hz:
-        remedy = "raise --bandwidth-hz" if config.bandwidth_hz else "lower --rate-hz"
+        remedy = "raise `bandwidth_hz`" if config.bandwidth_hz else "lower `rate_hz`"
         raise InputError(
             f"a burst and the offset of two crystals need {needed_hz:.7g} Hz, the analog filters pass "
             f"{bandwidth_hz:.7g}; {remedy}"

@@ -79,19 +79,19 @@ class _Device:
             if self._antenna not in known:
                 raise InputError(f"soapy:{self.target} has antennas {', '.join(known)}; got {self._antenna}")
             self.ask("choosing the antenna", "setAntenna", self._antenna)
-        self._check("--rate-hz", config.rate_hz, self.ask("asking for rates", "getSampleRateRange"))
-        self._check("--freq-hz", config.freq_hz, self.ask("asking for carriers", "getFrequencyRange"))
+        self._check("`rate_hz`", config.rate_hz, self.ask("asking for rates", "getSampleRateRange"))
+        self._check("`freq_hz`", config.freq_hz, self.ask("asking for carriers", "getFrequencyRange"))
         self.ask("setting the rate", "setSampleRate", config.rate_hz)
         self.ask("tuning", "setFrequency", config.freq_hz)
         widths = self.ask("asking for bandwidths", "getBandwidthRange")
         if len(widths):
-            self._check("--bandwidth-hz", config.bandwidth_hz, widths) if config.bandwidth_hz else None
+            self._check("`bandwidth_hz`", config.bandwidth_hz, widths) if config.bandwidth_hz else None
             wanted_hz = config.bandwidth_hz or config.rate_hz
             wider = [max(each.minimum(), wanted_hz) for each in widths if each.maximum() >= wanted_hz]
             self.ask("setting the bandwidth", "setBandwidth", min(wider, default=max(w.maximum() for w in widths)))
         found_hz = self.ask("reading the rate", "getSampleRate")
         if not abs(found_hz - config.rate_hz) <= RATE_TOLERANCE * config.rate_hz:
-            raise InputError(f"soapy:{self.target} makes {found_hz:.12g} samples/s of --rate-hz {config.rate_hz:.12g}")
+            raise InputError(f"soapy:{self.target} makes {found_hz:.12g} samples/s of `rate_hz` {config.rate_hz:.12g}")
 
     @staticmethod
     def _check(name, value, ranges):
@@ -109,7 +109,7 @@ class _Device:
         """The overall gain, set by hand; InputError out of range."""
         low_db, high_db = self.gain_range_db
         if not low_db <= gain_db <= high_db:
-            raise InputError(f"--gain-db must be {low_db:.12g} to {high_db:.12g} dB on this device; got {gain_db:.12g}")
+            raise InputError(f"`gain_db` must be {low_db:.12g} to {high_db:.12g} dB on this device; got {gain_db:.12g}")
         if self.ask("asking for gain control", "hasGainMode"):
             self.ask("switching gain control off", "setGainMode", False)
         self.ask("setting the gain", "setGain", gain_db)
@@ -151,7 +151,7 @@ class SoapySink(Sink):
 
     def _open(self):
         if self.config.gain_db == "auto":
-            raise InputError("--gain-db auto is for a receiver; give a sender a gain in dB")
+            raise InputError("`gain_db` auto is for a receiver; give a sender a gain in dB")
         self._device = _Device(self.address, self.config, sending=True)
         self._started_at, self.underflow = None, False
         try:
@@ -216,7 +216,7 @@ class SoapySource(Source):
     def _open(self):
         config = self.config
         if config.gain_mode != "manual":
-            raise InputError(f"--gain-mode is for a PlutoSDR; give --gain-db in dB or auto; got {config.gain_mode}")
+            raise InputError(f"`gain_mode` is for a PlutoSDR; give `gain_db` in dB or auto; got {config.gain_mode}")
         self._device = _Device(self.address, config, sending=False)
         self.overflow, self.clipped = False, 0
         try:

@@ -112,11 +112,11 @@ def test_a_short_transmission_leaves_whole(num):
 
 
 @pytest.mark.parametrize("fields, word", [
-    ({"rate_hz": 100e3}, "--rate-hz"), ({"rate_hz": 70e6}, "--rate-hz"), ({"freq_hz": 5.8e9}, "--freq-hz"),
-    ({"freq_hz": 100e6}, "--freq-hz"), ({"bandwidth_hz": 60e6}, "--bandwidth-hz"), ({"gain_db": 5}, "gain"),
-    ({"gain_db": -90}, "gain"), ({"rate_hz": 1e6}, "raise --rate-hz"),
-    ({"bandwidth_hz": 2.0e6}, "raise --bandwidth-hz"), ({"gain_db": "auto"}, "auto"),
-    ({"rate_hz": 61.44e6}, "lower --rate-hz"), ({"gain_db": math.nan}, "gain"),
+    ({"rate_hz": 100e3}, "`rate_hz`"), ({"rate_hz": 70e6}, "`rate_hz`"), ({"freq_hz": 5.8e9}, "`freq_hz`"),
+    ({"freq_hz": 100e6}, "`freq_hz`"), ({"bandwidth_hz": 60e6}, "`bandwidth_hz`"), ({"gain_db": 5}, "gain"),
+    ({"gain_db": -90}, "gain"), ({"rate_hz": 1e6}, "raise `rate_hz`"),
+    ({"bandwidth_hz": 2.0e6}, "raise `bandwidth_hz`"), ({"gain_db": "auto"}, "auto"),
+    ({"rate_hz": 61.44e6}, "lower `rate_hz`"), ({"gain_db": math.nan}, "gain"),
 ])  # fmt: skip
 def test_what_the_board_does_not_take_is_refused_before_anything_is_sent(pair, fields, word):
     sender, _ = pair

@@ -167,7 +167,7 @@ def test_a_receiver_does_not_move_a_board_that_transmits():
         with open_source(address(server), config(freq_hz=2.45e9)) as source:
             source.read()
             assert board.lo_hz["RX"] == 2_450_000_000 and sending() == before
-        with pytest.raises(RadioError, match="--rate-hz.*stop the sender") as caught:
+        with pytest.raises(RadioError, match="`rate_hz`.*stop the sender") as caught:
             open_source(address(server), config(rate_hz=4e6)).__enter__()
         leave_behind(server, fir=False)
         with pytest.raises(RadioError, match="filters.*stop the sender"):
@@ -250,7 +250,7 @@ def test_buffers_are_what_the_dma_takes(num):
 
 def test_what_does_not_fit_the_boards_memory_is_one_line():
     with boards(REAL) as (server,):
-        with pytest.raises(RadioError, match="no memory.*--buffer-samples") as caught:
+        with pytest.raises(RadioError, match="no memory.*`buffer_samples`") as caught:
             open_source(address(server), config(buffer_samples=1 << 24)).__enter__()
         assert one_line(caught)
 

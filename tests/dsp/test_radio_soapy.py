@@ -116,9 +116,9 @@ def test_a_capture_ends_by_itself(wire):
 
 
 @pytest.mark.parametrize("fields, word", [
-    ({"rate_hz": 20e6}, "--rate-hz must be 100000 to 10000000"), ({"rate_hz": 9.5e6}, "makes 9000000 samples/s"),
-    ({"freq_hz": 50e6}, "--freq-hz must be 100000000 to"), ({"gain_db": 71.0}, "--gain-db must be 0 to 70"),
-    ({"gain_mode": "hybrid"}, "gain-mode"),
+    ({"rate_hz": 20e6}, "`rate_hz` must be 100000 to 10000000"), ({"rate_hz": 9.5e6}, "makes 9000000 samples/s"),
+    ({"freq_hz": 50e6}, "`freq_hz` must be 100000000 to"), ({"gain_db": 71.0}, "`gain_db` must be 0 to 70"),
+    ({"gain_mode": "hybrid"}, "gain_mode"),
 ])  # fmt: skip
 def test_what_the_device_does_not_take_is_refused(wire, fields, word):
     with pytest.raises(InputError, match=word) as caught:
