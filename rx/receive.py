@@ -8,10 +8,11 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
 
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import check_outputs
 from airnet_sdr.dsp.host.options import add_options, config_from
 from airnet_sdr.dsp.radio.address import ADDRESS_HELP
 from airnet_sdr.dsp.radio.config import RadioConfig
-from airnet_sdr.dsp.radio.options import add_radio_options, check_board, required_address
+from airnet_sdr.dsp.radio.options import add_radio_options, check_board, recorded_files, required_address
 from airnet_sdr.rx.config import ListenConfig, OutputConfig, ReceiveConfig
 
 
@@ -45,12 +46,13 @@ def run(options: dict) -> None:
         return
     address = required_address(options["radio"])
     listening, config = config_from(ListenConfig, options), config_from(ReceiveConfig, options)
-    radio = dataclasses.replace(radio, timeout_s=listening.timeout_s)
+    radio, files = dataclasses.replace(radio, timeout_s=listening.timeout_s), config_from(OutputConfig, options)
     from airnet_sdr.dsp.radio import open_source  # here, as a help text needs neither NumPy nor torch
     from airnet_sdr.rx.receiver import receive_from
     from airnet_sdr.rx.report import summary
 
-    files = config_from(OutputConfig, options)
+    recorded = [] if options["record"] is None else recorded_files(f"file:{options['record']}")
+    check_outputs([*dataclasses.astuple(files), *recorded], [config.truth, *recorded_files(address)])
     refused = warn if listening.follow else lambda error: None
     for reception in receive_from(open_source(address, radio), config, listening, options["record"], refused):
         reception.write(files)

@@ -20,6 +20,7 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import check_outputs
 from airnet_sdr.dsp.host.options import add_options, config_from
 from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ, RadioConfig
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
@@ -148,8 +149,10 @@ def main(argv=None) -> int:
     options = parser.options(argv)
 
     def work():
-        reception = loopback(options["model"], link_from(options))
-        reception.write(config_from(OutputConfig, options))
+        link, files = link_from(options), config_from(OutputConfig, options)
+        check_outputs(dataclasses.astuple(files), [link.receiving.truth])
+        reception = loopback(options["model"], link)
+        reception.write(files)
         print(summary(reception.report))
 
     return run_command(parser, work)

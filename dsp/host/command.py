@@ -1,6 +1,8 @@
 """Commands: parsing, running, and ending with one line and an exit status."""
 
 import argparse
+import errno
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -63,6 +65,11 @@ class _PrintCompletion(argparse.Action):
         parser.exit()
 
 
+def _of_stdout(error: OSError) -> bool:
+    """Whether standard output's reader is gone or its device is full: the only unmapped errors of a write."""
+    return error.filename is None and error.errno in (errno.EPIPE, errno.ENOSPC)
+
+
 def version() -> str:
     """The version of this program; "unknown" where it is not installed."""
     try:
@@ -79,7 +86,15 @@ def run_command(parser: CommandParser, work: Callable[[], int | None]) -> int:
     environment.set_defaults()
     try:
         with stoppable():
-            return work() or 0
+            status = work() or 0
+            sys.stdout.flush()
+            return status
+    except OSError as error:
+        if not _of_stdout(error):
+            raise
+        sys.stdout = open(os.devnull, "w")  # so that the interpreter's own flush at exit says nothing
+        print(f"{parser.prog}: standard output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     except LinkError as error:
         print(f"{parser.prog}: {parser.with_flags(str(error))}", file=sys.stderr)
         return error.exit_status

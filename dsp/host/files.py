@@ -1,23 +1,78 @@
-"""Files written whole or not at all."""
+"""Output files: regular files are written whole or not at all, anything else is written through, never replaced."""
 
+import contextlib
+import errno
 import os
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from airnet_sdr.dsp.errors import InputError
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """Write a file under a temporary name, then rename it: a reader sees the old file or the new one, whole.
 
-    Raises InputError when it cannot be written.
+    A symbolic link stays, and what it points to is written; a FIFO or device takes the content as it is. Raises
+    InputError when nothing can be written there.
     """
+    path = checked_path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
+        if _is_special(path):
+            _write_through(path, content)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
         part.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}; name another place") from error
     finally:
-        if part.is_file():  # after Ctrl-C, too
+        with contextlib.suppress(OSError):  # after Ctrl-C, too
             part.unlink()
+
+
+def checked_path(path: str | os.PathLike) -> Path:
+    """The path of a file to be written, symbolic links followed; InputError where no file can have that name."""
+    text = os.fspath(path)
+    if not text or text.endswith("/") or "\0" in text or Path(text).name in ("", ".."):
+        raise InputError(f"an output needs the name of a file; got {text!r}")
+    return Path(os.path.realpath(text)) if os.path.islink(text) else Path(text)
+
+
+def check_outputs(outputs: Iterable[str | os.PathLike | None], inputs: Iterable[str | os.PathLike | None] = ()) -> None:
+    """Refuse, before any work, outputs that are one file, or one of the inputs; None stands for no file.
+
+    Raises InputError naming the file.
+    """
+    taken = {os.path.realpath(each): "read" for each in inputs if each is not None and Path(each).exists()}
+    for output in outputs:
+        if output is None:
+            continue
+        path = os.path.realpath(checked_path(output))
+        if _is_special(Path(path)):
+            continue
+        if path in taken:
+            raise InputError(f"{os.fspath(output)} is to be {taken[path]} and written; name another output")
+        taken[path] = "written"
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something that is no regular file is there: a FIFO, a device, a folder."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    """Write to a FIFO or device; OSError where it is a folder, or where nobody reads the FIFO."""
+    handle = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # a FIFO without a reader is an error instead of a wait
+    try:
+        os.set_blocking(handle, True)
+        with open(handle, "wb", closefd=False) as file:
+            file.write(content)
+    except BrokenPipeError as error:
+        raise OSError(errno.EPIPE, "its reader went away") from error
+    finally:
+        os.close(handle)

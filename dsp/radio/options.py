@@ -36,6 +36,12 @@ def required_address(address: str | None) -> str:
     return address
 
 
+def recorded_files(address: str) -> list[str]:
+    """The two files of a recording's address; none for other radios."""
+    kind, _, path = address.partition(":")
+    return [path, path.removesuffix("-meta") + "-data"] if kind == "file" else []
+
+
 def check_board(address: str | None, config: RadioConfig) -> None:
     """Print what --check finds of the board at the address, and the command that sends a model through it."""
     require_pluto(address, "--check")

@@ -12,6 +12,7 @@ messages. Not modelled: time. The sample count is the clock.
 
 import math
 import re
+import threading
 import time
 
 import numpy as np
@@ -25,11 +26,16 @@ SOURCE_PATTERNS = ("pull", "sub", "req", "srsran")
 MAX_MESSAGE_SAMPLES = 1 << 20  # 8 MiB; srsRAN takes up to 3,072,000 samples
 HIGH_WATER_MARK = 8  # messages: at most 64 MiB wait in each end
 MAX_LINGER_S = 60.0  # at the end, deliver what is waiting for so long at most
+SAMPLE_BYTES = 8  # complex64
+END_S = 5.0  # that libzmq gets to end its threads
 POLL_S = 0.5  # a signal that comes just before a wait is seen after so long at most
 FAILED_LINGER_S = 1.0  # the same after an error
+_endless: list[zmq.Context] = []  # contexts that did not end
 _TYPES = {"push": zmq.PUSH, "pub": zmq.PUB, "rep": zmq.REP, "pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
-_SINK_TYPES = {**_TYPES, "srsran": zmq.REP}
-_SOURCE_TYPES = {**_TYPES, "srsran": zmq.REQ}
+_SINK_endless: list[zmq.Context] = []  # contexts that did not end
+_TYPES = {**_TYPES, "srsran": zmq.REP}
+_SOURCE_endless: list[zmq.Context] = []  # contexts that did not end
+_TYPES = {**_TYPES, "srsran": zmq.REQ}
 _ENDPOINT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})|ipc://\S+")
 
 
@@ -63,7 +69,7 @@ class ZmqSink(Sink):
     def _close(self, failed):
         started = time.monotonic()
         linger_s = FAILED_LINGER_S if failed else min(self.config.timeout_s, MAX_LINGER_S)
-        self._context.destroy(linger=_milliseconds(linger_s))
+        _end(self._context, linger_s)
         if not failed and time.monotonic() - started >= linger_s:
             raise RadioTimeoutError(
                 f"the last samples sent to {self.address} were not taken within {linger_s:g} s; "
@@ -106,6 +112,8 @@ class ZmqSink(Sink):
 class ZmqSource(Source):
     """Receives messages in order; each is one block."""
 
+    num_malformed = 0  # messages that were no samples
+
     def _open(self):
         self._pattern = _pattern(self.address, SOURCE_PATTERNS)
         self._request = {"req": np.uint32(MAX_MESSAGE_SAMPLES).tobytes(), "srsran": b"\xff"}.get(self._pattern)
@@ -127,18 +135,27 @@ class ZmqSource(Source):
     def _close(self):
         if self._request:
             self._socket.disable_monitor()
-        self._context.destroy(linger=0)
+        _end(self._context, 0.0)
 
     def _read(self, timeout_s):
-        self._await_message(timeout_s)
-        payload = self._socket.recv_multipart(copy=False)[-1].buffer  # GNU Radio sends a key, if any, before the data
-        self._asked = None
-        if payload.nbytes % 8:
-            raise RadioError(
-                f"a message of {payload.nbytes} bytes came from {self.address}, no whole number of 8-byte "
-                "complex64 samples; what sends there?"
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._await_message(max(0.0, deadline - time.monotonic()))
+            payload = self._socket.recv_multipart(copy=False)[-1].buffer  # GNU Radio may send a key before the data
+            self._asked = None
+            if payload.nbytes % SAMPLE_BYTES == 0:
+                return np.frombuffer(payload, np.complex64).copy()  # the frame is read-only and may be unaligned
+            self.num_malformed += 1
+
+    def describe(self):
+        """As every source; with the messages that were no samples."""
+        about = super().describe()
+        if self.num_malformed:
+            about["warnings"].append(
+                f"{self.num_malformed} messages were no whole number of {SAMPLE_BYTES}-byte complex64 samples and "
+                "were passed over; what sends there?"
             )
-        return np.frombuffer(payload, np.complex64).copy()  # the frame is read-only and may be unaligned
+        return about
 
     def _await_message(self, timeout_s):
         deadline = time.monotonic() + timeout_s
@@ -172,6 +189,19 @@ class ZmqSource(Source):
         if self._monitor.poll(0) and not self._socket.poll(0):
             self._reconnect()  # the peer that was asked is gone: its successor must be asked again
         return False
+
+
+def _end(context: zmq.Context, linger_s: float) -> None:
+    """Close the context's sockets and end it, after ``linger_s`` at the latest.
+
+    libzmq waits for its own threads without a limit, and now and then for ever (gnuradio#1132): a thread of ours waits
+    in our place, and a context that does not end is left to the process's own end.
+    """
+    ending = threading.Thread(target=context.destroy, kwargs={"linger": _milliseconds(linger_s)}, daemon=True)
+    ending.start()
+    ending.join(linger_s + END_S)
+    if ending.is_alive():
+        _endless.append(context)  # not collected, which would wait again
 
 
 def _connected(context, socket_type, address):

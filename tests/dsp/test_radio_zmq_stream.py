@@ -261,12 +261,31 @@ def test_nobody_there_is_a_timeout_that_names_the_address(endpoint):
             source.read()
 
 
-def test_a_message_that_is_no_whole_number_of_samples_is_a_radio_error(endpoint, peer):
+def test_a_message_that_is_no_whole_number_of_samples_is_counted_and_the_next_one_taken(endpoint, peer):
     push = peer(zmq.PUSH, endpoint, bind=True)
     with open_source(f"zmq:{endpoint}", QUICK) as source:
-        push.send(bytes(12))
-        with pytest.raises(RadioError, match="12 bytes"):
-            source.read()
+        for message in (bytes(12), b"GET / HTTP/1.1", numbered(0, 3).tobytes()):
+            push.send(message)
+        np.testing.assert_array_equal(source.read(), numbered(0, 3))
+        (warning,) = source.describe()["warnings"]
+        assert warning.startswith("2 messages were no whole number")
+        push.send(bytes(1))
+        with pytest.raises(RadioTimeoutError):
+            source.read(timeout_s=0.5)
+
+
+def test_a_context_that_does_not_end_does_not_hold_its_radio(endpoint, monkeypatch):
+    """As libzmq's do now and then: the block is left all the same, and nothing waits for it later."""
+    never = threading.Event()
+    monkeypatch.setattr(zmq_stream, "END_S", 0.1)
+    monkeypatch.setattr(zmq_stream, "_endless", [])
+    with open_source(f"zmq:{endpoint}", QUICK) as source:
+        original = source._context.destroy
+        monkeypatch.setattr(type(source._context), "destroy", lambda context, linger: never.wait())
+    assert zmq_stream._endless == [source._context]
+    never.set()
+    monkeypatch.undo()
+    original(linger=0)
 
 
 def test_a_request_of_another_kind_is_a_radio_error(endpoint, peer):
