@@ -32,10 +32,8 @@ POLL_S = 0.5  # a signal that comes just before a wait is seen after so long at 
 FAILED_LINGER_S = 1.0  # the same after an error
 _endless: list[zmq.Context] = []  # contexts that did not end
 _TYPES = {"push": zmq.PUSH, "pub": zmq.PUB, "rep": zmq.REP, "pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
-_SINK_endless: list[zmq.Context] = []  # contexts that did not end
-_TYPES = {**_TYPES, "srsran": zmq.REP}
-_SOURCE_endless: list[zmq.Context] = []  # contexts that did not end
-_TYPES = {**_TYPES, "srsran": zmq.REQ}
+_SINK_TYPES = {**_TYPES, "srsran": zmq.REP}
+_SOURCE_TYPES = {**_TYPES, "srsran": zmq.REQ}
 _ENDPOINT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})|ipc://\S+")
 
 
