@@ -37,8 +37,11 @@ class PlanConfig:
         check_fields(self)
         if self.digital_share in (0, 1):
             raise InputError(f"`digital_share` must be between 0 and 1; got {self.digital_share:g}")
-        if self.expansion is None and self.uep is not None:
-            object.__setattr__(self, "expansion", "none" if self.uep == "none" else "auto")
+
+    @property
+    def may_expand(self) -> bool:
+        """Whether curves may take the place of copies: as asked for, and otherwise with unequal protection."""
+        return self.uep != "none" if self.expansion is None else self.expansion == "auto"
 
     def protected(self, uep: str) -> "PlanConfig":
         """This config, with ``uep`` where no protection was asked for."""

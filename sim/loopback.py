@@ -21,7 +21,7 @@ import numpy as np
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import check_outputs
-from airnet_sdr.dsp.host.options import add_options, config_from
+from airnet_sdr.dsp.host.options import add_options, check_known, checked_number, config_from
 from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ, RadioConfig
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
 from airnet_sdr.rx.config import OutputConfig, ReceiveConfig
@@ -69,12 +69,13 @@ def transmit(
     """
     if config is not None and preset is not None:
         raise InputError("the channel is given twice; give `config` or `preset`")
+    check_known(options, ChannelConfig)
     base = {} if config is None else dataclasses.asdict(config)
     config = channel_config(base | options, preset)
-    TransmissionConfig(cycles=cycles)  # checks it
-    if cycles == 0:
-        raise InputError("`cycles` must be at least 1 here: an array has an end; got 0")
-    channel = Channel(config, rate_hz, freq_hz, seed, signal_power=NOMINAL_POWER)
+    cycles = checked_number("cycles", cycles, 1, 2**31, whole=True)  # an array has an end
+    seed = checked_number("seed", seed, 0, 2**63 - 1, whole=True)
+    radio = RadioConfig(rate_hz=rate_hz, freq_hz=freq_hz)
+    channel = Channel(config, radio.rate_hz, radio.freq_hz, seed, signal_power=NOMINAL_POWER)
     return np.concatenate([samples for samples, _ in through_air(burst, channel, cycles)])
 
 

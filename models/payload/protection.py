@@ -70,7 +70,7 @@ def protect(
             f"{checkpoint.arch} needs {needed} payload symbols, the budget has room for {budget}; "
             "raise `payload_uses` or `channel_uses`, or send a smaller model"
         )
-    usable = curves() if config.expansion == "auto" else ()
+    usable = curves() if config.may_expand else ()
     if config.uep == "none":
         return uniform(num_symbols, *best_curve(config.copies, float(linear(config.snr_db)), usable, HANDICAP))
     budget = int(num_symbols.sum()) * config.copies if budget is None else budget
