@@ -28,7 +28,7 @@ from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.options import add_options, config_from, option
 from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, table, write
 
-SECTIONS = ("loss", "stress", "detection", "speed", "scale", "flowgraph", "realtime")
+SECTIONS = ("loss", "stress", "detection", "speed", "scale", "flowgraph", "realtime", "start", "training")
 QUICK = {"seeds": 2, "num_weights": 500_000, "scale_samples": 4_000_000}  # where nothing else is asked for
 
 

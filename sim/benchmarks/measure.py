@@ -69,8 +69,10 @@ def over_processes(function: Callable, shared: tuple, items: list, workers: int)
 
 
 def table(measures: list[Measure]) -> Table:
-    """All measures, one line each."""
-    shown = Table("measured", "", "bound", "", "trials", "detail", title="make bench")
+    """All measures, one line each; below them the processor, what it has for wide arithmetic, and how busy it was."""
+    about = machine()
+    caption = f"{about['cpu']}, {about['cores']} cores, load {about['load']:.1f}, {' '.join(about['cpu_flags'])}"
+    shown = Table("measured", "", "bound", "", "trials", "detail", title="make bench", caption=escape(caption))
     for column, justify in ((1, "right"), (2, "right")):
         shown.columns[column].justify = justify
     marks = {None: "", True: "[green]holds[/]", False: "[red]missed[/]"}
