@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from torch import nn
 
+from airnet_sdr.dsp import losses
 from airnet_sdr.dsp.errors import InputError, LinkError, NothingReceivedError, RadioError
 from airnet_sdr.dsp.frame import VERSION
 from airnet_sdr.dsp.host.options import config_from, split_options
@@ -193,6 +194,7 @@ def evaluate_burst(
         "samples_per_second": samples / seconds_dsp if seconds_dsp > 0 else None,
     }
     about = {name: value for name, value in radio.items() if name != "warnings"}
+    about["lost_samples"] = losses.num_lost(listener.receiver.losses)
     report = make_report(rebuilt, score, about, timing, warnings)
     report["batch_norm_inputs"] = num_inputs or None
     return Reception(module, report, burst, card)
@@ -246,8 +248,9 @@ def _warnings(listener) -> list[str]:
     warnings = []
     if listener.receiver.num_not_finite:
         warnings.append(f"{listener.receiver.num_not_finite} samples were not finite numbers and count as 0")
-    if listener.num_ignored:
+if listener.num_ignored:
         warnings.append(f"{listener.num_ignored} frames did not fit the memory and were ignored; raise `memory_mb`")
+    warnings += losses.as_warnings(listener.receiver.losses)
     if len(listener.bursts) > 1:
         warnings.append(f"{len(listener.bursts)} different bursts were heard")
     return warnings
