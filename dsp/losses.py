@@ -66,7 +66,7 @@ def find_loss(
     What is missing is known but for whole cycles of the burst, and found from as many samples on as the channel's delay
     window is wide: a path may come and go in it.
     """
-    if not before.header.same_burst(after.header):
+    if before.header.burst_key != after.header.burst_key:
         return None
     sco = (before.sco + after.sco) / 2
     num_frames = before.header.num_frames

@@ -118,7 +118,9 @@ def plan_protection(
         )
     top, bottom = linear(MAX_POWER_DB), linear(-MAX_POWER_DB)
     one = np.ones(len(num_symbols))
-    energy = fill(num_symbols, damage, energy_grid, float(budget_symbols), bottom * one, top * max_copies * one)
+    energy = fill_energies(
+        num_symbols, damage, energy_grid, float(budget_symbols), bottom * one, top * max_copies * one
+    )
     divisions = [share_copies(num_symbols, energy, budget_symbols, max_copies)]
     channel = Expansion(float(linear(snr_db)), curves)
     if curves:
@@ -130,7 +132,7 @@ def plan_protection(
         expanded = np.array(
             [channel.damage(layer, u, grid, snr_grid_db) for layer, u in zip(damage, uses, strict=True)]
         )
-        energy = fill(num_symbols, expanded, grid, float(uses @ num_symbols), lowest, highest)
+        energy = fill_energies(num_symbols, expanded, grid, float(uses @ num_symbols), lowest, highest)
         at = [np.interp(np.log(e), np.log(grid), layer) for e, layer in zip(energy, expanded, strict=True)]
         plans.append((sum(at), uses, energy / uses))
     _, uses, power = min(plans, key=lambda plan: plan[0])
@@ -195,7 +197,7 @@ def share_uses(num_symbols, damage, snr_grid_db, channel: Expansion, budget_symb
         spend(*best[1:])
 
 
-def fill(num_symbols, damage, energy_grid, total: float, lowest, highest) -> np.ndarray:
+def fill_energies(num_symbols, damage, energy_grid, total: float, lowest, highest) -> np.ndarray:
     """Energies (L,) between `lowest` and `highest` (L,) with sum n_l e_l = `total` and least convexified damage."""
     pieces = []  # (gain per unit of total energy, layer, length)
     for layer, curve in enumerate(damage):

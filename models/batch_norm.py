@@ -43,7 +43,7 @@ def without_statistics(module: nn.Module) -> nn.Module:
 
 
 @contextlib.contextmanager
-def live(module: nn.Module):
+def normalised_by_batch(module: nn.Module):
     """While this lasts every batch is normalised by its own statistics, and none are kept."""
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     before = [(layer.training, layer.momentum) for layer in layers]
@@ -57,7 +57,7 @@ def live(module: nn.Module):
 
 
 @torch.no_grad()
-def recompute(module: nn.Module, images: Tensor, num_images: int = NUM_IMAGES) -> int:
+def recompute_statistics(module: nn.Module, images: Tensor, num_images: int = NUM_IMAGES) -> int:
     """Measure the running statistics of `module`, in place, on the first `num_images` of unlabelled `images` (N, ...).
 
     Returns the number of images used: 0, and nothing is done, where there is no batch norm.

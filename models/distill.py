@@ -24,14 +24,14 @@ from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models.evaluate import logits
 
 
-def answers(teacher, images: Tensor) -> Tensor:
+def teacher_logits(teacher, images: Tensor) -> Tensor:
     """The logits (N, num_classes), float16, of the checkpoint `teacher` for uint8 images (N, C, H, W); see above.
 
     Of several, with commas between, it is their mean. Raises InputError where there is no such checkpoint.
     """
     several = str(teacher).split(",")
     if len(several) > 1:
-        return torch.stack([answers(each, images).float() for each in several]).mean(0).half()
+        return torch.stack([teacher_logits(each, images).float() for each in several]).mean(0).half()
     path = checkpoints.locate(teacher)
     key = zlib.crc32(images.numpy().tobytes(), zlib.crc32(path.read_bytes()))
     kept = path.with_name(f"answers-{key:08x}.safetensors")

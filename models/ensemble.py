@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.batch_norm import recompute_statistics
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.nets import build, num_weights
@@ -96,7 +96,7 @@ def accuracies_under_noise(
         total = 0.0
         for _ in range(num_draws):
             arrived = noisy(module, snr, rng)
-            recompute(arrived, images)
+            recompute_statistics(arrived, images)
             total += top1(logits(arrived, images), labels)
         accuracies.append(total / num_draws)
     return tuple(accuracies)

@@ -26,8 +26,8 @@ from torch.func import functional_call
 
 from airnet_sdr.models.digital import compress
 from airnet_sdr.models.digital.quantise import MAX_LEVEL, Quantised, dequantise, step_value, steps_of
-from airnet_sdr.models.digital.scheme import fit, on_grid
-from airnet_sdr.models.noise import receive, straight_through
+from airnet_sdr.models.digital.scheme import on_grid, quantise_to_fit
+from airnet_sdr.models.noise import receive_weights, straight_through
 from airnet_sdr.models.packing import load_vectors, tensors_of, to_vectors
 from airnet_sdr.models.train_config import TrainConfig, learning_rate
 from airnet_sdr.models.trainer import Trainer
@@ -91,11 +91,11 @@ class Quantiser:
         return (2**self.log_steps).tolist()
 
     def state(self) -> dict[str, Tensor]:
-        """All that `take` needs to go on as if nothing had been."""
+        """All that `load_state` needs to go on as if nothing had been."""
         numbers = torch.tensor([self.price, self.price_now, self.saved, self.bits_at_start], dtype=torch.float64)
         return {"log_steps": self.log_steps.detach(), "numbers": numbers}
 
-    def take(self, state: dict[str, Tensor]) -> None:
+    def load_state(self, state: dict[str, Tensor]) -> None:
         self.log_steps = state["log_steps"].to(self.log_steps.device).requires_grad_()
         self.price, self.price_now, self.saved, self.bits_at_start = state["numbers"].tolist()
 
@@ -160,12 +160,12 @@ class BitTrainer(Trainer):
             return None
         base = [dequantise(tensor) for tensor in self.fitted(module)]
         left = [torch.from_numpy(w - b) for w, b in zip(to_vectors(tensors_of(module)), base, strict=True)]
-        noisy = [receive(weights, 10 ** (snr_db / 10), rng).numpy() for weights in left]
+        noisy = [receive_weights(weights, 10 ** (snr_db / 10), rng).numpy() for weights in left]
         return load_vectors(copy.deepcopy(module), [b + r for b, r in zip(base, noisy, strict=True)])
 
     def fitted(self, module: nn.Module) -> list[Quantised]:
         """Its tensors as levels."""
-        return fit(list(tensors_of(module).values()), self.quantiser.steps, self.config.bits // 8)
+        return quantise_to_fit(list(tensors_of(module).values()), self.quantiser.steps, self.config.bits // 8)
 
     def status(self) -> str:
         with torch.no_grad():
@@ -182,5 +182,5 @@ class BitTrainer(Trainer):
     def extra_state(self) -> dict[str, Tensor]:
         return self.quantiser.state()
 
-    def take_extra(self, state: dict[str, Tensor]) -> None:
-        self.quantiser.take(state)
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        self.quantiser.load_state(state)

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from airnet_sdr.models.batch_norm import recompute, statistics_of
+from airnet_sdr.models.batch_norm import recompute_statistics, statistics_of
 from airnet_sdr.models.data import load
 
 
@@ -34,4 +34,4 @@ def recalibrate_batch_norm(module: nn.Module, dataset: str, data_dir=None) -> in
 
     Returns the number of images used: 0 where there is no batch norm.
     """
-    return recompute(module, load(dataset, "test", data_dir)[0]) if statistics_of(module) else 0
+    return recompute_statistics(module, load(dataset, "test", data_dir)[0]) if statistics_of(module) else 0

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 
-def receive(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
+def receive_weights(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
     """`weights` (float32) as a receiver would have them at linear SNR `snr`; infinity gives them unchanged."""
     centre = weights.mean()
     scale = (weights - centre).square().mean().sqrt()
@@ -24,10 +24,13 @@ def receive(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
     return centre + gain * (weights - centre) + scale * (gain * (1 - gain)) ** 0.5 * noise
 
 
-def receive_all(tensors: dict[str, Tensor], snr: float | dict[str, float], rng: torch.Generator) -> dict[str, Tensor]:
-    """`receive` for each tensor, at one SNR or at one each by name."""
+def receive_tensors(
+    tensors: dict[str, Tensor], snr: float | dict[str, float], rng: torch.Generator
+) -> dict[str, Tensor]:
+    """`receive_weights` for each tensor, at one SNR or at one each by name."""
     return {
-        name: receive(weights, snr[name] if isinstance(snr, dict) else snr, rng) for name, weights in tensors.items()
+        name: receive_weights(weights, snr[name] if isinstance(snr, dict) else snr, rng)
+        for name, weights in tensors.items()
     }
 
 
@@ -35,7 +38,7 @@ def noisy(module: nn.Module, snr: float | dict[str, float], rng: torch.Generator
     """A copy of `module` with its parameters as received."""
     arrived = copy.deepcopy(module)
     with torch.no_grad():
-        arrived.load_state_dict(receive_all(dict(module.named_parameters()), snr, rng), strict=False)
+        arrived.load_state_dict(receive_tensors(dict(module.named_parameters()), snr, rng), strict=False)
     return arrived
 
 

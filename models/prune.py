@@ -61,7 +61,7 @@ def remove(module: nn.Module, channels: dict[str, list[int]], images: Tensor) ->
     return smaller
 
 
-def choose_channels(
+def select_channels(
     arch: str, module: nn.Module, gradients: dict[str, Tensor], budget: int, images: Tensor
 ) -> dict[str, list]:
     """The output channels to `remove`, by convolution, until at most `budget` weights are left.

@@ -38,10 +38,10 @@ from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.models.batch_norm import live
+from airnet_sdr.models.batch_norm import normalised_by_batch
 from airnet_sdr.models.checkpoint import Checkpoint, load, locate
 from airnet_sdr.models.data import load as load_data
-from airnet_sdr.models.noise import receive
+from airnet_sdr.models.noise import receive_weights
 
 SNR_GRID_DB = tuple(range(-10, 30, 5))
 BACKGROUND_DB = (-5, 0, 5, 10, 20)
@@ -96,7 +96,7 @@ def measure_damages(
 
     def arrived(name, snr_db, draw):
         rng = torch.Generator().manual_seed(1000 * (seed * num_draws + draw) + list(tensors).index(name))
-        return receive(tensors[name], float(linear(snr_db)), rng)
+        return receive_weights(tensors[name], float(linear(snr_db)), rng)
 
     damages = np.zeros((len(BACKGROUND_DB), len(tensors), len(SNR_GRID_DB)))
     cells = [
@@ -173,7 +173,7 @@ def measure_checkpoint(
     """The sensitivity of a checkpoint on the first `num_images` training images of its data set."""
     images, labels = (array[:num_images] for array in load_data(checkpoint.dataset, "train", data_dir))
     module = checkpoint.module()
-    with live(module):  # as a receiver measures batch norm's statistics of the weights that arrived
+    with normalised_by_batch(module):  # as a receiver measures batch norm's statistics of the weights that arrived
         damages, hessian = (
             measure_damages(module, images, labels, seed, num_draws, progress),
             hessian_damage(module, images, labels, seed),

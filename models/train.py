@@ -28,10 +28,10 @@ from rich.progress import Progress
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.options import add_options, config_from
-from airnet_sdr.models.batch_norm import measured_statistics, recompute
+from airnet_sdr.models.batch_norm import measured_statistics, recompute_statistics
 from airnet_sdr.models.checkpoint import Checkpoint, save
 from airnet_sdr.models.data import load
-from airnet_sdr.models.distill import answers
+from airnet_sdr.models.distill import teacher_logits
 from airnet_sdr.models.ensemble import Member, accuracies_under_noise, narrow, to_metadata
 from airnet_sdr.models.entropy import BitTrainer
 from airnet_sdr.models.evaluate import logits, top1
@@ -58,7 +58,7 @@ def train(
     images, labels = images[:kept][: config.limit], labels[:kept][: config.limit]
     test_set = load(dataset, "test", data_dir)
     trainer, state = (Trainer if config.bits is None else BitTrainer)(config), out / "state.safetensors"
-    taught = None if config.teacher is None else answers(config.teacher, images).to(trainer.device)
+    taught = None if config.teacher is None else teacher_logits(config.teacher, images).to(trainer.device)
     images, labels = images.to(trainer.device), labels.to(trainer.device)
     if resume:
         trainer.load_state(state)
@@ -74,7 +74,7 @@ def train(
         note(command)
         note(f"{config}; torch {torch.__version__}, {torch.get_num_threads()} threads")
         if config.nested and trainer.epoch == 0 < config.epochs:
-            trainer.order(images, labels, taught)
+            trainer.sort_channels(images, labels, taught)
         task = bar.add_task(config.model, total=num_steps * config.epochs, completed=num_steps * trainer.epoch)
         while trainer.epoch < config.epochs:
             start = time.monotonic()
@@ -84,11 +84,11 @@ def train(
             trainer.save_state(state)
             # The last average is kept whatever it scores; recipes are chosen on these images, never on the test set.
             module = trainer.averaged()
-            recompute(module, images.cpu())
+            recompute_statistics(module, images.cpu())
             scores = f"{top1(logits(module, held_out[0]), held_out[1]):.4f}"
             arrived = trainer.arrived(module, config.min_snr_db, torch.Generator().manual_seed(trainer.epoch))
             if arrived is not None:
-                recompute(arrived, images.cpu())
+                recompute_statistics(arrived, images.cpu())
                 scores += f", at {config.min_snr_db:g} dB {top1(logits(arrived, held_out[0]), held_out[1]):.4f}"
             size = f"  {sum(weight.numel() for weight in module.parameters())} weights" if config.prune_to else ""
             size += trainer.status()
@@ -112,12 +112,12 @@ def finished(trainer: Trainer, dataset: str, images, held_out, test_set, metadat
     arch, widths, module = trainer.config.model, trainer.widths, trainer.averaged()
     if trainer.config.half:
         module = module.half().float()  # all that follows is measured as it is kept
-    recompute(module, images)
+    recompute_statistics(module, images)
     members = []
     for each in (widths, *trainer.config.nested) if trainer.config.nested else ():
         member = build(arch, each)
         member.load_state_dict(narrow(module.state_dict(), arch, each), strict=False)
-        recompute(member, images)
+        recompute_statistics(member, images)
         score = top1(logits(member, test_set[0]), test_set[1])
         members.append(Member(each, score, accuracies_under_noise(member, *held_out)))
     if members:

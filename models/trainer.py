@@ -24,7 +24,7 @@ from airnet_sdr.models.checkpoint import load_mean
 from airnet_sdr.models.distill import distillation_loss
 from airnet_sdr.models.ensemble import from_metadata, grow, narrow, reorder
 from airnet_sdr.models.nets import FULL_WIDTHS, build
-from airnet_sdr.models.noise import energies, noisy, receive_all, straight_through
+from airnet_sdr.models.noise import energies, noisy, receive_tensors, straight_through
 from airnet_sdr.models.train_config import TrainConfig, learning_rate
 
 PRUNE_STEPS = 40  # between one pruning and the next
@@ -40,7 +40,7 @@ class Trainer:
         self.init_metadata: dict[str, str] = {}  # of the checkpoint that it goes on from
         self.ordered = False  # the first channels of each layer are already those of the networks within
         if config.init is None:
-            self._take(build(config.model, config.widths), config.widths)
+            self._adopt(build(config.model, config.widths), config.widths)
         else:
             checkpoint = load_mean(config.init).as_architecture(config.model)
             module, widths = checkpoint.module(), checkpoint.widths
@@ -49,12 +49,12 @@ class Trainer:
             if widths in config.nested:
                 widths = config.widths or FULL_WIDTHS[config.model]
                 module = grow(dict(module.named_parameters()), config.model, widths)
-            self._take(module, widths)
+            self._adopt(module, widths)
             self.init_metadata = checkpoint.metadata
         self.num_at_start = sum(weight.numel() for weight in self.weights.values())
         self.gradients = self.example = None
 
-    def _take(self, module: nn.Module, widths: tuple[int, ...], average=None, momentum=None) -> None:
+    def _adopt(self, module: nn.Module, widths: tuple[int, ...], average=None, momentum=None) -> None:
         """Go on with this network, from now on of `widths`."""
         self.widths = widths or FULL_WIDTHS.get(self.config.model, ())
         # one layout, whatever was done before: noise is drawn in its order
@@ -150,7 +150,9 @@ class Trainer:
         new = {name: weight.grad.clone() for name, weight in self.weights.items()}
         self.gradients = new if self.gradients is None else {n: g + new[n] for n, g in self.gradients.items()}
 
-    def order(self, images: Tensor, labels: Tensor, answers: Tensor | None = None, num_batches: int = 40) -> None:
+    def sort_channels(
+        self, images: Tensor, labels: Tensor, answers: Tensor | None = None, num_batches: int = 40
+    ) -> None:
         """Sort the channels by saliency, so that the networks within begin with the best of them, unless they do."""
         if self.ordered:
             return
@@ -162,7 +164,7 @@ class Trainer:
             self.backward(images[batch], labels[batch], rng, None if answers is None else answers[batch])
         self._gather()
         reorder(self.module, prune.saliency(self.module, self.gradients, self.example))
-        self._take(self.module, self.widths)
+        self._adopt(self.module, self.widths)
 
     def _arrived(self, weights: dict[str, Tensor], snr_db, rng: torch.Generator) -> dict[str, Tensor]:
         """The weights as received at an SNR between the two given, with the gradient of those sent."""
@@ -174,7 +176,7 @@ class Trainer:
         exponent = config.min_uep + (config.uep - config.min_uep) * uneven
         shares = energies({name: weight.numel() for name, weight in weights.items()}, exponent)
         with torch.no_grad():
-            received = receive_all(weights, {name: snr * share for name, share in shares.items()}, rng)
+            received = receive_tensors(weights, {name: snr * share for name, share in shares.items()}, rng)
         return {name: straight_through(weight, received[name]) for name, weight in weights.items()}
 
     def prune(self, progress: float) -> None:
@@ -183,7 +185,7 @@ class Trainer:
         done = min(progress / config.prune_share, 1.0)
         budget = round(self.num_at_start * (config.prune_to / self.num_at_start) ** done)
         if sum(weight.numel() for weight in self.weights.values()) > budget:
-            channels = prune.choose_channels(config.model, self.module, self.gradients, budget, self.example)
+            channels = prune.select_channels(config.model, self.module, self.gradients, budget, self.example)
             pruned = [
                 prune.remove(self._holding(tensors), channels, self.example)
                 for tensors in (self.weights, self.average, self._momentum())
@@ -191,7 +193,7 @@ class Trainer:
             widths = tuple(layer.out_channels for layer in prune.convolutions(pruned[0]).values())
             average = {n: t for n, t in pruned[1].state_dict().items() if t.is_floating_point()}
             momentum = {n: p.detach() for n, p in pruned[2].named_parameters()}
-            self._take(pruned[0], widths, average, momentum)
+            self._adopt(pruned[0], widths, average, momentum)
         self.gradients = None
 
     def _holding(self, tensors: dict[str, Tensor]) -> nn.Module:
@@ -241,15 +243,15 @@ class Trainer:
             for kind in ("average", "momentum")
         )
         module.load_state_dict(stored["now"])
-        self._take(module, widths, average, momentum)
-        self.take_extra(stored["extra"])
+        self._adopt(module, widths, average, momentum)
+        self.load_extra_state(stored["extra"])
         self.epoch, self.num_at_start = int(facts["epoch"]), int(facts["start"])
 
     def extra_state(self) -> dict[str, Tensor]:
         """What a method keeps besides, by name."""
         return {}
 
-    def take_extra(self, state: dict[str, Tensor]) -> None:
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
         """The inverse of `extra_state`."""
 
     def status(self) -> str:

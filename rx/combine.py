@@ -35,11 +35,6 @@ class BurstCombiner:
         self._next_try, self._undecoded = 1, False  # receptions from which a decoder tries again; whether there is news
         self.refused = False  # it cannot be rebuilt, whatever else comes
 
-    @staticmethod
-    def key(header: Header) -> Header:
-        """What frames of the same burst have in common."""
-        return dataclasses.replace(header, frame=0)
-
     def add(self, *frames: ReceivedFrame) -> None:
         """Add frames; a frame that was received before is combined with its earlier receptions."""
 

@@ -55,7 +55,7 @@ class Listener:
         return num_found
 
     def _collect(self, frames: list[ReceivedFrame]) -> int:
-        for key, of_burst in itertools.groupby(frames, lambda frame: BurstCombiner.key(frame.header)):
+        for key, of_burst in itertools.groupby(frames, lambda frame: frame.header.burst_key):
             of_burst = list(of_burst)
             burst = self._burst(key, of_burst)
             self.last = of_burst[-1]

@@ -35,10 +35,10 @@ def main(argv=None) -> int:
     add_options(radio, ListenConfig)
     radio.add_argument("--record", metavar="FILE.sigmf-meta", help="also record what comes over the radio")
     options = parser.options(argv)
-    return run_command(parser, lambda: run(options))
+    return run_command(parser, lambda: dispatch(options))
 
 
-def run(options: dict) -> None:
+def dispatch(options: dict) -> None:
     """What the options ask for."""
     radio = config_from(RadioConfig, options)
     if options["check"]:

@@ -41,10 +41,10 @@ def main(argv=None) -> int:
     add_options(radio, TransmissionConfig, ["record"])
     radio.add_argument("--mute", action="store_true", help="PlutoSDR: silence the board, after a crash say, and end")
     options = parser.options(argv)
-    return run_command(parser, lambda: run(options))
+    return run_command(parser, lambda: dispatch(options))
 
 
-def run(options: dict) -> None:
+def dispatch(options: dict) -> None:
     """What the options ask for."""
     if options["list"]:
         list_models()

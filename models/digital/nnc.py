@@ -32,7 +32,7 @@ from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.models import checkpoint as checkpoints
-from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.batch_norm import recompute_statistics
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.digital import compress
@@ -83,7 +83,7 @@ def compare(checkpoint: Checkpoint, images, labels) -> list[tuple[str, ...]]:
 
     def accuracy(vectors):
         module = load_vectors(checkpoint.module(), vectors)
-        recompute(module, images)
+        recompute_statistics(module, images)
         return f"{100 * top1(logits(module, images), labels):.2f}"
 
     tensors, steps = list(checkpoint.tensors.values()), steps_of(checkpoint.metadata)

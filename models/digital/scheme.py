@@ -80,7 +80,7 @@ def on_grid(tensors: list[np.ndarray], steps: list[float], rounding: float = 0.5
     return [dataclasses.replace(tensor, shift_code=0) for tensor in found]
 
 
-def fit(tensors: list[np.ndarray], steps: list[float], num_bytes: int) -> list[Quantised]:
+def quantise_to_fit(tensors: list[np.ndarray], steps: list[float], num_bytes: int) -> list[Quantised]:
     """`on_grid` with as much rounding as fits ``num_bytes``; where none does, all steps are enlarged alike.
 
     Raises InputError where that does not make them fit either.

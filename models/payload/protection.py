@@ -11,7 +11,7 @@ from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.uep import HANDICAP, Protection, best_curve, plan_protection, uniform
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.checkpoint import Checkpoint
-from airnet_sdr.models.curves import curves
+from airnet_sdr.models.curves import expansion_curves
 from airnet_sdr.models.ensemble import best_member, equivalent_snr_db, extract, from_metadata
 from airnet_sdr.models.payload.budget import payload_budget, symbols_once, whole_budget
 from airnet_sdr.models.plan_config import PlanConfig
@@ -70,7 +70,7 @@ def protect(
             f"{checkpoint.arch} needs {needed} payload symbols, the budget has room for {budget}; "
             "raise `payload_uses` or `channel_uses`, or send a smaller model"
         )
-    usable = curves() if config.may_expand else ()
+    usable = expansion_curves() if config.may_expand else ()
     if config.uep == "none":
         return uniform(num_symbols, *best_curve(config.copies, float(linear(config.snr_db)), usable, HANDICAP))
     budget = int(num_symbols.sum()) * config.copies if budget is None else budget

@@ -80,14 +80,14 @@ def receive_alone(burst: Burst, snr_db: float, num: int, trials: np.ndarray) -> 
         channel = Channel(air, RATE_HZ, FREQ_HZ, int(trial))
         number = int(trial) % len(sent)
         samples = [channel.process(part) for part in (sent[number], np.zeros(GAP_SAMPLES, np.complex64))]
-        frames = receive(np.concatenate([*samples, channel.flush()]))
+        frames = receive_frames(np.concatenate([*samples, channel.flush()]))
         header = dataclasses.replace(burst.header, frame=number)
         received = sum(frame.header == header for frame in frames)
         outcomes.append({"cfo": cfo, "received": received == 1, "others": len(frames) - received})
     return outcomes
 
 
-def receive(samples: np.ndarray) -> list:
+def receive_frames(samples: np.ndarray) -> list:
     """All frames of a stream whose header was decoded: not what is read backwards from them."""
     receiver = FrameReceiver()
     return [frame for frame in receiver.push(samples) + receiver.finish() if not frame.supplement]

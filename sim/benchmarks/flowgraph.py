@@ -41,7 +41,7 @@ def take_measures(config: BenchConfig) -> list[Measure]:
         return [Measure("GNU Radio is not installed: apt-get install gnuradio", np.nan, "")]
     num, idle_s = (500_000, 1.0) if config.quick else (8_000_000, IDLE_S)
     samples = white(num) * np.float32(np.sqrt(NOMINAL_POWER / 2))
-    seconds, errors, lost = through(python, samples, idle_s)
+    seconds, errors, lost = send_bursts(python, samples, idle_s)
     rates = [1e-6 * num / s for s in seconds]
     if len(rates) < BURSTS:
         return [Measure("samples lost", float(lost), "", 0.0, True, f"in burst {len(rates)}")]
@@ -59,7 +59,7 @@ def take_measures(config: BenchConfig) -> list[Measure]:
     ]
 
 
-def through(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float], int, int]:
+def send_bursts(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float], int, int]:
     """Seconds of each burst, bursts that differ from what was sent, and samples lost; it ends at the first loss."""
     one, two = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
     ends = {"rx": {"block": "pull_source", "endpoint": one}, "tx": {"block": "push_sink", "endpoint": two}}
@@ -75,7 +75,7 @@ def through(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float
             if number in IDLE_BEFORE:
                 time.sleep(idle_s)
             started = time.perf_counter()
-            sending = threading.Thread(target=send, args=(sink, burst))
+            sending = threading.Thread(target=send_messages, args=(sink, burst))
             sending.start()
             if number == 0:
                 stack.enter_context(Flowgraph(python, HEADLESS_AIR, argument, config.timeout_s))
@@ -92,7 +92,7 @@ def through(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float
     return seconds, errors, max(0, BURSTS * burst.size - total)
 
 
-def send(sink: Sink, burst: np.ndarray) -> None:
+def send_messages(sink: Sink, burst: np.ndarray) -> None:
     """A burst in messages."""
     for start in range(0, burst.size, MESSAGE_SAMPLES):
         sink.send(burst[start : start + MESSAGE_SAMPLES])

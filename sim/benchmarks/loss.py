@@ -95,7 +95,7 @@ def trial(burst: Burst, vectors: list[np.ndarray], row: Row, seed: int) -> dict:
     channel = Channel(config, RATE_HZ, FREQ_HZ, seed, NOMINAL_POWER)
     listener = Listener(burst.fmt)
     send_through(burst, channel, listener, row.cycles)
-    combined = listener.bursts.get(BurstCombiner.key(burst.header))
+    combined = listener.bursts.get(burst.header.burst_key)
     error = nmse(combined, vectors)
     h = response(config, seed, burst)
     energy = row.cycles * sum(x.size * power(to_full_scale(x)[0]) for x in modulate(burst))

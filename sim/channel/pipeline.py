@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.sim.channel import impairments as imp
 from airnet_sdr.sim.channel.config import ChannelConfig
@@ -39,7 +40,9 @@ class Channel:
         if config.doppler_hz > rate_hz / 5000:
             raise InputError(f"channel: doppler_hz is {config.doppler_hz:g}: at most rate/5000 = {rate_hz / 5000:g}")
         # a burst's power lies on the active subcarriers, the noise on all
-        self.noise_var = 0.0 if config.snr_db is None else float(signal_power / _occupied() / linear(config.snr_db))
+        self.noise_var = (
+            0.0 if config.snr_db is None else float(signal_power / DEFAULT_FORMAT.occupancy / linear(config.snr_db))
+        )
         self.sco = 1e-6 * config.sco_ppm if config.sco_ppm is not None else config.cfo_hz / freq_hz
         if abs(self.sco) > 0.01:
             raise InputError(
@@ -138,13 +141,6 @@ def _amplitude(level_db: float) -> float:
     return float(np.sqrt(linear(level_db)))
 
 
-def _occupied() -> float:
-    """The share of the sampling bandwidth on which a burst has its power."""
-    from airnet_sdr.dsp.frame import DEFAULT_FORMAT
-
-    return DEFAULT_FORMAT.num_active / DEFAULT_FORMAT.fft_size
-
-
 def multipath(config: ChannelConfig, rate_hz: float, rng) -> imp.Multipath | None:
     """Echoes or profile and their fading.
 
@@ -159,7 +155,7 @@ def multipath(config: ChannelConfig, rate_hz: float, rng) -> imp.Multipath | Non
     else:
         delays, levels_db, phases_deg = np.array([(0.0, 0.0, 0.0), *config.echoes]).T
         gains = np.sqrt(linear(levels_db)) * np.exp(1j * np.deg2rad(phases_deg))
-        overlap = np.sinc(_occupied() * (delays[:, None] - delays))
+        overlap = np.sinc(DEFAULT_FORMAT.occupancy * (delays[:, None] - delays))
         gains /= np.sqrt(np.real(np.conj(gains) @ overlap @ gains))
     rician_k = None if config.rician_k_db is None else float(linear(config.rician_k_db))
     num = len(delays) if config.tdl is not None else 1

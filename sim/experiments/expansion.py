@@ -122,7 +122,7 @@ def compare_with_copies(levels, num: int, seeds: int) -> list[dict]:
     for uses in track(USES, "expansion"):
         for snr_db in levels:
             snr = float(linear(snr_db))
-            copies, curve = best_curve(uses, snr, curves.curves())
+            copies, curve = best_curve(uses, snr, curves.expansion_curves())
             curve = LINE if curve is None else curve
             found = [curve_nmse_db(curve, snr_db + float(db(copies)), num, seed) for seed in range(seeds)]
             rows.append(

@@ -202,12 +202,12 @@ def report(trials: list[Path], out: Path) -> None:
         for name, panel in {**by_budget, **by_channel}.items():
             text += [f"**{arch}, {name}**", "", *panel.table(), ""]
         text += [*(f"- {line}" for line in findings(by_budget, by_channel)), ""]
-        text += [f"- {line}" for line in ways(rows, arch)] + [""]
+        text += [f"- {line}" for line in compare_ways(rows, arch)] + [""]
     (out / "tables.md").write_text("\n".join(text))
     print("\n".join(text))
 
 
-def ways(rows: list[dict], arch: str) -> list[str]:
+def compare_ways(rows: list[dict], arch: str) -> list[str]:
     """How many trials there were of each way, and how the fast ways compare where both were taken."""
     rows, lines = [row for row in rows if row["arch"] == arch], []
     for scheme in ("analog", "hybrid", "digital"):

@@ -73,7 +73,7 @@ def measure_methods(config: MethodsConfig) -> list[dict]:
         raise InputError(f"no network in {config.networks}; train them, see models/zoo/README.md")
     rows = []
     for method, shelf, snr_db in track(cells, "methods"):
-        sent = shelf.send(method, snr_db, config.budget)
+        sent = shelf.plan_best(method, snr_db, config.budget)
         for seed in range(100 * shelf.seed, 100 * shelf.seed + config.link_seeds):
             row = {
                 "method": method.name,

@@ -76,7 +76,9 @@ def one_layer(num_symbols, budget: int) -> list[Protection]:
     return found
 
 
-def ways(checkpoint: Checkpoint, sensitivity: Sensitivity, snr_db: float, budget: int) -> dict[str, list[Protection]]:
+def divide_budget(
+    checkpoint: Checkpoint, sensitivity: Sensitivity, snr_db: float, budget: int
+) -> dict[str, list[Protection]]:
     """Name and protections of every way; of several the one that does best is to be tried out.
 
     Raises InputError when ``budget`` payload symbols do not hold the network once.
@@ -112,11 +114,11 @@ def measure_protections(config: ProtectionConfig) -> list[dict]:
         cells += [
             (shelf, checkpoint, snr_db, name, tried)
             for snr_db in config.snr_db
-            for name, tried in ways(checkpoint, made, snr_db, config.budget).items()
+            for name, tried in divide_budget(checkpoint, made, snr_db, config.budget).items()
         ]
     rows = []
     for shelf, checkpoint, snr_db, name, tried in track(cells, "protection"):
-        best = shelf.best([Sent(config.network, checkpoint, protection) for protection in tried], snr_db)
+        best = shelf.select_plan([Sent(config.network, checkpoint, protection) for protection in tried], snr_db)
         for seed in range(config.link_seeds):
             rows.append(
                 {

@@ -85,7 +85,7 @@ def test_boards_in_real_time_are_counted_on_both_sides(tmp_path):
 @pytest.mark.parametrize("fft_size", peer.NUM_ACTIVE)
 def test_both_receive_every_frame_of_the_comparison(fft_size):
     pytest.importorskip("liquid")
-    found = peer.compare(fft_size, 100_000, 1, speed.receive)
+    found = peer.compare(fft_size, 100_000, 1, speed.receive_burst)
     ours, sent, theirs, their_sent = re.findall(r"\d+", found["frames_received"])
     assert ours == sent and theirs == their_sent
 

@@ -81,14 +81,14 @@ class Networks(Shelf):
         """Each network that there is, with the method that makes most of it."""
         return {name: method for method in METHODS for name in method.networks if self.path(name).is_file()}
 
-    def choose_network(self, plan: Plan) -> str | None:
+    def select_network(self, plan: Plan) -> str | None:
         """The name of the network that is sent; None where none fits."""
         if plan.scheme == "analog":
-            return self._choose_analog(plan)
+            return self._select_analog(plan)
         scores = self.hybrid_scores(plan) if plan.scheme == "hybrid" else self.digital_scores(plan)
         return max(scores, key=scores.get) if scores else None
 
-    def _choose_analog(self, plan: Plan) -> str | None:
+    def _select_analog(self, plan: Plan) -> str | None:
         fitting = {}
         for name in self.analog():
             load_once(self.path(name))  # one that cannot be read is not passed over as one that does not fit
@@ -96,7 +96,7 @@ class Networks(Shelf):
                 fitting[name] = self.sent(plan, name)
         if not fitting:
             return None
-        best = self.best(list(fitting.values()), plan.plan_snr_db)
+        best = self.select_plan(list(fitting.values()), plan.plan_snr_db)
         return next(name for name, sent in fitting.items() if sent is best)
 
     def digital_scores(self, plan: Plan) -> dict[str, float]:
@@ -140,7 +140,7 @@ class Networks(Shelf):
     def sent(self, plan: Plan, name: str) -> Sent:
         """The analog network of that name, protected for the plan."""
         method = dataclasses.replace(self.analog()[name], networks=(name,))
-        return self.send(method, plan.plan_snr_db, plan.payload_uses)
+        return self.plan_best(method, plan.plan_snr_db, plan.payload_uses)
 
     def coded(self, plan: Plan, name: str) -> tuple[Checkpoint, bytes]:
         """The digital network of that name, and its bytes."""

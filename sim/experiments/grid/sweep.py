@@ -116,9 +116,9 @@ def _can_run(place: Place, arch: str, seed: int) -> bool:
     return True
 
 
-def choose_network(plan: Plan, place: Place) -> str | None:
+def select_network(plan: Plan, place: Place) -> str | None:
     """The network that a plan sends."""
-    return networks_of(place, plan.arch, plan.training_seed).choose_network(plan)
+    return networks_of(place, plan.arch, plan.training_seed).select_network(plan)
 
 
 def run_trials(batch: list[Trial], network: str | None, place: Place) -> list[dict]:
@@ -136,7 +136,7 @@ def sweep(config: GridConfig, command: str) -> None:
     left = [trial for trial in grid if trial.key not in done]
     (config.out / "command.txt").write_text(command + "\n")
     with _progress() as bar, Workers(config.workers, config.ray_address) as workers:
-        choices = _choose_networks(config, grid, left, workers, bar)
+        choices = _select_networks(config, grid, left, workers, bar)
         task = bar.add_task("trials", total=len(grid), completed=len(grid) - len(left))
         for _, rows in workers.map(run_trials, _batches(left, choices, config.place)):
             store.add(rows)
@@ -145,14 +145,14 @@ def sweep(config: GridConfig, command: str) -> None:
     print(f"{len(rows)} trials in {store.table}, {len(left)} of them new")
 
 
-def _choose_networks(config: GridConfig, grid: list[Trial], left: list[Trial], workers: Workers, bar: Progress):
+def _select_networks(config: GridConfig, grid: list[Trial], left: list[Trial], workers: Workers, bar: Progress):
     """The network of each plan, by its name; choices are kept in choices.json as they are made."""
     path = config.out / "choices.json"
     choices: dict[str, str | None] = json.loads(path.read_text()) if path.is_file() else {}
     plans, wanted = list(dict.fromkeys(trial.plan for trial in grid)), {trial.plan for trial in left}
     open_plans = [plan for plan in plans if plan in wanted and _name(plan) not in choices]
     task = bar.add_task("choices", total=len(plans), completed=len(plans) - len(open_plans))
-    for (plan, _), network in workers.map(choose_network, ((plan, config.place) for plan in open_plans)):
+    for (plan, _), network in workers.map(select_network, ((plan, config.place) for plan in open_plans)):
         choices[_name(plan)] = network
         write_whole(path, (json.dumps(choices, indent=1, sort_keys=True) + "\n").encode())
         bar.advance(task)

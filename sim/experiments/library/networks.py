@@ -80,12 +80,12 @@ class Shelf:
         config = dataclasses.replace(config, copies=payload_uses // symbols_once(checkpoint))
         return Sent(network, checkpoint, protect(checkpoint, config, None))
 
-    def send(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
+    def plan_best(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
         """Of the networks that `method` has, the one that does best on the images to choose by."""
         networks = [network for network in method.networks if self.path(network).is_file()]
-        return self.best([self.plan(network, method, snr_db, payload_uses) for network in networks], snr_db)
+        return self.select_plan([self.plan(network, method, snr_db, payload_uses) for network in networks], snr_db)
 
-    def best(self, plans: list[Sent], snr_db: float) -> Sent:
+    def select_plan(self, plans: list[Sent], snr_db: float) -> Sent:
         """The plan that does best on the images to choose by; where there is one, nothing is measured.
 
         A race (Maron and Moore, Hoeffding races, 1994): all get two draws of the noise, then one more at a time those

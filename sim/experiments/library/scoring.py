@@ -6,7 +6,7 @@ from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.batch_norm import recompute_statistics
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.nets import build
@@ -67,5 +67,5 @@ def score_received(burst: Burst, received, images, labels, estimator: str = "lin
 
 def score_module(module, images, labels) -> float:
     """Top-1, batch norm's statistics measured on these images without their labels, as the receiver does."""
-    recompute(module, images)
+    recompute_statistics(module, images)
     return top1(logits(module, images), labels)
