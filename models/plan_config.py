@@ -41,5 +41,5 @@ class PlanConfig:
             object.__setattr__(self, "expansion", "none" if self.uep == "none" else "auto")
 
     def protected(self, uep: str) -> "PlanConfig":
-        """This config, with ``uep`` where no protection was asked for."""
+        """The config, with ``uep`` where no protection was asked for."""
         return self if self.uep is not None else dataclasses.replace(self, uep=uep)
