@@ -57,6 +57,7 @@ class Residual(nn.Module):
         self.norm2 = nn.BatchNorm2d(num_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Two convolutions with batch norm beside the shortcut, then ReLU."""
         y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
         shortcut = x[:, :, :: self.stride, :: self.stride]
         more = y.shape[1] - x.shape[1]

@@ -96,6 +96,7 @@ class Quantiser:
         return {"log_steps": self.log_steps.detach(), "numbers": numbers}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a `state`."""
         self.log_steps = state["log_steps"].to(self.log_steps.device).requires_grad_()
         self.price, self.price_now, self.saved, self.bits_at_start = state["numbers"].tolist()
 
@@ -113,6 +114,7 @@ class BitTrainer(Trainer):
         self._done = self._batches = 0
 
     def train_epoch(self, images: Tensor, *others, **options) -> float:
+        """Train an epoch, then adapt the price of a bit to the size that was asked for."""
         self._done, self._batches = 0, math.ceil(len(images) / self.config.batch_size)
         loss = super().train_epoch(images, *others, **options)
         with torch.no_grad():
@@ -168,6 +170,7 @@ class BitTrainer(Trainer):
         return quantise_to_fit(list(tensors_of(module).values()), self.quantiser.steps, self.config.bits // 8)
 
     def status(self) -> str:
+        """Size and price, for the line of an epoch."""
         with torch.no_grad():
             entropy = float(self.quantiser(self.weights)[1])
         return f"  {self.quantiser.saved * entropy:.0f} bits at a price of {self.quantiser.price:.1e}"
@@ -180,7 +183,9 @@ class BitTrainer(Trainer):
         return {"bits": str(8 * len(compress.encode(tensors))), "steps": codes, **parts}
 
     def extra_state(self) -> dict[str, Tensor]:
+        """The quantiser's state, kept beside the weights where training is stopped."""
         return self.quantiser.state()
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from an `extra_state`."""
         self.quantiser.load_state(state)

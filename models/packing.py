@@ -19,6 +19,8 @@ from airnet_sdr.models.batch_norm import statistics_of
 
 @dataclass(frozen=True)
 class TensorSpec:
+    """A tensor of a network: its name in the state dict, its shape and its number of weights."""
+
     name: str
     shape: tuple[int, ...]
     numel: int

@@ -44,5 +44,5 @@ class PlanConfig:
         return self.uep != "none" if self.expansion is None else self.expansion == "auto"
 
     def protected(self, uep: str) -> "PlanConfig":
-        """This config, with ``uep`` where no protection was asked for."""
+        """The config, with ``uep`` where no protection was asked for."""
         return self if self.uep is not None else dataclasses.replace(self, uep=uep)

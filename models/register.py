@@ -70,16 +70,16 @@ def from_file(address: str) -> str:
     if folder not in sys.path:
         sys.path.insert(1, folder)
     spec = importlib.util.spec_from_file_location(f"airnet_architecture_{Path(path).stem}", path)
-    namespace = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(namespace)
-        build = getattr(namespace, function)
+        spec.loader.exec_module(module)
+        build = getattr(module, function)
         made = build()
     except Exception as error:  # whatever the user's code does
         raise InputError(f"`architecture` {address}: {type(error).__name__}: {_one_line(error)}") from error
     if not isinstance(made, nn.Module):
         raise InputError(f"`architecture` {address}: {function}() must make a torch.nn.Module; got {type(made)}")
-    return register(function, build, getattr(namespace, "load_data", None))
+    return register(function, build, getattr(module, "load_data", None))
 
 
 def resolve_architecture(architecture: str | None) -> str | None:

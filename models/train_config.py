@@ -27,7 +27,7 @@ class TrainConfig:
     min_snr_db: float = option(
         0.0, "least weight SNR after combining; each step draws one, uniform in dB", -100, 100, metavar="D"
     )
-    max_snr_db: float = option(30.0, "greatest weight SNR; inf: no noise", -100, 100, words=("inf",), metavar="D")
+    max_snr_db: float = option(30.0, "greatest weight SNR; inf: no noise", -100, 100, choices=("inf",), metavar="D")
     min_uep: float = option(0.0, "tensors are protected by (size)^-x, x of at least this", 0, 1, metavar="X")
     uep: float = option(0.0, "and of at most this; each step draws one", 0, 1, metavar="X")
     init: str | None = option(

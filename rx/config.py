@@ -34,7 +34,7 @@ class ListenConfig:
     """How long the receiver listens, and to what."""
 
     cycles: int = option(16, "of an endless burst, combine K cycles", 1, 2**31, metavar="K")
-    timeout_s: float = option(30.0, "give up after T seconds without a frame", 1e-3, 1e9, words=("inf",), metavar="T")
+    timeout_s: float = option(30.0, "give up after T seconds without a frame", 1e-3, 1e9, choices=("inf",), metavar="T")
     max_cfo_hz: float | None = option(None, "carrier offsets searched (default: 0.06 of the rate)", metavar="F")
     memory_mb: int = option(4096, "memory for the symbols of all bursts, in MiB", 16, 2**24, metavar="M")
     follow: bool = option(False, "go on listening; report again as cycles or models arrive")

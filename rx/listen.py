@@ -55,8 +55,8 @@ class Listener:
         return num_found
 
     def _collect(self, frames: list[ReceivedFrame]) -> int:
-        for key, of_burst in itertools.groupby(frames, lambda frame: frame.header.burst_key):
-            of_burst = list(of_burst)
+        for key, group in itertools.groupby(frames, lambda frame: frame.header.burst_key):
+            of_burst = list(group)
             burst = self._burst(key, of_burst)
             self.last = of_burst[-1]
             if burst is None:

@@ -38,7 +38,12 @@ class AirConfig:
     rate_hz: float = option(RATE_HZ, "samples a second", 1e-3, 1e12, metavar="R")
     seed: int = option(0, "of everything random", 0, 2**63 - 1, metavar="S")
     idle_s: float = option(
-        math.inf, "end when no sample has come for T seconds after the last one", 1e-3, 1e9, words=("inf",), metavar="T"
+        math.inf,
+        "end when no sample has come for T seconds after the last one",
+        1e-3,
+        1e9,
+        choices=("inf",),
+        metavar="T",
     )
 
     def __post_init__(self):

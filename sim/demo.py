@@ -98,6 +98,7 @@ def demo(config: DemoConfig) -> None:
 
 
 def main(argv=None) -> int:
+    """Parse and run the demo."""
     parser = CommandParser(prog="demo", description=__doc__)
     add_options(parser, DemoConfig)
     options = parser.options(argv)

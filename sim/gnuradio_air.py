@@ -39,7 +39,7 @@ class GnuRadioAirConfig(AirConfig):
 
     gnuradio_python: str | None = option(None, "the Python that has GNU Radio (default: found)", metavar="PATH")
     timeout_s: float = option(
-        20.0, "give up on a GNU Radio that says nothing for T seconds", 1e-3, 1e9, words=("inf",), metavar="T"
+        20.0, "give up on a GNU Radio that says nothing for T seconds", 1e-3, 1e9, choices=("inf",), metavar="T"
     )
 
 

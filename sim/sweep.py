@@ -20,6 +20,7 @@ if __package__ in (None, ""):
 
 
 def main(argv=None) -> int:
+    """Run the sweep over boards where --radio is given, the simulated one otherwise."""
     argv = sys.argv[1:] if argv is None else [str(arg) for arg in argv]
     over_boards = any(arg.split("=")[0] == "--radio" for arg in argv)
     experiment = "attenuation" if over_boards else "grid.sweep"

@@ -31,6 +31,7 @@ class CommandParser(argparse.ArgumentParser):
         )
 
     def error(self, message):
+        """End the process with the message in one line and status 1."""
         self.exit(1, f"{self.prog}: {message}; --help lists the options\n")
 
     def options(self, argv=None) -> dict:

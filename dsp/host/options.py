@@ -33,19 +33,15 @@ _PARTS = {
 }
 
 
-def option(
-    default, text: str, low=-math.inf, high=math.inf, *, choices=(), words=(), parts=(), flag=None, metavar=None
-):
+def option(default, text: str, low=-math.inf, high=math.inf, *, choices=(), parts=(), flag=None, metavar=None):
     """A dataclass field with what is needed to check it and to offer it as an option.
 
-    low, high : bounds of a number, both allowed; infinities and nan are refused unless the bound is infinite and the
-        word is among ``words``
-    choices : the values allowed
-    words : text allowed in place of a number, as "auto"
+    low, high : bounds of a number, both allowed; nan is refused, and infinity unless "inf" is among ``choices``
+    choices : the values allowed; for a number, the words allowed in its place, as "auto"
     parts : names of the parts of a repeatable option such as ``AT:NUM``, see `_PARTS`
     flag : the option's flag where it is not the field's name
     """
-    meta = {"help": text, "low": low, "high": high, "choices": choices, "words": words, "parts": parts}
+    meta = {"help": text, "low": low, "high": high, "choices": choices, "parts": parts}
     return field(default=default, metadata={**meta, "flag": flag, "metavar": metavar})
 
 
@@ -109,7 +105,8 @@ def add_options(group, config_class, names: Iterable[str] | None = None, helps: 
             settings |= {"action": "append", "metavar": _metavar(declared)}
         else:
             settings |= {"nargs": "+"} if kind is tuple else {}
-            settings["metavar"] = "{" + ",".join(meta["choices"]) + "}" if meta["choices"] else _metavar(declared)
+            listed = meta["choices"] and kind not in (int, float)
+            settings["metavar"] = "{" + ",".join(meta["choices"]) + "}" if listed else _metavar(declared)
             text += _default_text(declared)
         group.add_argument(flag_of(declared), help=text.replace("%", "%%"), **settings)
 
@@ -164,14 +161,14 @@ def _checked(declared, value):
 
 
 def _checked_value(name, value, kind, meta):
+    if kind in (int, float):
+        if isinstance(value, str) and value in meta["choices"]:
+            return math.inf if value == "inf" else value
+        return checked_number(name, value, meta["low"], meta["high"], kind is int, meta["choices"])
     if meta["choices"]:
         if value not in meta["choices"]:
             raise InputError(f"`{name}` must be one of {', '.join(map(str, meta['choices']))}; got {value!r}")
         return value
-    if isinstance(value, str) and value in meta["words"]:
-        return math.inf if value == "inf" else value
-    if kind in (int, float):
-        return checked_number(name, value, meta["low"], meta["high"], kind is int, meta["words"])
     if kind is bool:
         return bool(value)
     if kind is Path:

@@ -19,10 +19,15 @@ class RadioConfig:
     freq_hz: float = option(FREQ_HZ, "carrier frequency", 1e-3, 1e12, metavar="F")
     rate_hz: float = option(RATE_HZ, "samples a second", 1e-3, 1e12, metavar="R")
     gain_db: float | str | None = option(
-        None, "gain in dB, or auto, found by listening (default: the device's)", -200, 200, words=("auto",), metavar="G"
+        None,
+        "gain in dB, or auto, found by listening (default: the device's)",
+        -200,
+        200,
+        choices=("auto",),
+        metavar="G",
     )
     timeout_s: float = option(
-        60.0, "how long to wait for samples, or for somebody to take them", 1e-3, 1e9, words=("inf",), metavar="T"
+        60.0, "how long to wait for samples, or for somebody to take them", 1e-3, 1e9, choices=("inf",), metavar="T"
     )
     backoff_db: float | None = BACKOFF_DB  # None sends samples at the scale they have
     bandwidth_hz: float | None = option(

@@ -69,14 +69,12 @@ class HybridPayload:
         refinement = Section(received, self.digital.num_symbols(numels))
         base = self.digital.decode(received, numels)
         rest = self.analog.decode(refinement, numels, estimator)
+        vectors = [rest_of + base_of for rest_of, base_of in zip(rest.vectors, base.vectors, strict=True)]
         expected = []
-        for vector, weights, nmse, plan in zip(
-            rest.vectors, base.vectors, rest.expected_nmse, self.analog.tensors, strict=True
-        ):
-            vector += weights
+        for vector, nmse, plan in zip(vectors, rest.expected_nmse, self.analog.tensors, strict=True):
             error = nmse * plan.scale**2
             expected.append(error / (float(np.var(vector, dtype=np.float64)) + error) if error else 0.0)
-        return ReceivedWeights(rest.vectors, expected)
+        return ReceivedWeights(vectors, expected)
 
     def num_symbols(self, numels: list[int]) -> int:
         """Payload symbols of both."""

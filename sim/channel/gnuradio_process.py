@@ -33,7 +33,9 @@ def find_python(given: str | None = None) -> str:
     failures = []
     for python in dict.fromkeys(filter(None, candidates)):
         try:
-            found = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=60, env=environment())
+            found = subprocess.run(
+                [python, "-c", PROBE], capture_output=True, check=False, text=True, timeout=60, env=environment()
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             failures.append(f"{python} ({error.strerror if isinstance(error, OSError) else 'no answer in 60 s'})")
             continue

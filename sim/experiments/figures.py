@@ -90,6 +90,7 @@ class Panel:
         return float(np.mean([self.at(scheme, snr_db)[0] for snr_db in self.levels if self.at(scheme, snr_db)]))
 
     def draw(self, axes, title: str) -> None:
+        """Draw the mean of each scheme against SNR, with its interval."""
         for scheme in self.schemes:
             points = [(snr_db, *found) for snr_db in self.levels if (found := self.at(scheme, snr_db)) is not None]
             x, mean, half = np.array(points).T

@@ -19,7 +19,7 @@ from airnet_sdr.tests.command import ROOT
 class Config:
     copies: int = option(1, "times every weight is sent", 1, 255)
     snr_db: float | None = option(None, "SNR", -30, 60)
-    timeout_s: float = option(60.0, "patience", 0, words=("inf",))
+    timeout_s: float = option(60.0, "patience", 0, choices=("inf",))
     scheme: str = option("analog", "how weights travel", choices=("analog", "digital"))
     levels_db: tuple[float, ...] = option((0.0, 5.0), "steps", -90, 90)
     echoes: tuple = option((), "echo", parts=("DELAY", "LEVEL_DB", "PHASE_DEG"), flag="--echo")

@@ -107,9 +107,9 @@ class Repeats:
         seen = np.concatenate([self._past, x])
         pieces, begin = [], self._past.size
         for at, num in self._timeline.begun(x.size):
-            at += self._past.size
-            pieces += [seen[begin:at], seen[max(at - num, 0) : at]]
-            begin = at
+            stop = at + self._past.size
+            pieces += [seen[begin:stop], seen[max(stop - num, 0) : stop]]
+            begin = stop
         pieces.append(seen[begin:])
         self._past = seen[max(seen.size - self._longest, 0) :]
         return np.concatenate(pieces)

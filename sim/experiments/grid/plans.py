@@ -100,6 +100,7 @@ class Networks(Shelf):
         return next(name for name, sent in fitting.items() if sent is best)
 
     def digital_scores(self, plan: Plan) -> dict[str, float]:
+        """Score of each network that fits the plan compressed, by its name."""
         found = {}
         for path in [*self.trained_for_bits(), *filter(Path.is_file, map(self.path, LATER))]:
             checkpoint = load_once(path)
@@ -114,6 +115,7 @@ class Networks(Shelf):
         return found
 
     def hybrid_scores(self, plan: Plan) -> dict[str, float]:
+        """Score of each network that fits the plan as a hybrid, by its name."""
         found = {}
         for path in self.trained_for_bits("hybrid"):
             checkpoint = load_once(path)

@@ -162,8 +162,8 @@ def _select_networks(config: GridConfig, grid: list[Trial], left: list[Trial], w
 def _batches(left: list[Trial], choices: dict[str, str | None], place: Place) -> list[tuple]:
     """The arguments of `run_trials` for each task of a worker."""
     batches = []
-    for plan, of_plan in itertools.groupby(left, lambda trial: trial.plan):
-        of_plan = list(of_plan)
+    for plan, group in itertools.groupby(left, lambda trial: trial.plan):
+        of_plan = list(group)
         parts = (of_plan[i : i + TRIALS_A_TASK] for i in range(0, len(of_plan), TRIALS_A_TASK))
         batches += [(part, choices[_name(plan)], place) for part in parts]
     return batches
