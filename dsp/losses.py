@@ -47,8 +47,8 @@ def as_warnings(losses: list[Loss]) -> list[str]:
     lines = []
     if lost:
         lines.append(
-            f"{num_lost(lost)} samples were lost on the way in {len(lost)} places, the first at sample {lost[0].start}; "
-            "lower the rate, or raise the size of the buffers"
+            f"{num_lost(lost)} samples were lost on the way in {len(lost)} places, the first at sample "
+            f"{lost[0].start}; lower the rate, or raise the size of the buffers"
         )
     if put_in:
         lines.append(

@@ -248,7 +248,7 @@ def _warnings(listener) -> list[str]:
     warnings = []
     if listener.receiver.num_not_finite:
         warnings.append(f"{listener.receiver.num_not_finite} samples were not finite numbers and count as 0")
-if listener.num_ignored:
+    if listener.num_ignored:
         warnings.append(f"{listener.num_ignored} frames did not fit the memory and were ignored; raise `memory_mb`")
     warnings += losses.as_warnings(listener.receiver.losses)
     if len(listener.bursts) > 1:
