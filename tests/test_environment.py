@@ -60,7 +60,7 @@ def packages_imported() -> dict[str, set[str]]:
     """The packages that the tree imports, by name, with the files that do."""
     found = {}
     for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
-        tops = {name.split(".")[0] for name in imported(path)} - {""} - ROOMS - {"airnet_sdr"} - sys.stdlib_module_names
+        tops = {name.split(".")[0] for name in imported(path)} - {""} - ROOMS - {"airnet_sdr", "commands"} - sys.stdlib_module_names
         for top in tops:
             found.setdefault(IMPORTED_AS.get(top, top), set()).add(str(path.relative_to(ROOT)))
     return found

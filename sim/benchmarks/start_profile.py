@@ -43,11 +43,11 @@ class StartProfile:
     def timed(self, stage: str, function):
         """The function, its time counted for ``stage``."""
 
-        def wrapper(*args, **options):
+        def wrapper(*given, **options):
             self._inner.append(0.0)
             started = time.process_time()
             try:
-                return function(*args, **options)
+                return function(*given, **options)
             finally:
                 taken = time.process_time() - started
                 self.spent[stage] += taken - self._inner.pop()
@@ -93,7 +93,7 @@ def profile(report: Path, until: str, command: list[str]) -> None:
     spent = StartProfile()
     waiting = {place: stage for stage, places in STAGES.items() for place in places if place != until}
 
-    def end(*args, **options):
+    def end(*given, **options):
         total = time.process_time()
         stages = {**spent.spent, "Python and rest": total - sum(spent.spent.values())}
         report.write_text(json.dumps({"cpu": total, "since": time.monotonic(), "stages": stages}))
