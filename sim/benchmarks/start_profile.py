@@ -60,16 +60,16 @@ class StartProfile:
         """Count imports for their package; ``on_import`` is called after each, before the importer takes names."""
         plain, running = builtins.__import__, ["the program"]
 
-        def timed_import(name, namespace=None, local=None, fromlist=(), level=0):
-            package = name if level == 0 else (namespace or {}).get("__package__") or ""
+        def timed_import(name, scope=None, local=None, fromlist=(), level=0):
+            package = name if level == 0 else (scope or {}).get("__package__") or ""
             package = package.partition(".")[0]
             if package not in PACKAGES or package == running[-1]:
-                found = plain(name, namespace, local, fromlist, level)
+                found = plain(name, scope, local, fromlist, level)
             else:
                 running.append(package)
                 try:
                     import_it = self.timed(f"import {package}", plain)
-                    found = import_it(name, namespace, local, fromlist, level)
+                    found = import_it(name, scope, local, fromlist, level)
                 finally:
                     running.pop()
             on_import()
