@@ -3,7 +3,8 @@
 loss: implementation loss over the airs of the receiver's contract · stress: the same where something breaks ·
 detection: missed and false frames, header and manifest errors · speed: samples a second beside liquid's
 ofdmflexframerx, and where the time goes · scale: memory and speed over a long stream · flowgraph: GNU Radio's air,
-socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute. Prints one table, writes
+socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute · start: what the first second is made of ·
+training: images a second, one training alone and two at once. Prints one table and the processor, writes
 out/bench/SECTION.json.
 """
 

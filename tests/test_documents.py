@@ -167,6 +167,11 @@ RUNS = [
         ["python sim/bench.py --only loss stress detection speed scale --scale-samples 1e9"],
         ["out/bench/loss.json", "out/bench/scale.json"],
     ),
+    (
+        how.in_this_process(*QUICK_BENCH),
+        ["python sim/bench.py --only start training"],
+        ["out/bench/start.json", "out/bench/training.json"],
+    ),
     pytest.param(
         how.with_gnuradio(how.in_this_process(*QUICK_BENCH)),
         ["python sim/bench.py --only flowgraph"],

@@ -1,4 +1,4 @@
-"""The first second: processor time of a help text, of a receiver until it listens, of a link, and of their parts.
+"""The first second: processor time of a help text, of a receiver until it listens, of a whole link, and its stages.
 
 Each command runs in a process of its own, with one thread and numba's kernels already in its cache. Processor time is
 that of all threads, user and system; wall time is shown beside it. Stages are measured inside the process
@@ -69,9 +69,9 @@ def clocks(command: list[str]) -> tuple[float, float]:
 def staged(what: str, command: list[str], until: str, repeats: int, bound: float | None = None) -> Measure:
     """Processor time of a command until a function is called or its end, the wall time, and medians of the stages.
 
-    A first run, not counted, fills numba's cache.
+    Of several runs a first one, which fills numba's cache, is not counted.
     """
-    runs = [profiled(command, until) for _ in range(repeats + 1)][1:]
+    runs = [profiled(command, until) for _ in range(repeats + (repeats > 1))][-repeats:]
     seconds = defaultdict(lambda: [0.0] * repeats)
     for number, run in enumerate(runs):
         for stage, value in run["stages"].items():
@@ -103,7 +103,7 @@ def environment() -> dict[str, str]:
 
 
 def burst_after_start(repeats: int) -> Measure:
-    """From samples to weights, once all is loaded: processor time of a burst of `fashion` at 10 dB, one thread."""
+    """Processor time of a burst of `fashion` at 10 dB from samples to weights, once all is loaded, in one thread."""
     burst = make_burst("fashion", snr_db=10, seed=1)
     samples = transmit(burst, snr_db=10, seed=1)
     receive(samples)

@@ -43,11 +43,11 @@ class StartProfile:
     def timed(self, stage: str, function):
         """The function, its time counted for ``stage``."""
 
-        def wrapper(*given, **options):
+        def wrapper(*args, **options):
             self._inner.append(0.0)
             started = time.process_time()
             try:
-                return function(*given, **options)
+                return function(*args, **options)
             finally:
                 taken = time.process_time() - started
                 self.spent[stage] += taken - self._inner.pop()
@@ -60,16 +60,16 @@ class StartProfile:
         """Count imports for their package; ``on_import`` is called after each, before the importer takes names."""
         plain, running = builtins.__import__, ["the program"]
 
-        def timed_import(name, module_globals=None, local=None, fromlist=(), level=0):
-            package = name if level == 0 else (module_globals or {}).get("__package__") or ""
+        def timed_import(name, scope=None, local=None, fromlist=(), level=0):
+            package = name if level == 0 else (scope or {}).get("__package__") or ""
             package = package.partition(".")[0]
             if package not in PACKAGES or package == running[-1]:
-                found = plain(name, module_globals, local, fromlist, level)
+                found = plain(name, scope, local, fromlist, level)
             else:
                 running.append(package)
                 try:
                     import_it = self.timed(f"import {package}", plain)
-                    found = import_it(name, module_globals, local, fromlist, level)
+                    found = import_it(name, scope, local, fromlist, level)
                 finally:
                     running.pop()
             on_import()
@@ -93,7 +93,7 @@ def profile(report: Path, until: str, command: list[str]) -> None:
     spent = StartProfile()
     waiting = {place: stage for stage, places in STAGES.items() for place in places if place != until}
 
-    def end(*given, **options):
+    def end(*args, **options):
         total = time.process_time()
         stages = {**spent.spent, "Python and rest": total - sum(spent.spent.values())}
         report.write_text(json.dumps({"cpu": total, "since": time.monotonic(), "stages": stages}))

@@ -106,3 +106,11 @@ def test_importing_the_package_changes_no_environment_and_imports_no_torch():
         [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT / "src"}
     )
     assert found.stdout.split() == ["True", "False", "False"], found
+
+
+def test_sender_and_receiver_import_no_more_of_scipy_than_they_use():
+    program = "import sys, airnet_sdr.sim.loopback; print({'scipy.stats', 'scipy.optimize'} & sys.modules.keys())"
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT / "src"}
+    )
+    assert found.stdout.strip() == "set()", found
