@@ -1,4 +1,4 @@
-"""What a transmission is planned for: the channel, the budgets and the kind of protection."""
+"""The options of a plan: the channel, the budgets and the kind of protection."""
 
 import dataclasses
 
