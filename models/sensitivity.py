@@ -67,7 +67,7 @@ class Sensitivity:
         """
         if tuple(names) != self.names:
             raise InputError(
-                f"the sensitivity is of the tensors {', '.join(self.names)}, not of {', '.join(names)}; measure it again"
+                f"the sensitivity is of tensors {', '.join(self.names)}, not of {', '.join(names)}; measure it again"
             )
         if method == "hessian":
             return self.hessian

@@ -28,15 +28,21 @@ class TrainConfig:
         0.0, "least weight SNR after combining; each step draws an SNR, uniform in dB", -100, 100, metavar="D"
     )
     max_snr_db: float = option(30.0, "greatest weight SNR; inf: no noise", -100, 100, choices=("inf",), metavar="D")
-    min_uep: float = option(0.0, "least exponent x of the protection by tensor size, energy (size)^-x; each step draws x", 0, 1, metavar="X")
-    uep: float = option(0.0, "greatest exponent x", 0, 1, metavar="X")
+    min_uep: float = option(0.0, "least exponent x of the energy per weight, (tensor size)^-x", 0, 1, metavar="X")
+    uep: float = option(0.0, "greatest exponent x; each step draws one", 0, 1, metavar="X")
     init: str | None = option(
-        None, "initial checkpoint; several, separated by commas: the mean (default: random weights)", metavar="NAME|PATH"
+        None,
+        "initial checkpoint, or several with commas: their mean (default: random weights)",
+        metavar="NAME|PATH",
     )
     widths: tuple[int, ...] = ()  # of a network with random weights, or one that grows; (): full widths
     prune_to: int | None = option(None, "prune channels gradually to N weights (default: no pruning)", 1)
     prune_share: float = 0.5  # share of the steps over which pruning proceeds
-    teacher: str | None = option(None, "teacher checkpoint; several, separated by commas: the mean of their logits (default: none)", metavar="NAME|PATH")
+    teacher: str | None = option(
+        None,
+        "teacher, or several with commas: their mean logits (default: none)",
+        metavar="NAME|PATH",
+    )
     teacher_share: float = 0.8  # weight of the distillation loss
     temperature: float = 2.0
     nested: tuple[tuple[int, ...], ...] = ()  # widths of the members; from an init of such widths the network grows
@@ -44,8 +50,8 @@ class TrainConfig:
     nested_step: int = option(
         3, "networks trained per step: 3 (largest, smallest, one between) or 2 (largest, one member)", 2, 3
     )
-    bits: int | None = option(None, "train with quantisation so that the network compresses to N bits (default: none)", 1)
-    refine: bool = option(False, "with --bits: train a hybrid, whose quantisation residual arrives as analog symbols in noise")
+    bits: int | None = option(None, "train with quantisation, to compress to N bits (default: none)", 1)
+    refine: bool = option(False, "with --bits: train a hybrid; the residual arrives as noisy analog symbols")
     half: bool = option(False, "store the result as float16")
     bf16: bool = option(False, "compute in bfloat16, weights in float32: twice as fast on processors that support it")
     hold_out: int = option(5000, "number of training images, the last ones, held out for validation", 0)
