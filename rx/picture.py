@@ -12,7 +12,7 @@ from airnet_sdr.rx.combine import BurstCombiner
 
 
 def draw(path: str | Path, report: dict, burst: BurstCombiner) -> None:
-    """The picture: constellation, channel, error of each layer, accuracy sent and received."""
+    """Draw the report: constellation, channel, error of each layer, accuracy sent and received."""
     frame, fmt = burst.latest, burst.fmt
     figure = Figure(figsize=(11, 8), layout="constrained")
     constellation, channel, layers, accuracy = figure.subplots(2, 2).flat

@@ -89,7 +89,7 @@ def test_the_mean_of_several_networks(tmp_path, tensors):
         np.testing.assert_array_equal(load_mean(str(paths[0])).tensors[name], tensor)
     narrow = (8, 8, 12, 12, 12)
     save(paths[1], Checkpoint("fashion", "fashion-mnist", 0.5, tensors_of(build("fashion", narrow)), {}, narrow))
-    with pytest.raises(InputError, match=f"{paths[1]} has not the architecture and widths"):
+    with pytest.raises(InputError, match=f"{paths[1]} differs in architecture or widths"):
         load_mean(f"{paths[0]},{paths[1]}")
 
 
