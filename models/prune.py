@@ -11,6 +11,7 @@ budget that falls geometrically and the noise on, so that the network gets used 
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch_pruning
@@ -27,8 +28,8 @@ def convolutions(module: nn.Module) -> dict[str, nn.Conv2d]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)}
 
 
-def dependencies(module: nn.Module, images: Tensor):
-    """torch-pruning's graph of what hangs together, and a function of convolution and channels giving the group."""
+def dependencies(module: nn.Module, images: Tensor) -> Callable:
+    """A function of a convolution and some of its channels: torch-pruning's group of what goes with them."""
     graph = torch_pruning.DependencyGraph().build_dependency(module, example_inputs=images)
     return lambda layer, channels: graph.get_pruning_group(
         layer, torch_pruning.prune_conv_out_channels, idxs=list(channels)
@@ -71,7 +72,7 @@ def select_channels(
     Raises InputError when the budget does not hold the least number of channels.
     """
     widths = {name: layer.out_channels for name, layer in convolutions(module).items()}
-    gone = {name: [] for name in widths}
+    gone: dict[str, list[int]] = {name: [] for name in widths}
     scores = saliency(module, gradients, images)
     ranked = sorted((float(s), name, channel) for name in widths for channel, s in enumerate(scores[name]))
     for _, name, channel in ranked:

@@ -72,7 +72,7 @@ def staged(what: str, command: list[str], until: str, repeats: int, bound: float
     A first run, not counted, fills numba's cache.
     """
     runs = [profiled(command, until) for _ in range(repeats + 1)][1:]
-    seconds = defaultdict(lambda: [0.0] * repeats)
+    seconds: dict[str, list[float]] = defaultdict(lambda: [0.0] * repeats)
     for number, run in enumerate(runs):
         for stage, value in run["stages"].items():
             seconds[stage][number] = value
