@@ -13,7 +13,7 @@ VECTORS = {"reassoc", "contract", "nsz", "arcp"}  # not "ninf": erased symbols a
 
 def soft_slots(
     spectra: np.ndarray, channel: ChannelEstimate, tracking: Tracking | None = None, fmt: FrameFormat = DEFAULT_FORMAT
-):
+) -> tuple[np.ndarray, np.ndarray]:
     """Matched-filter output of every data slot of some frames; without tracking, by the preamble's estimates alone.
 
     ``spectra`` (frames, symbols, fft_size) complex64.

@@ -64,7 +64,7 @@ class Curve:
         """The power of |x| whose mean decides the curve's mean power."""
         return 2.0 if self.spiral is None else 2.0 * self.exponent
 
-    def nmse(self, snr):
+    def nmse(self, snr) -> np.ndarray:
         """NMSE (...) of a Gaussian x at these linear SNRs (...) per symbol, by interpolation over dB."""
         with np.errstate(divide="ignore"):
             snr_db = 10 * np.log10(snr)

@@ -86,7 +86,7 @@ def effective_snr(nmse: float, h=1.0) -> float:
     return float(10 ** (brentq(excess, low, high, xtol=1e-9) / 10))
 
 
-def implementation_loss_db(recording_energy: float, num_pairs: int, noise_var: float, nmse: float, h=1.0) -> float:
+def implementation_loss_db(recording_energy: float, num_pairs: float, noise_var: float, nmse: float, h=1.0) -> float:
     """Energy spent over that of an ideal link with the same NMSE: 10·log10(E/(P·N0)) − 10·log10(S_eff), in dB.
 
     recording_energy: Σ|x|² of all samples sent, preambles, pilots, control and prefixes included; num_pairs: pairs of

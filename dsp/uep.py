@@ -229,7 +229,7 @@ def fill_energies(num_symbols, damage, energy_grid, total: float, lowest, highes
 
 def convex_corners(x, y) -> list[int]:
     """Indices of the corners of the lower convex hull of the points (x, y), x increasing (Andrew, 1979)."""
-    hull = []
+    hull: list[int] = []
     for i in range(len(x)):
         while len(hull) > 1 and (
             (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-2]]) >= (y[i] - y[hull[-2]]) * (x[hull[-1]] - x[hull[-2]])

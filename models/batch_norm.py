@@ -7,6 +7,7 @@ like the evaluation images will do, and no label is used. The receiver uses the 
 """
 
 import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def without_statistics(module: nn.Module) -> nn.Module:
 
 
 @contextlib.contextmanager
-def normalised_by_batch(module: nn.Module):
+def normalised_by_batch(module: nn.Module) -> Iterator[None]:
     """Inside this context batch norm uses each batch's own statistics and keeps none."""
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     before = [(layer.training, layer.momentum) for layer in layers]

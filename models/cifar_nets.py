@@ -33,7 +33,8 @@ def vgg16(widths: tuple[int, ...] = VGG16_WIDTHS) -> nn.Module:
 
 def plain(widths: tuple[int, ...], pooled: tuple[int, ...], kernel: int) -> nn.Module:
     """3x3 convolutions with batch norm, pooled by 2 after layers `pooled`, finally by `kernel` to one pixel."""
-    layers, num_in = OrderedDict(scale=Scale(mean=0.473, std=0.251)), 3
+    layers: OrderedDict[str, nn.Module] = OrderedDict(scale=Scale(mean=0.473, std=0.251))
+    num_in = 3
     for i, width in enumerate(widths, 1):
         layers[f"conv{i}"] = nn.Conv2d(num_in, width, kernel_size=3, padding=1, bias=False)
         if i in pooled:

@@ -64,7 +64,7 @@ def grow(small: dict[str, Tensor], arch: str, widths: tuple[int, ...]) -> nn.Mod
     with torch.no_grad():
         for name, weight in module.named_parameters():
             old = small[name]
-            weight.normal_(old.mean(), old.std())
+            weight.normal_(old.mean().item(), old.std().item())
             weight[: len(old)] = 0
             weight[tuple(slice(size) for size in old.shape)] = old
     return module

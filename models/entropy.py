@@ -57,7 +57,7 @@ class Quantiser:
 
     def __call__(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """The quantised weights, their entropy in bits, and its differentiable counterpart R."""
-        quantised, entropy, smooth = {}, 0.0, 0.0
+        quantised, entropy, smooth = {}, torch.zeros(()), torch.zeros(())
         for (name, weight), step in zip(weights.items(), 2**self.log_steps, strict=True):
             scaled = weight / step
             levels = scaled.detach().round().clamp(-MAX_LEVEL, MAX_LEVEL)

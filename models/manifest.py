@@ -15,7 +15,7 @@ from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.payload import SCHEMES, AnalogPayload, DigitalPayload, HybridPayload, Payload
 
 _PARTS = 65533
-_SINGLE = {65535: DigitalPayload, 65534: HybridPayload}
+_SINGLE: dict[int, type[Payload]] = {65535: DigitalPayload, 65534: HybridPayload}
 _CODES = {scheme.kind: code for code, scheme in _SINGLE.items()}
 MAX_PARTS = 16
 
@@ -55,7 +55,8 @@ class Manifest:
             (code,) = struct.unpack_from(">H", data)
             if code == _PARTS:
                 return cls(card, _parts(data[2:]))
-            payload, _ = _SINGLE[code].from_bytes(data[2:]) if code in _SINGLE else AnalogPayload.from_bytes(data)
+            scheme, body = (_SINGLE[code], data[2:]) if code in _SINGLE else (AnalogPayload, data)
+            payload, _ = scheme.from_bytes(body)
             return cls(card, (payload,))
         except (struct.error, IndexError, UnicodeDecodeError, InputError) as error:
             raise LinkError(

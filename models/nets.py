@@ -9,6 +9,7 @@ on a filter adds to its whole channel, so it tolerates more noise.
 
 import functools
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -54,7 +55,8 @@ def fashion(widths: tuple[int, ...] = FASHION_WIDTHS, norm=lambda num_channels: 
 
 def fashion_teacher() -> nn.Module:
     """VGG-style net with batch norm, 1x28x28 to 10 classes: 1.2 M weights, 38 M multiply-adds an image."""
-    layers, num_in = [Scale(mean=0.286, std=0.353)], 1
+    layers: list[nn.Module] = [Scale(mean=0.286, std=0.353)]
+    num_in = 1
     for width in (32, 64, 128, 256):
         for _ in range(2):
             layers += [nn.Conv2d(num_in, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
@@ -65,7 +67,7 @@ def fashion_teacher() -> nn.Module:
     )
 
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "fashion": fashion,
     "fashion-bn": functools.partial(fashion, norm=BatchNorm),
     "fashion-teacher": fashion_teacher,

@@ -11,6 +11,7 @@ repeatedly, with a geometrically falling budget, so that the network adapts to e
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch_pruning
@@ -27,7 +28,7 @@ def convolutions(module: nn.Module) -> dict[str, nn.Conv2d]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)}
 
 
-def dependencies(module: nn.Module, images: Tensor):
+def dependencies(module: nn.Module, images: Tensor) -> Callable:
     """torch-pruning's dependency graph, and a function from convolution and channels to their group."""
     graph = torch_pruning.DependencyGraph().build_dependency(module, example_inputs=images)
     return lambda layer, channels: graph.get_pruning_group(
@@ -71,7 +72,7 @@ def select_channels(
     Raises InputError if the budget is below that of the least number of channels.
     """
     widths = {name: layer.out_channels for name, layer in convolutions(module).items()}
-    gone = {name: [] for name in widths}
+    gone: dict[str, list[int]] = {name: [] for name in widths}
     scores = saliency(module, gradients, images)
     ranked = sorted((float(s), name, channel) for name in widths for channel, s in enumerate(scores[name]))
     for _, name, channel in ranked:

@@ -47,6 +47,8 @@ SNR_GRID_DB = tuple(range(-10, 30, 5))
 BACKGROUND_DB = (-5, 0, 5, 10, 20)
 TEMPERATURES = tuple(np.geomspace(1 / 8, 8, 37).tolist())
 
+ARRAYS = ("snr_grid_db", "background_db", "damages", "hessian")  # fields of a Sensitivity
+
 
 @dataclass(frozen=True)
 class Sensitivity:
@@ -118,7 +120,7 @@ def measure_damages(
 def hessian_damage(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 8) -> np.ndarray:
     """Damages (L, G) by the Hessian's trace, E[v' H v] = tr H for random signs v (Hutchinson, 1989)."""
     rng = torch.Generator().manual_seed(seed)
-    weights = dict(module.named_parameters())
+    weights: dict[str, Tensor] = dict(module.named_parameters())
     gradients = torch.autograd.grad(
         mean_loss(module, weights, images, labels), list(weights.values()), create_graph=True
     )
@@ -140,12 +142,9 @@ def find_sensitivity(name_or_path) -> Sensitivity | None:
     try:
         fields = json.loads(path.read_text())
         found = Sensitivity(
-            tuple(fields["names"]),
-            *(
-                np.array(fields[name], dtype=np.float64)
-                for name in ("snr_grid_db", "background_db", "damages", "hessian")
-            ),
-            fields["made"],
+            names=tuple(fields["names"]),
+            made=fields["made"],
+            **{name: np.array(fields[name], dtype=np.float64) for name in ARRAYS},
         )
         shape = (len(found.names), len(found.snr_grid_db))
         if found.hessian.shape != shape or found.damages.shape != (len(found.background_db), *shape):

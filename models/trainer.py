@@ -52,7 +52,8 @@ class Trainer:
             self._adopt(module, widths)
             self.init_metadata = checkpoint.metadata
         self.num_at_start = sum(weight.numel() for weight in self.weights.values())
-        self.gradients = self.example = None
+        self.gradients: dict[str, Tensor] | None = None
+        self.example: Tensor | None = None
 
     def _adopt(self, module: nn.Module, widths: tuple[int, ...], average=None, momentum=None) -> None:
         """Continue with this network, of `widths`."""
@@ -125,8 +126,8 @@ class Trainer:
         chosen = list(range(len(self.members)))
         if len(chosen) > config.nested_step:
             always = [0] if config.nested_step == 2 else [0, chosen.pop()]
-            drawn = torch.randint(1, len(chosen), (), generator=rng, device=self.device).item()
-            chosen = [*always, drawn]
+            drawn = torch.randint(1, len(chosen), (), generator=rng, device=self.device)
+            chosen = [*always, int(drawn)]
         total = 0.0
         for index in chosen:
             widths, module, snr_db = self.members[index]
@@ -226,7 +227,7 @@ class Trainer:
                 facts = state.metadata()
                 if facts["config"] != repr(self.config):
                     raise InputError(f"{path} was made by {facts['config']}; resume with the same options")
-                stored = {"now": {}, "average": {}, "momentum": {}, "extra": {}}
+                stored: dict[str, dict[str, Tensor]] = {"now": {}, "average": {}, "momentum": {}, "extra": {}}
                 for key in state.keys():  # noqa: SIM118 - a safetensors file is no dictionary
                     kind, name = key.split(".", 1)
                     stored[kind][name] = state.get_tensor(key)

@@ -97,12 +97,12 @@ def receive(samples, config: ReceiveConfig | None = None, **options) -> Receptio
     """
     receiving, listening, radio = split_options(options, ReceiveConfig, ListenConfig, RadioConfig)
     config = dataclasses.replace(config or ReceiveConfig(), **receiving)
-    listening, radio = ListenConfig(**listening), config_from(RadioConfig, radio)
-    if listening.follow:
+    listen_config, radio_config = ListenConfig(**listening), config_from(RadioConfig, radio)
+    if listen_config.follow:
         raise InputError("`follow` reports many receptions; use airnet_sdr.rx.receiver.receive_from")
     address = samples if isinstance(samples, str) else None
-    source = ArraySource(samples, radio) if address is None else open_source(address, radio)
-    return next(receive_from(source, config, listening))
+    source = ArraySource(samples, radio_config) if address is None else open_source(address, radio_config)
+    return next(receive_from(source, config, listen_config))
 
 
 def receive_from(
@@ -132,7 +132,7 @@ def receive_from(
             max_bytes=listening.memory_mb << 20,
         )
         if written:
-            source = RecordedSource(source, written)
+            source = RecordedSource(source, written)  # type: ignore[assignment] # it passes all of a source on
             listener.on_frame = lambda frame: written.annotate(*frame.annotation(listener.receiver.fmt))
         refusals: list[LinkError] = []
         num_rebuilt = 0

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -52,7 +53,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def started(name: str, command: list[str]):
+def started(name: str, command: list[str]) -> Iterator[subprocess.Popen]:
     """A process of this project, shown with its command, ended when the block is left."""
     argv = [sys.executable, str(ROOT / command[0]), *command[1:]]
     process = subprocess.Popen(argv, start_new_session=True)  # Ctrl-C is the demo's alone, which ends them all

@@ -72,8 +72,8 @@ def transmit(
     check_known(options, ChannelConfig)
     base = {} if config is None else dataclasses.asdict(config)
     config = channel_config(base | options, preset)
-    cycles = checked_number("cycles", cycles, 1, 2**31, whole=True)  # an array has an end
-    seed = checked_number("seed", seed, 0, 2**63 - 1, whole=True)
+    cycles = int(checked_number("cycles", cycles, 1, 2**31, whole=True))  # an array has an end
+    seed = int(checked_number("seed", seed, 0, 2**63 - 1, whole=True))
     radio = RadioConfig(rate_hz=rate_hz, freq_hz=freq_hz)
     channel = Channel(config, radio.rate_hz, radio.freq_hz, seed, signal_power=NOMINAL_POWER)
     return np.concatenate([samples for samples, _ in through_air(burst, channel, cycles)])

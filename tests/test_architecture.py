@@ -259,3 +259,26 @@ def test_configs_and_commands_help_load_no_heavy_library():
             [sys.executable, "-c", code, module], capture_output=True, text=True, check=True, cwd=ROOT / "src"
         )
         assert run.stdout.strip() == "[]", f"{module} loads {run.stdout}"
+
+
+FORMULAS = {"dsp/theory.py", "dsp/units.py"}  # numbers or arrays alike: each returns what it is given
+FOREIGN = {"sim/channel/flowgraphs/headless_air.py", "sim/virtual_pluto/server.py"}  # GNU Radio's types, socketserver's
+
+
+def public_functions(body: list[ast.stmt]) -> list[ast.FunctionDef]:
+    """Functions of a module and methods of its classes whose names are public."""
+    found = []
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            found += public_functions(node.body)
+        elif isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            found.append(node)
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in CODE if name_of(path) not in FORMULAS | FOREIGN], ids=name_of)
+def test_public_functions_say_what_they_return(path):
+    """mypy checks the body of a function only where its signature has a type."""
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    untyped = [f.name for f in public_functions(body) if f.returns is None and not is_kernel(f)]
+    assert not untyped

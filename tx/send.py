@@ -54,8 +54,8 @@ def dispatch(options: dict) -> None:
         mute_board(options["radio"])
     else:
         address = required_address(options["radio"])
-        configs = (config_from(each, options) for each in (SendConfig, RadioConfig, TransmissionConfig))
-        send(options["model"], address, *configs)
+        radio, transmission = config_from(RadioConfig, options), config_from(TransmissionConfig, options)
+        send(options["model"], address, config_from(SendConfig, options), radio, transmission)
 
 
 def list_models() -> None:

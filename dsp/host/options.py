@@ -19,8 +19,11 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from airnet_sdr.dsp.errors import InputError
+
+Config = TypeVar("Config", bound=Any)  # a frozen dataclass
 
 # bounds of the parts of an item such as AT:NUM:LEVEL_DB; a whole number where the lower bound is an int
 _PARTS = {
@@ -33,7 +36,7 @@ _PARTS = {
 }
 
 
-def option(default, text: str, low=-math.inf, high=math.inf, *, choices=(), parts=(), flag=None, metavar=None):
+def option(default, text: str, low=-math.inf, high=math.inf, *, choices=(), parts=(), flag=None, metavar=None) -> Any:
     """A dataclass field with what is needed to check it and to offer it as an option.
 
     low, high : bounds of a number, both allowed; nan is refused, and infinity unless "inf" is among ``choices``
@@ -60,13 +63,13 @@ def check_fields(config) -> None:
             object.__setattr__(config, declared.name, _checked(declared, getattr(config, declared.name)))
 
 
-def config_from(config_class, options: Mapping, **more):
+def config_from(config_class: type[Config], options: Mapping, **more) -> Config:
     """The config of ``config_class`` that the options describe: those that are its fields, ``more`` over them."""
     known = {declared.name for declared in fields(config_class)}
     return config_class(**({name: value for name, value in options.items() if name in known} | more))
 
 
-def with_options(config_class, config, options: Mapping):
+def with_options(config_class: type[Config], config: Config | None, options: Mapping) -> Config:
     """``config``, or the default one, with options put over it. Raises InputError for an option that is no field."""
     check_known(options, config_class)
     return replace(config, **options) if config is not None else config_class(**options)

@@ -2,12 +2,13 @@
 
 import contextlib
 import signal
+from collections.abc import Iterator
 
 _stopped_by: int | None = None  # the signal that the work at hand has been told to end with
 
 
 @contextlib.contextmanager
-def stoppable():
+def stoppable() -> Iterator[None]:
     """While this lasts SIGTERM, SIGINT and SIGHUP are raised inside the work, as SystemExit or KeyboardInterrupt.
 
     So ``with`` blocks shut their radios down. A SIGHUP that is ignored (nohup) stays ignored. The signals are as before

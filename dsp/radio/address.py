@@ -6,6 +6,7 @@ which gives the target and its options as a dict, or raises ValueError with a hi
 
 import importlib
 from dataclasses import dataclass, field
+from typing import Any
 
 from airnet_sdr.dsp.errors import InputError
 
@@ -19,7 +20,7 @@ class Radio:
     source: str
     help: tuple[tuple[str, str], ...]
 
-    def load(self, name: str):
+    def load(self, name: str) -> Any:
         """A name of the module."""
         return getattr(importlib.import_module(f"airnet_sdr.dsp.radio.{self.module}"), name)
 

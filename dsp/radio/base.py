@@ -54,6 +54,14 @@ class Sink:
     def __exit__(self, exc_type, exc, traceback):
         self._close(failed=exc_type is not None)
 
+    def repeat(self, samples: np.ndarray) -> None:
+        """Send complex64 (n,) of unit average power again and again, n at most `cyclic_samples`."""
+        raise NotImplementedError
+
+    def watch(self, seconds: float) -> None:
+        """Wait so long beside a burst that repeats; RadioError where the device went away."""
+        raise NotImplementedError
+
     def _open(self): ...
 
     def _close(self, failed: bool): ...
@@ -73,8 +81,8 @@ class Source:
         self.address, self.config, self.beside = address, config, beside
         self.rate_hz, self.freq_hz = config.rate_hz, config.freq_hz
         self.samples = 0
-        self.overflow = None  # lost samples were seen; None where a device cannot tell
-        self.warnings = []
+        self.overflow: bool | None = None  # lost samples were seen; None where a device cannot tell
+        self.warnings: list[str] = []
 
     def read(self, timeout_s: float | None = None) -> np.ndarray | None:
         """The next block, complex64 (n,), n as it comes; None at the end of a recording.

@@ -10,13 +10,13 @@ from airnet_sdr.dsp.radio.scale import BACKOFF_DB
 from airnet_sdr.dsp.radio.sigmf_file import SigmfSink
 
 
-def recording(path: str | None, radio: Sink | Source):
+def recording(path: str | None, radio: Sink | Source) -> contextlib.AbstractContextManager:
     """A context with the recording at ``path`` of what the radio sends or hears; without a path, of nothing."""
     if path is None:
         return contextlib.nullcontext()
     sending = isinstance(radio, Sink)
-    rate_hz, freq_hz = (radio.config if sending else radio).rate_hz, (radio.config if sending else radio).freq_hz
-    config = RadioConfig(freq_hz=freq_hz, rate_hz=rate_hz, backoff_db=BACKOFF_DB if sending else None)
+    tuned = radio.config if isinstance(radio, Sink) else radio  # a recording's own rate and frequency are its source's
+    config = RadioConfig(freq_hz=tuned.freq_hz, rate_hz=tuned.rate_hz, backoff_db=BACKOFF_DB if sending else None)
     sink = Recording(parse(f"file:{path}"), config)
     sink.hardware = str(radio.describe().get("device", radio.address))
     return sink

@@ -17,6 +17,7 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
@@ -44,7 +45,7 @@ from airnet_sdr.models.packing import load_vectors, to_vectors
 QPS = (-24, -20, -16, -12)  # quantisation parameters of the standard: the step is 2^(qp/4), interpolated in quarters
 
 
-def codec():
+def codec() -> Any:
     """nncodec's compress and decompress, without its imports of frameworks and data sets; InputError if missing."""
     if "nncodec.framework" not in sys.modules:
         framework = types.ModuleType("nncodec.framework")
@@ -91,11 +92,11 @@ def compare(checkpoint: Checkpoint, images, labels) -> list[tuple[str, ...]]:
         levels = on_grid(tensors, steps)
         there = levels_to_bits(levels, list(checkpoint.tensors), [tensor.shape for tensor in tensors])
         return [("levels as trained", f"{8 * len(compress.encode(levels)):,}", f"{there:,}", "", "")]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for qp in QPS:
-        num_bytes, there = quantised(checkpoint, qp)
+        num_bytes, decoded = quantised(checkpoint, qp)
         here = compress.encode(compress_to_fit(tensors, num_bytes))
-        scores = accuracy(weights_of(here, [tensor.size for tensor in tensors])), accuracy(there)
+        scores = accuracy(weights_of(here, [tensor.size for tensor in tensors])), accuracy(decoded)
         rows.append((f"quantised afterwards, qp {qp}", f"{8 * len(here):,}", f"{8 * num_bytes:,}", *scores))
     return rows
 

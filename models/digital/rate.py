@@ -97,8 +97,8 @@ def waterfall(payload: CodedPayload) -> tuple[float, float] | None:
     if not tables or (rate < tables[0][1][0]["rate"] and payload.bits_per_symbol != min(MODULATIONS)):
         return None
     # the longest measured length up to this block's: its threshold is slightly too high
-    rows = [rows for length, rows in tables if length <= payload.block.info_bits and rows[0]["rate"] <= rate]
-    rows = rows[-1] if rows else tables[0][1]
+    fitting = [rows for length, rows in tables if length <= payload.block.info_bits and rows[0]["rate"] <= rate]
+    rows = fitting[-1] if fitting else tables[0][1]
     rates = [row["rate"] for row in rows]
     mean, sd = (float(np.interp(rate, rates, [row[key] for row in rows])) for key in ("mean_db", "sd_db"))
     # below the lowest rate the code word is repeated: the energy per bit stays the same

@@ -34,7 +34,7 @@ def load_data(split: str, data_dir=None) -> tuple[Tensor, Tensor]:
     signals = np.empty((num, NUM_SAMPLES), np.complex128)
     for label, name in enumerate(CLASSES):
         rows = labels == label
-        signals[rows] = transmit(name, np.count_nonzero(rows), rng)
+        signals[rows] = transmit(name, int(np.count_nonzero(rows)), rng)
     phase = 2 * np.pi * rng.random((num, 1)) + rng.uniform(-0.01, 0.01, (num, 1)) * np.arange(NUM_SAMPLES)
     noise_var = 10 ** (-rng.uniform(3, 20, (num, 1)) / 10)
     noise = rng.standard_normal((num, NUM_SAMPLES, 2)) @ [1, 1j] * np.sqrt(noise_var / 2)

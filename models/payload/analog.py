@@ -3,6 +3,7 @@
 import dataclasses
 import struct
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class AnalogPlan:
 class AnalogPayload:
     """The plans of all tensors, in the architecture's order."""
 
-    kind = "analog"
+    kind: ClassVar[str] = "analog"
     tensors: tuple[TensorPlan, ...]
 
     @classmethod

@@ -25,7 +25,9 @@ from airnet_sdr.models.sensitivity import Sensitivity
 class SoftSymbols(Protocol):
     """Received payload symbols, from frames or from a simulation in white noise."""
 
-    run: Callable  # maps a function over parts of the work: `map`, or an executor's
+    @property
+    def run(self) -> Callable:
+        """Maps a function over parts of the work: `map`, or an executor's."""
 
     @property
     def capacity(self) -> int:

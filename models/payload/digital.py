@@ -4,6 +4,7 @@ import dataclasses
 import struct
 from collections.abc import Callable
 from dataclasses import astuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class DigitalPlan:
 class DigitalPayload:
     """Bytes, symbols and modulation: the channel code follows from them."""
 
-    kind = "digital"
+    kind: ClassVar[str] = "digital"
     coded: CodedPayload
 
     @classmethod
@@ -110,10 +111,10 @@ def plan_digital(
     The payload fills the budget; without one, the symbols of the weights sent linearly ``copies`` times.
     """
     payload = best_payload(whole_budget(checkpoint, config, fmt), config.snr_db)
-    damage = (None, None)
-    if sensitivity is not None:
-        damage = sensitivity.damage(list(checkpoint.tensors)), sensitivity.snr_grid_db
-    return compressed(checkpoint, payload.num_bytes, *damage), payload
+    if sensitivity is None:
+        return compressed(checkpoint, payload.num_bytes), payload
+    damage = sensitivity.damage(list(checkpoint.tensors))
+    return compressed(checkpoint, payload.num_bytes, damage, sensitivity.snr_grid_db), payload
 
 
 def select_digital(

@@ -6,6 +6,7 @@ digital-analog coding (Mittal and Phamdo, IEEE Trans. Inf. Theory 48(5), 2002).
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class HybridPlan:
 class HybridPayload:
     """A digital payload, and the analog payload of its residual."""
 
-    kind = "hybrid"
+    kind: ClassVar[str] = "hybrid"
     digital: DigitalPayload
     analog: AnalogPayload
 

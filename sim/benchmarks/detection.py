@@ -111,15 +111,15 @@ def decode_control(name: str, trials: np.ndarray) -> list[bool]:
     for trial in trials:
         rng = np.random.default_rng([3, trial])
         if name == "header":
-            sent = Header(int(rng.integers(1 << 12)), int(rng.integers(1 << 14)), 1 << 14, 24, 7)
-            received = control.decode_headers(_in_noise(control.encode_header(sent), noise_var, rng)[None])[0]
+            header = Header(int(rng.integers(1 << 12)), int(rng.integers(1 << 14)), 1 << 14, 24, 7)
+            received = control.decode_headers(_in_noise(control.encode_header(header), noise_var, rng)[None])[0]
+            errors.append(received != header)
         else:
             sent = rng.bytes(manifest_capacity(layout, FMT))
             soft = _in_noise(control.encode_manifest(sent, layout).reshape(-1), noise_var, rng)[: manifest_uses(layout)]
             llr = np.zeros(control.manifest_block_bits(layout), np.float32)
             control.add_llr(soft, 0, llr)
-            received = control.decode_manifest(llr, layout)
-        errors.append(received != sent)
+            errors.append(control.decode_manifest(llr, layout) != sent)
     return errors
 
 

@@ -48,7 +48,7 @@ def take_measures(config: BenchConfig) -> list[Measure]:
     steady = [rate for number, rate in enumerate(rates) if number not in (0, *IDLE_BEFORE)]
     trials = f"{len(steady)} bursts of {num:,}"
     own = speeds({"own": (lambda: Channel(CONFIG, RATE_HZ, FREQ_HZ, 1, NOMINAL_POWER).process(samples), num)}, 1)
-    detail = {"all": spread(steady), f"after {idle_s:g} s idle": min(rates[number] for number in IDLE_BEFORE)}
+    detail: dict = {"all": spread(steady), f"after {idle_s:g} s idle": min(rates[number] for number in IDLE_BEFORE)}
     detail |= {"the first, start included": rates[0], "our own air, one process": own["own"]["wall"]["median"]}
     bursts = f"{BURSTS} bursts, one before the start, {len(IDLE_BEFORE)} after {idle_s:g} s idle"
     what = "GNU Radio's air, noise and CFO, socket to socket"

@@ -73,8 +73,8 @@ def table(measures: list[Measure]) -> Table:
     about = machine()
     caption = f"{about['cpu']}, {about['cores']} cores, load {about['load']:.1f}, {' '.join(about['cpu_flags'])}"
     shown = Table("measured", "", "bound", "", "trials", "detail", title="make bench", caption=escape(caption))
-    for column, justify in ((1, "right"), (2, "right")):
-        shown.columns[column].justify = justify
+    for column in (1, 2):
+        shown.columns[column].justify = "right"
     marks = {None: "", True: "[green]holds[/]", False: "[red]missed[/]"}
     for m in measures:
         bound = "" if m.bound is None else f"{'≤' if m.at_most else '≥'} {m.bound:g}"

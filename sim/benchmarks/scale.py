@@ -8,6 +8,7 @@ a fifth.
 
 import resource
 import time
+from collections.abc import Iterator
 from multiprocessing import get_context
 
 import numpy as np
@@ -75,7 +76,7 @@ def receive_laps(num_weights: int, num_samples: int) -> dict:
     }
 
 
-def one_lap(burst, num_samples: int):
+def one_lap(burst, num_samples: int) -> Iterator[np.ndarray]:
     """A cycle of the burst, then silence, num_samples in all."""
     left = num_samples
     for samples in modulate(burst):

@@ -8,6 +8,7 @@ and so are the ratios to liquid.
 """
 
 import importlib.util
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -66,12 +67,12 @@ def take_measures(config: BenchConfig) -> list[Measure]:
     recording = record(burst)
     noise = white(recording.size)
     detector = PreambleDetector(burst.fmt)
-    profiles = {
+    profiles: dict[str, tuple[Callable, dict]] = {
         "receiver, samples to weights, 1 thread": (partial(receive_burst, recording, burst, 1), RECEIVER_STAGES),
         "sender, weights to samples, 1 thread": (partial(send_weights, weights, map), SENDER_STAGES),
     }
     with ThreadPoolExecutor(2) as pool:
-        works = {}
+        works: dict[str, tuple[Callable, int]] = {}
         for label, threads, run in (("1 thread", 1, map), ("2 threads", 2, pool.map)):
             works[f"receiver, samples to weights, {label}"] = (
                 partial(receive_burst, recording, burst, threads),
@@ -85,7 +86,8 @@ def take_measures(config: BenchConfig) -> list[Measure]:
     for name, clocks in found.items():
         detail = {"wall": clocks["wall"], "a core": clocks["cpu"]["median"]}
         if name in profiles:
-            detail |= shares(*profiles[name])
+            work, stages = profiles[name]
+            detail |= shares(work, stages)
         bound = FULL_RATE if name.endswith("2 threads") else None
         measures.append(Measure(name, clocks["wall"]["median"], "MS/s", bound, False, f"{repeats} runs", detail))
     measures[0].detail["frames"] = f"{receive_burst(recording, burst, 1)} of {burst.header.num_frames}"
@@ -102,7 +104,7 @@ def peers(noise: np.ndarray, repeats: int, quick: bool) -> list[Measure]:
         what = f"our receiver over liquid's ofdmflexframerx, M = {fft_size}, prefix {fft_size // 4}, a core"
         measures.append(Measure(what, detail.pop("ratio"), "×", 2.0, False, f"{repeats} runs", detail))
     part = noise[:4_000_000]
-    found = speeds({size: (peer.scan(size, part), part.size) for size in (64, 256, 1024)}, repeats)
+    found = speeds({str(size): (peer.scan(size, part), part.size) for size in (64, 256, 1024)}, repeats)
     speed = {f"M = {size}": clocks["cpu"]["median"] for size, clocks in found.items()}
     what = "liquid's ofdmflexframerx on noise alone, a core"
     return [*measures, Measure(what, max(speed.values()), "MS/s", detail=speed)]

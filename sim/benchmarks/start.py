@@ -72,7 +72,7 @@ def staged(what: str, command: list[str], until: str, repeats: int, bound: float
     Of several runs a first one, which fills numba's cache, is not counted.
     """
     runs = [profiled(command, until) for _ in range(repeats + (repeats > 1))][-repeats:]
-    seconds = defaultdict(lambda: [0.0] * repeats)
+    seconds: dict[str, list[float]] = defaultdict(lambda: [0.0] * repeats)
     for number, run in enumerate(runs):
         for stage, value in run["stages"].items():
             seconds[stage][number] = value

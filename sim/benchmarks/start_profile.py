@@ -14,6 +14,7 @@ import runpy
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 PACKAGES = ("numpy", "scipy", "numba", "torch", "zmq", "airnet_sdr")  # the time of others is that of who imports them
@@ -40,14 +41,14 @@ class StartProfile:
         self.spent: dict[str, float] = defaultdict(float)
         self._inner: list[float] = []  # of each running stage, the time of the stages inside it
 
-    def timed(self, stage: str, function):
+    def timed(self, stage: str, function: Callable) -> Callable:
         """The function, its time counted for ``stage``."""
 
-        def wrapper(*args, **options):
+        def wrapper(*values, **options):
             self._inner.append(0.0)
             started = time.process_time()
             try:
-                return function(*args, **options)
+                return function(*values, **options)
             finally:
                 taken = time.process_time() - started
                 self.spent[stage] += taken - self._inner.pop()
@@ -93,7 +94,7 @@ def profile(report: Path, until: str, command: list[str]) -> None:
     spent = StartProfile()
     waiting = {place: stage for stage, places in STAGES.items() for place in places if place != until}
 
-    def end(*args, **options):
+    def end(*values, **options):
         total = time.process_time()
         stages = {**spent.spent, "Python and rest": total - sum(spent.spent.values())}
         report.write_text(json.dumps({"cpu": total, "since": time.monotonic(), "stages": stages}))

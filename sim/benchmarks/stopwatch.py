@@ -15,7 +15,7 @@ def speeds(works: dict[str, tuple[Callable, int]], repeats: int) -> dict[str, di
     Each is run once before, for compilers and caches; then all in turn, so that other load meets all alike.
     Processor time hardly depends on what else runs.
     """
-    found = {name: {"wall": [], "cpu": []} for name in works}
+    found: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in works}
     for round_ in range(repeats + 1):
         for name, (work, num_samples) in works.items():
             wall, cpu = time.perf_counter(), time.process_time()
@@ -32,7 +32,8 @@ def shares(work: Callable, stages: dict[str, list[tuple]]) -> dict[str, str]:
 
     The functions are wrapped while work runs, in one thread; those that are not there are passed over.
     """
-    spent, running = defaultdict(float), []
+    spent: dict[str, float] = defaultdict(float)
+    running: list[float] = []
 
     def timed(stage, function):
         @functools.wraps(function)

@@ -7,6 +7,7 @@ their wall time is at most twice that of one alone. Where the processor has bflo
 
 import time
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from statistics import median
 
 import torch
@@ -46,6 +47,9 @@ def compare(recipe: TrainConfig, rounds: int, batches: int) -> list[Measure]:
         Measure(f"{what}: two at once, together", two, "images/s", trials=trials),
         Measure(f"{what}: two at once over one after the other", one / two, "× the time", 1.0, True, trials),
     ]
+
+
+_start: Barrier  # of each process of a pool: where it waits for the others
 
 
 def seconds_of(recipe: TrainConfig, batches: int, num: int) -> list[float]:

@@ -50,7 +50,7 @@ def mean_and_half_width(rows: list[dict]) -> tuple[float, float]:
     by_seed: dict[int, list[float]] = {}
     for row in rows:
         by_seed.setdefault(row["training_seed"], []).append(score(row))
-    values = [np.mean(scores) for scores in by_seed.values()]
+    values = [float(np.mean(scores)) for scores in by_seed.values()]
     mean = float(np.mean(values))
     if len(values) == 1 or rows[0]["channel"] == "fading":
         values = [each for scores in by_seed.values() for each in scores]
@@ -139,7 +139,9 @@ def findings(by_budget: dict[str, Panel], by_channel: dict[str, Panel]) -> list[
     """What the comparison comes to, in sentences."""
     lines = []
     for name, panel in by_budget.items():
-        sides = {scheme: (scheme,) for scheme in ("analog", "hybrid") if scheme in panel.schemes}
+        sides: dict[str, tuple[str, ...]] = {
+            scheme: (scheme,) for scheme in ("analog", "hybrid") if scheme in panel.schemes
+        }
         if len(sides) > 1:
             sides["the better of analog and hybrid"] = tuple(sides)
         for side, schemes in sides.items():

@@ -15,6 +15,8 @@ import dataclasses
 import math
 from pathlib import Path
 
+from torch import nn
+
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.checkpoint import Checkpoint
@@ -171,7 +173,7 @@ def num_bytes(plan: Plan) -> int:
     return best_payload(plan.payload_uses, plan.plan_snr_db).num_bytes
 
 
-def delivered(checkpoint: Checkpoint, coded: bytes):
+def delivered(checkpoint: Checkpoint, coded: bytes) -> nn.Module:
     """The network that arrives, all bytes right."""
     module = checkpoint.module()
     return load_vectors(module, weights_of(coded, [tensor.size for tensor in checkpoint.tensors.values()]))

@@ -105,8 +105,17 @@ class Shelf:
     def score(self, sent: Sent, snr_db: float, seed: int, images, labels, how=None) -> float | None:
         """Accuracy in white noise or by another way, each thing measured once however many methods send it."""
         how, sends = how or score_in_white_noise, sent.protection
-        key = (sent.name, sent.checkpoint.widths, sends.copies.tobytes(), sends.power.tobytes(), sends.curves)
-        key += (snr_db, seed, how, images.data_ptr())
+        network = sent.name, sent.checkpoint.widths
+        key = (
+            *network,
+            sends.copies.tobytes(),
+            sends.power.tobytes(),
+            sends.curves,
+            snr_db,
+            seed,
+            how,
+            images.data_ptr(),
+        )
         if key not in self._known:
             self._known[key] = how(sent, snr_db, seed, images, labels)
         return self._known[key]

@@ -94,11 +94,11 @@ def draw_steps(path: Path, steps: list[dict], accuracy_sent: float | None, title
     snr_db = np.array([s["snr_db"] for s in shown])
     spread = [s["snr_db_deviation"] or 0 for s in shown]
     for axes, name, factor in ((error, "nmse_db", 1), (accuracy, "accuracy", 100)):
-        rows = [i for i, s in enumerate(shown) if s[name] is not None]
-        values = [factor * shown[i][name] for i in rows]
-        deviations = [factor * (shown[i][f"{name}_deviation"] or 0) for i in rows]
+        known = [i for i, s in enumerate(shown) if s[name] is not None]
+        values = [factor * shown[i][name] for i in known]
+        deviations = [factor * (shown[i][f"{name}_deviation"] or 0) for i in known]
         axes.errorbar(
-            snr_db[rows], values, deviations, [spread[i] for i in rows], fmt="o", ms=4, capsize=3, label="measured"
+            snr_db[known], values, deviations, [spread[i] for i in known], fmt="o", ms=4, capsize=3, label="measured"
         )
     if shown:
         grid = np.linspace(snr_db.min(), snr_db.max(), 200)

@@ -10,6 +10,8 @@ that went over the whole link, at -5 to 20 dB: at unit power they make 0.17 dB a
 `sim/experiments/methods.py --link` shows how close the two ways are in accuracy.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from airnet_sdr.tx.burst import Burst
@@ -20,7 +22,7 @@ ESTIMATE_ERROR, ADDED_NOISE = 0.0132, 0.0085  # a and b
 class WhiteNoise:
     """A burst's payload, received at linear SNR `snr` per symbol: `SoftSymbols` in place of a combiner's."""
 
-    run = map
+    run: Callable = map
 
     def __init__(self, burst: Burst, snr: float, seed: int):
         rng = np.random.default_rng(seed)

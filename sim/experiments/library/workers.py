@@ -3,8 +3,9 @@
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import airnet_sdr
 from airnet_sdr.dsp.errors import InputError
@@ -25,7 +26,7 @@ class Workers:
 
         self.ray, self.num, self._stopped = ray, num, None
         env = {"PYTHONPATH": str(SRC), **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}}
-        options = {"log_to_driver": False, "runtime_env": {"env_vars": env}, "logging_level": "ERROR"}
+        options: dict = {"log_to_driver": False, "runtime_env": {"env_vars": env}, "logging_level": "ERROR"}
         if address is None:
             options |= {"num_cpus": num, "include_dashboard": False, "object_store_memory": 100 * 2**20}
         try:
@@ -45,10 +46,10 @@ class Workers:
     def _stop(self, number, _):
         self._stopped = number
 
-    def map(self, function: Callable, calls: Iterable[tuple]):
+    def map(self, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
         """(arguments, result) of each call, as they are finished. The first error ends it all."""
         remote = self.ray.remote(function).options(max_retries=2)
-        calls, waiting = iter(calls), {}
+        calls, waiting = iter(calls), dict[Any, tuple]()
         while True:
             most = 2 * max(self.num, int(self.ray.cluster_resources().get("CPU", 1)))
             for call in itertools.islice(calls, most - len(waiting)):
