@@ -84,8 +84,8 @@ class StartProfile:
             module, _, names = place.partition(":")
             *owners, name = names.split(".")
             owner = functools.reduce(lambda each, inner: getattr(each, inner, None), owners, sys.modules.get(module))
-            function = owner and getattr(owner, name, None)
-            if function is not None:
+            function = getattr(owner, name, None)
+            if callable(function):
                 setattr(owner, name, self.timed(waiting.pop(place), function))
 
 
