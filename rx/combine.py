@@ -32,6 +32,7 @@ class BurstCombiner:
             raise LinkError(f"a burst of {shape[0]} frames of {shape[1]} symbols does not fit this memory") from error
         self._llr = np.zeros(control.manifest_block_bits(header, fmt), np.float32)
         self._manifest: Manifest | None = None
+        self._invalid: LinkError | None = None  # what is wrong with a manifest that was decoded
         self._next_try, self._undecoded = (
             1,
             False,
@@ -90,13 +91,19 @@ class BurstCombiner:
 
         List decoding of a long manifest takes up to half a second. After a failure the next attempt waits for a quarter
         more frames, or, for the ``last`` attempt, for any new frame: this bounds the time spent on an undecodable
-        burst. Raises LinkError for invalid content.
+        burst. Raises LinkError for invalid content, each time.
         """
+        if self._invalid is not None:
+            raise self._invalid
         if self._manifest is None and self._undecoded and (last or self.num_received >= self._next_try):
             self._next_try, self._undecoded = self.num_received + max(1, self.num_received // 4), False
             data = control.decode_manifest(self._llr, self.header, self.fmt)
             if data is not None:
-                self._manifest = Manifest.from_bytes(data)
+                try:
+                    self._manifest = Manifest.from_bytes(data)
+                except LinkError as error:
+                    self._invalid = error
+                    raise
         return self._manifest
 
     @property

@@ -174,11 +174,10 @@ def _reported(bursts: list[BurstCombiner], reported: dict[Header, int]) -> Itera
 
 
 def _decoded(burst: BurstCombiner | None) -> bool:
-    """Whether a burst is complete and its manifest decoded; a burst with an invalid manifest is refused."""
+    """Whether a burst is complete and its manifest decoded, be its content valid or not."""
     if burst is None or burst.refused or not burst.complete:
         return False
     try:
         return burst.manifest() is not None
-    except LinkError:
-        burst.refused = True
-        return False
+    except LinkError:  # whoever rebuilds the burst meets it again, and refuses the burst
+        return True
