@@ -133,10 +133,10 @@ DEFAULT_FORMAT = FrameFormat()
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What every frame says of itself: 56 bits and a CRC-16 on the air.
+    """The header of every frame: 56 bits and a CRC-16 on the air.
 
-    ``burst_id`` tells bursts apart (a hash of their content), so that cycles of the same burst are combined and others
-    are not; ``num_symbols`` is the number of OFDM symbols after the preamble, ``num_chunk_steps`` the manifest chunk.
+    ``burst_id``, a hash of the content, tells bursts apart, so that only cycles of the same burst are combined;
+    ``num_symbols`` is the number of OFDM symbols after the preamble, ``num_chunk_steps`` the manifest chunk.
     """
 
     burst_id: int

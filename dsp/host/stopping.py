@@ -1,4 +1,4 @@
-"""Being told to stop: a signal raises in the work at hand, and whatever goes on without end asks again."""
+"""Stop signals: a signal raises in the current work, and endless loops check again."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""Radio addresses: one grammar, ``SCHEME:TARGET``, and the table of the radios there are.
+"""Radio addresses: one grammar, ``SCHEME:TARGET``, and the table of radios.
 
 Adding a radio is one file and one entry. The file has a `Sink` and a `Source` (see `base`) and ``parse_target(text)``,
 which gives the target and its options as a dict, or raises ValueError with a hint.
@@ -59,7 +59,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """The address that `text` names; raises InputError, with one line, for anything that makes no sense.
+    """The address that `text` names; raises InputError, with one line, for an invalid address.
 
     >>> parse("zmq:tcp://127.0.0.1:5555?pattern=push&bind=1").options
     {'pattern': 'push', 'bind': '1'}

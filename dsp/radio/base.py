@@ -1,4 +1,4 @@
-"""What every radio has in common: the two ends a command sees."""
+"""The interface of every radio: its sending and receiving ends."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Sink:
     def send(self, samples: np.ndarray, label: str | None = None) -> None:
         """Send complex64 (n,) of unit average power; `label` names the burst where the device keeps such names.
 
-        Raises RadioTimeoutError when nobody takes the samples within the configured timeout.
+        Raises RadioTimeoutError if no receiver takes the samples within the configured timeout.
         """
         raise_if_stopped()
         scaled, num_clipped = to_full_scale(samples, self.config.backoff_db)
@@ -101,7 +101,7 @@ class Source:
             yield block
 
     def describe(self) -> dict:
-        """Plain numbers for a report, and what is odd about the source as text."""
+        """Plain numbers for a report, and warnings as text."""
         return {
             "address": str(self.address),
             "rate_hz": self.rate_hz,

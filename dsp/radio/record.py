@@ -1,4 +1,4 @@
-"""A recording beside a radio: what --record writes, of what is sent or of what is heard."""
+"""A recording beside a radio: the samples sent or received, written by --record."""
 
 import contextlib
 
@@ -11,7 +11,7 @@ from airnet_sdr.dsp.radio.sigmf_file import SigmfSink
 
 
 def recording(path: str | None, radio: Sink | Source) -> contextlib.AbstractContextManager:
-    """A context with the recording at ``path`` of what the radio sends or hears; without a path, of nothing."""
+    """A context with the recording at ``path`` of the radio's samples; None without a path."""
     if path is None:
         return contextlib.nullcontext()
     sending = isinstance(radio, Sink)
@@ -23,7 +23,7 @@ def recording(path: str | None, radio: Sink | Source) -> contextlib.AbstractCont
 
 
 class Recording(SigmfSink):
-    """A recording that is kept however the radio's work ends, by Ctrl-C or a board that went away: all that came."""
+    """A recording that is kept complete also after Ctrl-C or a radio failure."""
 
     def __exit__(self, exc_type, exc, traceback):
         self._close(failed=exc_type is not None and self.samples == 0)

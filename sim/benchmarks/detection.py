@@ -1,8 +1,8 @@
-"""Detection: frames missed in noise at any carrier offset, frames found where there is only noise, control words lost.
+"""Detection: frames missed in noise at any carrier offset, false frames in noise alone, control words lost.
 
 A frame counts as received when its preamble was found and its header decoded; each of the frames is a stream of its
-own, with noise before and after, a fractional delay and the clock offset that goes with its carrier offset. Noise is
-searched by the whole receiver. Control words are decoded over a known flat channel; the same SNR through the whole
+own, with noise before and after, a fractional delay and the clock offset that matches its carrier offset. The whole
+receiver searches the noise. Control words are decoded over a known flat channel; the same SNR through the whole
 receiver is shown too.
 """
 
@@ -88,7 +88,7 @@ def receive_alone(burst: Burst, snr_db: float, num: int, trials: np.ndarray) -> 
 
 
 def receive_frames(samples: np.ndarray) -> list:
-    """All frames of a stream whose header was decoded: not what is read backwards from them."""
+    """All frames of a stream with a decoded header, without those extrapolated backwards."""
     receiver = FrameReceiver()
     return [frame for frame in receiver.push(samples) + receiver.finish() if not frame.supplement]
 
@@ -104,7 +104,7 @@ def receive_noise(blocks: np.ndarray) -> list[int]:
 
 
 def decode_control(name: str, trials: np.ndarray) -> list[bool]:
-    """Whether each random header, or manifest of 200 bytes, was not decoded as it was sent."""
+    """Whether each random header, or manifest of 200 bytes, was decoded wrongly or not at all."""
     layout = layout_burst(150_000, MANIFEST_BYTES, 0)
     noise_var = 1 / float(linear(CONTROL_SNR_DB))
     errors = []

@@ -117,7 +117,7 @@ def random_burst(weights: np.ndarray, run=map) -> Burst:
 
 
 def record(burst: Burst) -> np.ndarray:
-    """The burst through a channel at 20 dB, 40 kHz off with the clock that goes with it."""
+    """The burst through a channel at 20 dB, with 40 kHz of carrier offset and the matching clock offset."""
     channel = Channel(ChannelConfig(snr_db=20, cfo_hz=40e3, delay_samples=1000.4), RATE_HZ, FREQ_HZ)
     parts = [channel.process(samples) for samples, _ in transmission(burst)]
     return np.concatenate([*parts, channel.flush()])
@@ -129,7 +129,7 @@ def white(num: int) -> np.ndarray:
 
 
 def receive_burst(samples: np.ndarray, burst: Burst, threads: int = 1) -> int:
-    """From samples to weights; the number of frames received."""
+    """Receive and rebuild the weights; returns the number of frames received."""
     listener = Listener(burst.fmt, num_threads=threads)
     for start in range(0, samples.size, PUSH):
         listener.push(samples[start : start + PUSH])
@@ -141,7 +141,7 @@ def receive_burst(samples: np.ndarray, burst: Burst, threads: int = 1) -> int:
 
 
 def listen(samples: np.ndarray, threads: int) -> None:
-    """The whole receiver over samples of which nothing is to be made."""
+    """Run the whole receiver over samples without a burst."""
     receiver = FrameReceiver(num_threads=threads)
     for start in range(0, samples.size, PUSH):
         receiver.push(samples[start : start + PUSH])
@@ -155,6 +155,6 @@ def scan(detector: PreambleDetector, samples: np.ndarray, run) -> None:
 
 
 def send_weights(weights: np.ndarray, run) -> None:
-    """From weights to samples, frame by frame."""
+    """Modulate weights to samples, frame by frame."""
     for _ in modulate(random_burst(weights, run), run):
         pass

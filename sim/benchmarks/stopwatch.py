@@ -1,4 +1,4 @@
-"""Time taken: speeds of pieces of work measured in turn, and where the time of a piece goes."""
+"""Speeds of pieces of work, measured in turn, and the shares of their stages."""
 
 import contextlib
 import functools
@@ -12,8 +12,8 @@ from airnet_sdr.sim.benchmarks.measure import spread
 def speeds(works: dict[str, tuple[Callable, int]], repeats: int) -> dict[str, dict]:
     """MS/s of each work (function, samples): over wall time and over processor time of all threads, with extremes.
 
-    Each is run once before, for compilers and caches; then all in turn, so that other load meets all alike.
-    Processor time hardly depends on what else runs.
+    Each is run once before, for compilers and caches; then all in turn, so that other load affects all equally.
+    Processor time hardly depends on other load.
     """
     found: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in works}
     for round_ in range(repeats + 1):
@@ -30,7 +30,7 @@ def speeds(works: dict[str, tuple[Callable, int]], repeats: int) -> dict[str, di
 def shares(work: Callable, stages: dict[str, list[tuple]]) -> dict[str, str]:
     """Percent of work()'s processor time in each stage, a list of (owner, function's name), without stages inside it.
 
-    The functions are wrapped while work runs, in one thread; those that are not there are passed over.
+    The functions are wrapped while work runs, in one thread; missing ones are skipped.
     """
     spent: dict[str, float] = defaultdict(float)
     running: list[float] = []

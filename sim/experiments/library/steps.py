@@ -1,4 +1,4 @@
-"""The steps of an attenuation sweep: means of their trials, how they compare to theory, as files, table and figure."""
+"""The steps of an attenuation sweep: means of trials and comparison with theory, as files, table and figure."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ def theory_nmse(layers: list[dict], snr_db: float, counts: list[int]) -> float:
 
 
 def summarise_steps(trials: list[dict]) -> list[dict]:
-    """Of each step: trials and those received, mean and deviation of what was measured, how it compares to theory."""
+    """Of each step: numbers of trials and receptions, mean and deviation of measurements, comparison with theory."""
     steps = []
     for attenuation_db in sorted({row["attenuation_db"] for row in trials}):
         rows = [row for row in trials if row["attenuation_db"] == attenuation_db]
@@ -120,7 +120,7 @@ def draw_steps(path: Path, steps: list[dict], accuracy_sent: float | None, title
 
 
 def write_steps(out: Path, command: str, trials: list[dict], boards: dict, complete: bool) -> list[dict]:
-    """The files; the steps' means."""
+    """Write the files; returns the steps' means."""
     steps = summarise_steps(trials)
     content = {
         "command": command,

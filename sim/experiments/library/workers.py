@@ -1,4 +1,4 @@
-"""Functions over processes, by Ray: on this machine, or on the cluster at an address."""
+"""Parallel function calls by Ray, on this machine or on the cluster at an address."""
 
 import itertools
 import os
@@ -10,17 +10,17 @@ from typing import Any
 import airnet_sdr
 from airnet_sdr.dsp.errors import InputError
 
-SRC = Path(airnet_sdr.__file__).resolve().parents[1]  # where a worker finds this very program
+SRC = Path(airnet_sdr.__file__).resolve().parents[1]  # the program's path on a worker
 
 
 class Workers:
-    """Processes that Ray runs here, ``num`` of them, or on a cluster; there the program has to be at the same place.
+    """``num`` Ray processes on this machine, or a cluster, which needs the program at the same path.
 
-    Ctrl-C and SIGTERM take effect between two results: Ray must not be interrupted.
+    Ctrl-C and SIGTERM take effect between two results, as Ray must not be interrupted.
     """
 
     def __init__(self, num: int, address: str | None = None):
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray  # seconds to import
 
@@ -47,7 +47,7 @@ class Workers:
         self._stopped = number
 
     def map(self, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
-        """(arguments, result) of each call, as they are finished. The first error ends it all."""
+        """Yield (arguments, result) of each call when it finishes. The first error stops all."""
         remote = self.ray.remote(function).options(max_retries=2)
         calls, waiting = iter(calls), dict[Any, tuple]()
         while True:
