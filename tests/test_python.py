@@ -228,7 +228,7 @@ def test_a_module_is_sent_as_its_checkpoint_would_be(net):
     from_file, from_module = make_burst(net.with_name("full.safetensors")), make_burst(module, architecture="fashion")
     assert from_file.manifest == from_module.manifest and np.array_equal(from_file.stream, from_module.stream)
     assert make_burst(module, architecture="fashion", dataset="none").manifest.card.dataset == "none"
-    with pytest.raises(InputError, match="tensors of 'fashion'"):  # of other widths
+    with pytest.raises(InputError, match="those of 'fashion'"):  # of other widths
         make_burst(checkpoint.module(), architecture="fashion")
 
 
@@ -238,7 +238,7 @@ def test_a_module_must_name_its_architecture(mine):
         make_burst(module)
     with pytest.raises(InputError, match="'nosuch'"):
         make_burst(module, architecture="nosuch")
-    with pytest.raises(InputError, match="has not the tensors of 'mine'"):
+    with pytest.raises(InputError, match="not those of 'mine'"):
         make_burst(nn.Linear(4, 2), architecture=mine)
     with torch.no_grad():
         module[0].weight[0, 0] = torch.nan

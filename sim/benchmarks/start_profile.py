@@ -85,7 +85,7 @@ class StartProfile:
             *owners, name = names.split(".")
             owner = functools.reduce(lambda each, inner: getattr(each, inner, None), owners, sys.modules.get(module))
             function = getattr(owner, name, None)
-            if callable(function):
+            if owner is not None and callable(function):
                 setattr(owner, name, self.timed(waiting.pop(place), function))
 
 

@@ -176,7 +176,7 @@ def test_stopwatch_tells_stages_apart():
             spin(0.06)
 
     work = Work()
-    found = shares(work.outer, {"in": [(Work, "inner"), (Work, "gone")], "out": [(Work, "outer")]})
+    found = shares(lambda: work.outer(), {"in": [(Work, "inner"), (Work, "gone")], "out": [(Work, "outer")]})  # noqa: PLW0108 looked up when called
     assert 70 < int(found["in"].split()[0]) < 80 and 20 < int(found["out"].split()[0]) < 30
     assert "wrapper" not in Work.inner.__name__ and not hasattr(Work.inner, "__wrapped__")
     assert 0.5e-6 * 100 < speeds({"sleep": (lambda: time.sleep(0.01), 1000)}, 1)["sleep"]["wall"]["median"] <= 0.1
