@@ -1,7 +1,7 @@
 """The benchmarks, each against a bound or a peer measured in the same run: `python sim/bench.py [--only SECTION …]`.
 
 loss: implementation loss over the airs of the receiver's contract · stress: the same where something breaks ·
-detection: missed and false frames, header and manifest errors · speed: samples a second beside liquid's
+interference: against an oracle by cell · detection: missed and false frames, header and manifest errors · speed: samples a second beside liquid's
 ofdmflexframerx, and where the time goes · scale: memory and speed over a long stream · flowgraph: GNU Radio's air,
 socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute. Prints one table, writes
 out/bench/SECTION.json.
@@ -28,7 +28,7 @@ from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.options import add_options, config_from, option
 from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, table, write
 
-SECTIONS = ("loss", "stress", "detection", "speed", "scale", "flowgraph", "realtime")
+SECTIONS = ("loss", "stress", "interference", "detection", "speed", "scale", "flowgraph", "realtime")
 QUICK = {"seeds": 2, "num_weights": 500_000, "scale_samples": 4_000_000}  # where nothing else is asked for
 
 

@@ -25,6 +25,8 @@ from airnet_sdr.dsp.errors import InputError
 # bounds of the parts of an item such as AT:NUM:LEVEL_DB; a whole number where the lower bound is an int
 _PARTS = {
     "DELAY": (0.0, 4096.0),
+    "SIR_DB": (-100.0, 100.0),
+    "SHARE": (1e-4, 1.0),
     "LEVEL_DB": (-200.0, 100.0),
     "GAIN_DB": (-200.0, 100.0),
     "PHASE_DEG": (-math.inf, math.inf),
@@ -42,7 +44,7 @@ def option(
         word is among ``words``
     choices : the values allowed
     words : text allowed in place of a number, as "auto"
-    parts : names of the parts of a repeatable option such as ``AT:NUM``, see `_PARTS`
+    parts : names of the parts of a repeatable option such as ``AT:NUM``, see `_PARTS`; KIND is one of the choices
     flag : the option's flag where it is not the field's name
     """
     meta = {"help": text, "low": low, "high": high, "choices": choices, "words": words, "parts": parts}
@@ -192,10 +194,16 @@ def _checked_parts(declared, item) -> tuple:
         item += (0.0,)
     if len(item) != len(parts):
         raise InputError(wanted)
-    return tuple(
-        checked_number(declared.name, value, *_PARTS[part], isinstance(_PARTS[part][0], int), what=f"{part} of ")
-        for part, value in zip(parts, item, strict=True)
-    )
+    return tuple(_checked_part(declared, part, value) for part, value in zip(parts, item, strict=True))
+
+
+def _checked_part(declared, part, value):
+    if part != "KIND":
+        return checked_number(declared.name, value, *_PARTS[part], isinstance(_PARTS[part][0], int), what=f"{part} of ")
+    if value not in declared.metadata["choices"]:
+        choices = ", ".join(declared.metadata["choices"])
+        raise InputError(f"{part} of `{declared.name}` must be one of {choices}; got {value!r}")
+    return value
 
 
 def checked_number(name: str, value, low=-math.inf, high=math.inf, whole=False, words=(), what="") -> float | int:

@@ -1,4 +1,4 @@
-"""SigMF recordings: a sink that writes `cf32_le`, a source that reads `cf32_le` and `ci16_le` block by block."""
+"""SigMF recordings: a sink that writes `cf32_le`, a source that reads `cf32_le`, `ci16_le`, `ci8` and `cu8` block by block."""
 
 import fcntl
 import hashlib
@@ -17,7 +17,13 @@ from airnet_sdr.dsp.radio.base import Sink, Source
 PART = ".part"
 SAMPLE_BYTES = 8
 BLOCK_SAMPLES = 1 << 20  # 8 MiB of cf32_le: memory stays bounded whatever the recording's length
-_DATATYPES = {"cf32_le": ("<f4", 1.0), "ci16_le": ("<i2", 1 / 32768)}  # component type, scale to full scale 1.0
+# component type, its zero, scale to full scale 1.0
+_DATATYPES = {
+    "cf32_le": ("<f4", 0.0, 1.0),
+    "ci16_le": ("<i2", 0.0, 1 / 32768),
+    "ci8": ("i1", 0.0, 1 / 128),
+    "cu8": ("u1", 127.5, 1 / 127.5),
+}
 
 
 def parse_target(text: str) -> tuple[str, dict]:
@@ -134,7 +140,7 @@ class SigmfSource(Source):
                 f"recording {meta_path} has {num_channels} channels or header bytes between its samples; "
                 "try one plain channel"
             )
-        self._component, self._scale = _DATATYPES[datatype]
+        self._component, self._zero, self._scale = _DATATYPES[datatype]
         self.rate_hz = self._frequency(meta_path, "core:sample_rate", rate_hz, self.config.rate_hz)
         self.freq_hz = self._frequency(meta_path, "core:frequency", freq_hz, self.config.freq_hz)
         self.num_samples = self._num_samples()
@@ -158,7 +164,7 @@ class SigmfSource(Source):
         if components.size == 0:
             return None
         if self._scale != 1.0:
-            components = components * np.float32(self._scale)
+            components = (components - np.float32(self._zero)) * np.float32(self._scale)
         return components.astype(np.float32, copy=False).view(np.complex64)
 
     def _frequency(self, meta_path, name, value, configured):
