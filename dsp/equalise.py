@@ -5,6 +5,7 @@ from numba import njit
 
 from airnet_sdr.dsp.estimate import ChannelEstimate
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.interference import weigh_slots
 from airnet_sdr.dsp.phasor import phasor_single
 from airnet_sdr.dsp.tracking import Tracking
 
@@ -12,11 +13,15 @@ VECTORS = {"reassoc", "contract", "nsz", "arcp"}  # not "ninf": erased symbols a
 
 
 def soft_slots(
-    spectra: np.ndarray, channel: ChannelEstimate, tracking: Tracking | None = None, fmt: FrameFormat = DEFAULT_FORMAT
+    spectra: np.ndarray,
+    channel: ChannelEstimate,
+    tracking: Tracking | None = None,
+    fmt: FrameFormat = DEFAULT_FORMAT,
+    weights: np.ndarray | None = None,
 ):
     """Matched-filter output of every data slot of some frames; without tracking, by the preamble's estimates alone.
 
-    ``spectra`` (frames, symbols, fft_size) complex64.
+    ``spectra`` (frames, symbols, fft_size) complex64; ``weights`` (frames, symbols, cells) of `interference`.
 
     Returns
     -------
@@ -35,6 +40,8 @@ def soft_slots(
         spectra, channel.h_hat, fmt.data_index, tracking.rotation, tracking.delay / fmt.fft_size, tracking.noise_var,
         statistic, information,
     )  # fmt: skip
+    if weights is not None:
+        weigh_slots(weights, fmt.data_index, statistic, information)
     return statistic.reshape(shape[0], -1), information.reshape(shape[0], -1)
 
 

@@ -9,6 +9,7 @@ from airnet_sdr.dsp import control, estimate, ofdm
 from airnet_sdr.dsp.equalise import soft_slots
 from airnet_sdr.dsp.estimate import FIRST_PATH_TAP, ChannelEstimate, mean_snr
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
+from airnet_sdr.dsp.interference import cell_weights
 from airnet_sdr.dsp.sync import Acquisition
 from airnet_sdr.dsp.tracking import Tracking, track
 
@@ -75,16 +76,19 @@ class OpenedFrames:
 
     shift : (frames,) from the preambles' starts, of the FFT windows that have the first path on FIRST_PATH_TAP
     spectra : (frames, symbols, fft_size) complex64 of the OFDM symbols after the preambles
+    weights : (frames, symbols, cells) of `interference`, None where no frame is hit
     """
 
     acquisition: Acquisition
     shift: np.ndarray
     spectra: np.ndarray
     channel: ChannelEstimate
+    weights: np.ndarray | None
 
     def __getitem__(self, frames) -> "OpenedFrames":
         """A slice of them."""
-        return OpenedFrames(*(getattr(self, field.name)[frames] for field in dataclasses.fields(self)))
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return OpenedFrames(*(None if value is None else value[frames] for value in values))
 
 
 def open_frames(samples: np.ndarray, acquisition: Acquisition, num_symbols: int, fmt: FrameFormat) -> OpenedFrames:
@@ -99,7 +103,7 @@ def look(samples, acquisition: Acquisition, shift, num_symbols: int, fmt: FrameF
     starts = acquisition.start + shift
     channel = estimate.estimate_channels(ofdm.demodulate(samples, starts, acquisition.cfo, 1, fmt)[:, 0], fmt)
     spectra = ofdm.demodulate(samples, starts, acquisition.cfo, num_symbols, fmt, first=1)
-    return OpenedFrames(acquisition, shift, spectra, channel)
+    return OpenedFrames(acquisition, shift, spectra, channel, cell_weights(spectra, channel.h_hat, channel.noise_var, fmt))
 
 
 def header_symbols(fmt: FrameFormat) -> int:
@@ -109,8 +113,9 @@ def header_symbols(fmt: FrameFormat) -> int:
 
 def read_headers(opened: OpenedFrames, fmt: FrameFormat) -> list[Header | None]:
     """Headers from the first OFDM symbols, with the preambles' channel and carrier offset alone."""
-    first = np.ascontiguousarray(opened.spectra[:, : header_symbols(fmt)])
-    statistic, _ = soft_slots(first, opened.channel, fmt=fmt)
+    num = header_symbols(fmt)
+    weights = None if opened.weights is None else opened.weights[:, :num]
+    statistic, _ = soft_slots(np.ascontiguousarray(opened.spectra[:, :num]), opened.channel, fmt=fmt, weights=weights)
     return control.decode_headers(np.ascontiguousarray(statistic[:, : fmt.header_symbols]), fmt)
 
 
@@ -121,15 +126,15 @@ def read_frames(
 
     ``origin`` is the stream index of the first of the samples.
     """
-    tracking = track(opened.spectra, opened.channel, fmt, sco)
+    tracking = track(opened.spectra, opened.channel, fmt, sco, weights=opened.weights)
     leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * opened.channel.power
     turned = leakage > LEAKAGE * opened.channel.noise_var  # Moose 1994: correct and look again
     if turned.any():
         cfo = opened.acquisition.cfo + np.where(turned, tracking.residual_cfo, 0)
         acquisition = dataclasses.replace(opened.acquisition, cfo=cfo)
         opened = look(samples, acquisition, opened.shift, opened.spectra.shape[1], fmt)
-        tracking = track(opened.spectra, opened.channel, fmt, sco)
-    soft = soft_slots(opened.spectra, opened.channel, tracking, fmt)
+        tracking = track(opened.spectra, opened.channel, fmt, sco, weights=opened.weights)
+    soft = soft_slots(opened.spectra, opened.channel, tracking, fmt, opened.weights)
     start, cfo = origin + opened.acquisition.start, opened.acquisition.cfo
     return _frames(headers, start, start + opened.shift, cfo, opened.channel, tracking, *soft, fmt)
 

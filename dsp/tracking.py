@@ -15,6 +15,7 @@ from numba import njit
 
 from airnet_sdr.dsp.estimate import NOISE_FLOOR, ChannelEstimate
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.interference import pilot_weights
 from airnet_sdr.dsp.phasor import phasor_double
 
 SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
@@ -55,6 +56,7 @@ def track(
     fmt: FrameFormat = DEFAULT_FORMAT,
     sco: float | None = None,
     before: bool = False,
+    weights: np.ndarray | None = None,
 ) -> Tracking:
     """Follow phase, clock and gain over the OFDM symbols of some frames.
 
@@ -65,6 +67,7 @@ def track(
     channel : the estimates from the preambles of the same frames
     sco : the clock offset, when it is nearly known: that of the frame before
     before : the symbols end where the preamble begins instead: they are the predecessor's, and sco is known
+    weights : (frames, symbols, cells) of `interference`
     """
     num_frames, num_symbols, _ = spectra.shape
     columns, slopes, time, lever, step, cosines, sines = _pilot_tables(fmt, num_symbols, before)
@@ -72,8 +75,12 @@ def track(
     found = Tracking(
         np.empty(num_frames), np.empty(num_frames), np.empty(shape, np.complex128), np.empty(shape), np.empty(shape)
     )
+    if weights is None:
+        of_pilots = np.ones((*shape, columns.shape[1]))
+    else:
+        of_pilots = pilot_weights(weights, num_frames, fmt)
     _track(
-        spectra, channel.h_hat, channel.noise_var, channel.power * fmt.num_active, columns, fmt.pilot_index, fmt.pilots,
+        spectra, of_pilots, channel.h_hat, channel.noise_var, channel.power * fmt.num_active, columns, fmt.pilot_index, fmt.pilots,
         slopes, time, lever, step / fmt.symbol_samples, cosines, sines, SCO_GRID, GAIN_STEPS,
         np.nan if sco is None else float(sco), before,
         found.sco, found.residual_cfo, found.rotation, found.delay, found.noise_var,
@@ -99,7 +106,7 @@ def _pilot_tables(fmt: FrameFormat, num_symbols: int, before: bool):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
 def _track(
-    spectra, h, preamble_noise, start_weight, columns, index, pilots, slopes, time, lever, carrier_step,
+    spectra, pilot_weight, h, preamble_noise, start_weight, columns, index, pilots, slopes, time, lever, carrier_step,
     cosines, sines, sco_grid, steps, known_sco, before, sco_out, cfo_out, rotation, delay, noise_out,
 ):  # fmt: skip
     num_symbols, num_pilots = columns.shape
@@ -109,7 +116,7 @@ def _track(
     moments = np.empty((3, num_symbols))
     for m in range(spectra.shape[0]):
         noise_var, power = preamble_noise[m], start_weight[m] / h.shape[1]
-        _pilot_products(spectra[m], h[m], columns, index, pilots, product, weight, energy)
+        _pilot_products(spectra[m], pilot_weight[m], h[m], columns, index, pilots, product, weight, energy)
         _moments(weight, slopes, moments)
         total = moments[0]
         cfo, sco = 0.0, known_sco
@@ -148,16 +155,17 @@ def _track(
 
 
 @njit(cache=True, nogil=True)
-def _pilot_products(spectrum, h, columns, index, pilots, product, weight, energy):
-    """Y·(H·X)*, which is |H|²·exp(jθ) plus noise, |H|² of each pilot, and Σ|Y|² of each symbol."""
+def _pilot_products(spectrum, pilot_weight, h, columns, index, pilots, product, weight, energy):
+    """Y·(H·X)*, which is |H|²·exp(jθ) plus noise, |H|² of each pilot, and Σ|Y|² of each symbol, all weighted."""
     for t in range(weight.shape[0]):
         energy[t] = 0
         for i in range(weight.shape[1]):
             y, known = np.complex128(spectrum[t, columns[t, i]]), np.complex128(h[index[t, i]] * pilots[t, i])
-            product[0, t, i] = y.real * known.real + y.imag * known.imag
-            product[1, t, i] = y.imag * known.real - y.real * known.imag
-            weight[t, i] = known.real**2 + known.imag**2
-            energy[t] += y.real**2 + y.imag**2
+            w = pilot_weight[t, i]
+            product[0, t, i] = w * (y.real * known.real + y.imag * known.imag)
+            product[1, t, i] = w * (y.imag * known.real - y.real * known.imag)
+            weight[t, i] = w * (known.real**2 + known.imag**2)
+            energy[t] += w * (y.real**2 + y.imag**2)
 
 
 @njit(cache=True, nogil=True, fastmath=VECTORS)

@@ -1,0 +1,211 @@
+"""How strong the interference is in each cell of a frame: a mixture model of the energies, its levels tied to neighbours.
+
+Energies are relative to what noise and a symbol of unit power would have together. With ``a`` the signal's part of
+that, a symbol in a cell of level g is complex Gaussian of variance ``a·s_j + (1 − a) + N_g`` with probability π_j: a
+mixture of scales s_j, which can be as heavy-tailed as weights are, plus white interference N_g. The π_j are learned
+from the frame itself (expectation maximisation, Dempster, Laird and Rubin 1977): many small symbols show interference
+that mean energies would not, and a strong symbol among them is no evidence of any. Neighbours then speak for one
+another by forward–backward recursions along frequency and along time, in which a level mostly stays, may move by a step
+and rarely jumps: edges stay where they are.
+"""
+
+import functools
+
+import numpy as np
+from numba import njit
+
+LEVELS = 24  # none, then -12 to 54 dB over noise and signal, 3 dB apart
+SCALES = 2.0 ** np.arange(-10, 7)
+BINS, LOWEST = 80, -12  # of energies: two an octave, the lowest ends at 2^LOWEST
+CLEAN = 0.9  # probability beforehand that a cell has no interference
+STAY, JUMP_FREQUENCY, JUMP_TIME = 0.8, 0.05, 0.1
+TURNS = 5  # of the expectation maximisation
+NOISE_STEP_DB = 3.0
+
+INTERFERENCE = np.concatenate([[0.0], 2.0 ** np.arange(-4, LEVELS - 5)])
+PRIOR = np.array([CLEAN, *[(1 - CLEAN) / (LEVELS - 1)] * (LEVELS - 1)])
+START = 2.0 ** (-0.15 * np.abs(np.arange(SCALES.size) - 10.0) ** 1.5)  # of the π_j: around unit power
+START /= START.sum()
+
+
+@functools.lru_cache(maxsize=64)
+def bin_probabilities(noise_step: int) -> np.ndarray:
+    """P(bin | level, scale) (BINS, LEVELS, scales) float32, for a noise of noise_step·NOISE_STEP_DB over the signal."""
+    noise = 10 ** (noise_step * NOISE_STEP_DB / 10)
+    signal = 1 / (1 + noise)
+    var = signal * SCALES + (1 - signal) + INTERFERENCE[:, None]
+    half_octaves = np.arange(1, BINS)
+    edges = 2.0 ** (LOWEST + half_octaves // 2) * (1 + half_octaves % 2 / 2)
+    above = np.exp(-np.concatenate([[0.0], edges])[:, None, None] / var)
+    probability = above - np.concatenate([above[1:], np.zeros_like(above[:1])])
+    return np.maximum(probability, 1e-30).astype(np.float32)
+
+
+def noise_steps(noise_over_signal: np.ndarray) -> np.ndarray:
+    """The index of `bin_probabilities` for each of some noise-to-signal ratios."""
+    steps = np.round(10 * np.log10(np.maximum(noise_over_signal, 1e-9)) / NOISE_STEP_DB)
+    return np.clip(steps, -12, 12).astype(np.int64)
+
+
+def level_probabilities(energies: np.ndarray, noise_over_signal: np.ndarray, num_control: int) -> np.ndarray:
+    """Probabilities (symbols, cells, LEVELS) float32 of the levels of each cell.
+
+    Parameters
+    ----------
+    energies : (symbols, cells, cell) float32, relative; below 0 where a subcarrier says nothing
+    noise_over_signal : (cells,)
+    num_control : symbols at the beginning that hold no payload
+    """
+    steps, classes = np.unique(noise_steps(noise_over_signal), return_inverse=True)
+    components = np.stack([bin_probabilities(int(step)) for step in steps])
+    return _levels(energies, classes, components, PRIOR, START, num_control)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _levels(energies, classes, components, prior, start, num_control):
+    num_symbols, num_cells, cell = energies.shape
+    num_levels = prior.size
+    bins = _bins(energies)
+    share = start.astype(np.float32)
+    log_prior = np.log(prior).astype(np.float32)
+    likelihood = np.empty((num_symbols, num_cells, num_levels), np.float32)
+    table = np.empty(components.shape[:3], np.float32)
+    mass = np.empty(components.shape[:3], np.float32)
+    # control symbols have constant modulus; of unit power, they are taken for Gaussian
+    unit = np.zeros_like(share)
+    unit[10] = 1
+    _tabulate(components, unit, table)
+    _likelihoods(bins, classes, table, likelihood, 0, num_control)
+    for turn in range(TURNS):
+        _tabulate(components, share, table)
+        _likelihoods(bins, classes, table, likelihood, num_control, num_symbols)
+        if turn == TURNS - 1:
+            break
+        mass[:] = 0
+        belief = np.empty(num_levels, np.float32)
+        for t in range(num_control, num_symbols):
+            for c in range(num_cells):
+                _normalised(likelihood[t, c], log_prior, belief)
+                for k in range(cell):
+                    if bins[t, c, k] >= 0:
+                        into = mass[classes[c], bins[t, c, k]]
+                        for g in range(num_levels):
+                            into[g] += belief[g]
+        share = _shares(components, share, mass)
+    return _coupled(likelihood, prior.astype(np.float32))
+
+
+@njit(cache=True, nogil=True)
+def _bins(energies):
+    num_symbols, num_cells, cell = energies.shape
+    bits = energies.view(np.int32)
+    bins = np.empty(energies.shape, np.int16)
+    first = 2 * (127 + LOWEST)
+    for t in range(num_symbols):
+        for c in range(num_cells):
+            for k in range(cell):
+                at = min(max((bits[t, c, k] >> 22) - first, 0), BINS - 1)
+                bins[t, c, k] = at if energies[t, c, k] >= 0 else -1
+    return bins
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _tabulate(components, share, table):
+    """log P(bin | level) of each class."""
+    for q in range(components.shape[0]):
+        for b in range(components.shape[1]):
+            for g in range(components.shape[2]):
+                total = np.float32(0)
+                for j in range(share.size):
+                    total += share[j] * components[q, b, g, j]
+                table[q, b, g] = np.log(total)
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _likelihoods(bins, classes, table, likelihood, first, stop):
+    for t in range(first, stop):
+        for c in range(bins.shape[1]):
+            row = likelihood[t, c]
+            row[:] = 0
+            for k in range(bins.shape[2]):
+                if bins[t, c, k] >= 0:
+                    of_bin = table[classes[c], bins[t, c, k]]
+                    for g in range(row.size):
+                        row[g] += of_bin[g]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _normalised(likelihood, log_prior, belief):
+    most = np.float32(-1e30)
+    for g in range(belief.size):
+        belief[g] = likelihood[g] + log_prior[g]
+        most = max(most, belief[g])
+    total = np.float32(0)
+    for g in range(belief.size):
+        belief[g] = np.exp(belief[g] - most)
+        total += belief[g]
+    for g in range(belief.size):
+        belief[g] /= total
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _shares(components, share, mass):
+    found = np.zeros_like(share)
+    for q in range(components.shape[0]):
+        for b in range(components.shape[1]):
+            for g in range(components.shape[2]):
+                if mass[q, b, g] < np.float32(1e-3):
+                    continue
+                total = np.float32(0)
+                for j in range(share.size):
+                    total += share[j] * components[q, b, g, j]
+                weight = mass[q, b, g] / total
+                for j in range(share.size):
+                    found[j] += weight * share[j] * components[q, b, g, j]
+    return found / found.sum()
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _coupled(likelihood, prior):
+    """Beliefs in the levels from a cell itself and from what lies before and behind it in frequency and in time."""
+    num_symbols, num_cells, num_levels = likelihood.shape
+    evidence = np.empty_like(likelihood)
+    for t in range(num_symbols):
+        for c in range(num_cells):
+            evidence[t, c] = np.exp(likelihood[t, c] - likelihood[t, c].max())
+    belief = evidence * prior
+    message, state = np.empty(num_levels, np.float32), np.empty(num_levels, np.float32)
+    for t in range(num_symbols):
+        for c in range(num_cells):
+            belief[t, c] /= belief[t, c].sum()
+    for towards in (1, -1):
+        for t in range(num_symbols):
+            message[:] = prior
+            for i in range(num_cells):
+                c = i if towards > 0 else num_cells - 1 - i
+                _pass(evidence[t, c], belief[t, c], message, state, prior, JUMP_FREQUENCY)
+        for c in range(num_cells):
+            message[:] = prior
+            for i in range(num_symbols):
+                t = i if towards > 0 else num_symbols - 1 - i
+                _pass(evidence[t, c], belief[t, c], message, state, prior, JUMP_TIME)
+    return belief
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _pass(evidence, belief, message, state, prior, jump):
+    """Tell a cell what came along, and take along what the cell says."""
+    n = prior.size
+    total, says = np.float32(1e-30), np.float32(1e-30)
+    for g in range(n):
+        belief[g] = belief[g] * message[g] / prior[g] + np.float32(1e-20)
+        total += belief[g]
+        state[g] = evidence[g] * message[g] + np.float32(1e-20)
+        says += state[g]
+    for g in range(n):
+        belief[g] /= total
+        state[g] *= np.float32(1 - jump) / says
+    move = np.float32((1 - STAY) / 2)
+    for g in range(n):
+        below, above = state[max(g - 1, 0)], state[min(g + 1, n - 1)]
+        message[g] = np.float32(STAY) * state[g] + move * (below + above) + np.float32(jump) * prior[g]

@@ -1,0 +1,142 @@
+"""Noise and interference for each cell of time and frequency: CELL subcarriers of one OFDM symbol.
+
+The weight of a cell is noise_var/(noise_var + interference); it multiplies the soft values of the cell's symbols, and
+its pilots count by it. A frame is looked at closely (`cell_levels`) only where a cell's energies fire a test that noise
+and heavy-tailed weights pass, and otherwise keeps its weights of 1, bit for bit.
+
+The test is on the geometric mean of a cell's energies over the expected ones: interference lifts all of them, a strong
+symbol only one. Lone energies of any size fire it, too: a tone may lie on a subcarrier.
+"""
+
+import numpy as np
+from numba import njit
+
+from airnet_sdr.dsp.cell_levels import INTERFERENCE, level_probabilities
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+
+CELL = 8  # subcarriers
+FIRE = 3.0  # geometric mean over the expected energy
+FIRE_SUM = 30.0  # arithmetic mean over the expected energy
+LEAST_BELIEF = 0.05  # that a cell is clean: above, it is left alone
+COHERENT = 0.5  # of the pilots' energy: less does not tell the gain of a symbol
+VECTORS = {"reassoc", "contract", "nsz", "arcp"}
+
+
+def cell_weights(spectra: np.ndarray, h_hat: np.ndarray, noise_var: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT):
+    """Weights (frames, symbols, cells) float32 in 0…1, noise over noise and interference; None: no frame is hit.
+
+    Parameters
+    ----------
+    spectra : (frames, symbols, fft_size) complex64, columns as in `FrameFormat.columns`; of the OFDM symbols that
+        follow the preamble (`FrameFormat.pilots` begins with the first)
+    h_hat, noise_var : (frames, num_active) complex64 and (frames,), from the preamble
+    """
+    frames, symbols, _ = spectra.shape
+    fires = np.zeros(frames, np.bool_)
+    _fires(spectra.view(np.float32), h_hat.view(np.float32), noise_var, CELL, fires)
+    if not fires.any():
+        return None
+    weights = np.ones((frames, symbols, fmt.num_active // CELL), np.float32)
+    hit = False
+    for m in np.nonzero(fires)[0]:
+        hit |= _weigh_frame(spectra[m], h_hat[m], float(noise_var[m]), weights[m], fmt)
+    return weights if hit else None
+
+
+def _weigh_frame(spectrum, h, noise_var, weights, fmt) -> bool:
+    """Fill in the weights of one frame; whether any is below 1."""
+    symbols, cells = weights.shape
+    gain = _gains(spectrum, h, fmt.pilot_index[:symbols], fmt.pilots[:symbols])
+    power = np.mean(np.abs(h.reshape(cells, CELL)) ** 2, axis=1, dtype=np.float64)  # (cells,)
+    expected = np.maximum(gain[:, None] * power + noise_var, 1e-30)  # (symbols, cells)
+    energies = np.abs(spectrum[:, fmt.columns]) ** 2
+    np.put_along_axis(energies, fmt.pilot_index[:symbols], -1, axis=1)
+    energies = energies.reshape(symbols, cells, CELL) / expected[:, :, None].astype(np.float32)
+    num_control = min(symbols, fmt.header_symbols // fmt.slots_per_symbol + 1)
+    belief = level_probabilities(energies, noise_var / np.maximum(power, 1e-30), num_control)
+    # the linear estimate's factor 1/(1 + N) is averaged over what N may be
+    total = 1 / (belief @ (1 / (1 + INTERFERENCE)).astype(np.float32))
+    hit = belief[:, :, 0] < LEAST_BELIEF
+    interference = np.where(hit, np.maximum(total - 1, 0), 0) * expected
+    weights[:] = noise_var / (noise_var + interference)
+    return bool(hit.any())
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
+def _fires(spectra, h, noise_var, cell, fires):
+    """Whether the energies of any cell of a frame exceed a threshold; parts of complex numbers are neighbours."""
+    num_cells, width = h.shape[1] // (2 * cell), 2 * cell
+    scale = np.empty(num_cells, np.float32)
+    most = np.float32(FIRE**cell)
+    for m in range(spectra.shape[0]):
+        for c in range(num_cells):
+            total = np.float32(0)
+            part = h[m, width * c : width * (c + 1)]
+            for i in range(width):
+                total += part[i] * part[i]
+            scale[c] = np.float32(cell) / (total + np.float32(cell * noise_var[m]) + np.float32(1e-30))
+        fired = False
+        for t in range(spectra.shape[1]):
+            for c in range(num_cells):
+                first = width * c + (0 if 2 * c < num_cells else 2)
+                part = spectra[m, t, first : first + width]
+                total, product = np.float32(0), np.float32(1)
+                for i in range(cell):
+                    energy = (part[2 * i] * part[2 * i] + part[2 * i + 1] * part[2 * i + 1]) * scale[c]
+                    total += energy
+                    product *= energy
+                fired |= (product > most) | (total > np.float32(FIRE_SUM * cell))
+        fires[m] = fired
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gains(spectrum, h, pilot_index, pilots):
+    """Power gain of each symbol since the preamble, by its pilots; where they do not agree, that of the nearest one."""
+    num = spectrum.shape[0]
+    half = h.size // 2
+    gain, known = np.ones(num), np.zeros(num, np.bool_)
+    for t in range(num):
+        together, weight, energy = 0j, 0.0, 0.0
+        for i in range(pilot_index.shape[1]):
+            k = pilot_index[t, i]
+            y = np.complex128(spectrum[t, k + (k >= half)])
+            x = np.complex128(h[k] * pilots[t, i])
+            together += x.conjugate() * y
+            weight += x.real**2 + x.imag**2
+            energy += y.real**2 + y.imag**2
+        power = together.real**2 + together.imag**2
+        if power > COHERENT * weight * energy:
+            gain[t], known[t] = power / weight**2, True
+    for t in range(num):
+        for away in range(1, num):
+            if known[t]:
+                break
+            if t >= away and known[t - away]:
+                gain[t] = gain[t - away]
+                break
+            if t + away < num and known[t + away]:
+                gain[t] = gain[t + away]
+                break
+    return gain
+
+
+def pilot_weights(weights, frames: int, fmt: FrameFormat) -> np.ndarray:
+    """The weights of the cells in which the pilots lie (frames, symbols, num_pilots) float64."""
+    cells = fmt.pilot_index[None, : weights.shape[1]] // CELL
+    return np.take_along_axis(weights, np.broadcast_to(cells, (frames, *cells.shape[1:])), axis=2).astype(np.float64)
+
+
+@njit(cache=True, nogil=True)
+def weigh_slots(weights, data_index, statistic, information):
+    """Multiply the soft values (frames, symbols, slots) of the data slots by their cells' weights."""
+    for m in range(weights.shape[0]):
+        for t in range(weights.shape[1]):
+            hit = False
+            for c in range(weights.shape[2]):
+                hit |= weights[m, t, c] < 1
+            if not hit:
+                continue
+            for i in range(data_index.shape[1]):
+                weight = weights[m, t, data_index[t, i] // CELL]
+                statistic[m, t, i] *= weight
+                information[m, t, i] *= weight
