@@ -136,7 +136,7 @@ def read_frames(
         tracking = track(opened.spectra, opened.channel, fmt, sco, weights=opened.weights)
     soft = soft_slots(opened.spectra, opened.channel, tracking, fmt, opened.weights)
     start, cfo = origin + opened.acquisition.start, opened.acquisition.cfo
-    return _frames(headers, start, start + opened.shift, cfo, opened.channel, tracking, *soft, fmt)
+    return frames_of(headers, start, start + opened.shift, cfo, opened.channel, tracking, *soft, fmt)
 
 
 def read_backwards(
@@ -162,7 +162,8 @@ def read_backwards(
     channel = ChannelEstimate(
         frame.channel.h_hat[None], np.array([frame.channel.noise_var]), np.array([frame.channel.window])
     )
-    tracking = track(spectra, channel, fmt, frame.sco, before=True)
+    weights = cell_weights(spectra, channel.h_hat, channel.noise_var, fmt)
+    tracking = track(spectra, channel, fmt, frame.sco, before=True, weights=weights)
     present = np.isfinite(tracking.noise_var[0])
     if torn:
         present &= last.erased
@@ -172,12 +173,12 @@ def read_backwards(
     if not present.any():
         return []
     tracking.noise_var[0, ~present] = np.inf
-    soft = soft_slots(spectra, channel, tracking, fmt)
+    soft = soft_slots(spectra, channel, tracking, fmt, weights)
     starts, windows = np.array([frame.start - length]), np.array([frame.window - length])
-    return _frames([header], starts, windows, np.array([frame.cfo]), channel, tracking, *soft, fmt, supplement=True)
+    return frames_of([header], starts, windows, np.array([frame.cfo]), channel, tracking, *soft, fmt, supplement=True)
 
 
-def _frames(
+def frames_of(
     headers, start, window, cfo, channel, tracking: Tracking, statistic, information, fmt, supplement=False
 ) -> list[ReceivedFrame]:
     """Frames of their estimates and the soft slots of the symbols there are; the rest counts as erased."""

@@ -22,6 +22,7 @@ SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else
 SLACK = 0.02  # of the signal: what radios add to the noise of a payload symbol at most (an EVM of -17 dB)
 STEP_EVIDENCE = 2.0  # log-likelihood
+FREE = 1e-6  # what the preamble's phase counts where it is not known
 MISSING = 0.4  # a symbol whose pilots are weaker than this part of the others' is not there...
 MISSING_HIT = 0.5  # ...nor one weaker than this whose pilots do not fit
 # variances of the gain's random walk, in units of its observation noise; the last follow a jump
@@ -57,6 +58,7 @@ def track(
     sco: float | None = None,
     before: bool = False,
     weights: np.ndarray | None = None,
+    anchored: bool = True,
 ) -> Tracking:
     """Follow phase, clock and gain over the OFDM symbols of some frames.
 
@@ -68,6 +70,7 @@ def track(
     sco : the clock offset, when it is nearly known: that of the frame before
     before : the symbols end where the preamble begins instead: they are the predecessor's, and sco is known
     weights : (frames, symbols, cells) of `interference`
+    anchored : gain and phase are those of the channel where the symbols begin; otherwise the phase is looked for
     """
     num_frames, num_symbols, _ = spectra.shape
     columns, slopes, time, lever, step, cosines, sines = _pilot_tables(fmt, num_symbols, before)
@@ -82,7 +85,7 @@ def track(
     _track(
         spectra, of_pilots, channel.h_hat, channel.noise_var, channel.power * fmt.num_active, columns, fmt.pilot_index, fmt.pilots,
         slopes, time, lever, step / fmt.symbol_samples, cosines, sines, SCO_GRID, GAIN_STEPS,
-        np.nan if sco is None else float(sco), before,
+        np.nan if sco is None else float(sco), before, anchored,
         found.sco, found.residual_cfo, found.rotation, found.delay, found.noise_var,
     )  # fmt: skip
     return found
@@ -107,7 +110,7 @@ def _pilot_tables(fmt: FrameFormat, num_symbols: int, before: bool):
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
 def _track(
     spectra, pilot_weight, h, preamble_noise, start_weight, columns, index, pilots, slopes, time, lever, carrier_step,
-    cosines, sines, sco_grid, steps, known_sco, before, sco_out, cfo_out, rotation, delay, noise_out,
+    cosines, sines, sco_grid, steps, known_sco, before, anchored, sco_out, cfo_out, rotation, delay, noise_out,
 ):  # fmt: skip
     num_symbols, num_pilots = columns.shape
     product = np.empty((2, num_symbols, num_pilots))  # real and imaginary parts
@@ -119,25 +122,28 @@ def _track(
         _pilot_products(spectra[m], pilot_weight[m], h[m], columns, index, pilots, product, weight, energy)
         _moments(weight, slopes, moments)
         total = moments[0]
-        cfo, sco = 0.0, known_sco
+        cfo, sco, anchor, start_phase = 0.0, known_sco, start_weight[m], 1 + 0j
+        # a symbol under strong interference must not outvote the others
+        share = np.minimum(1.0, (total + num_pilots * noise_var) / np.maximum(energy, 1e-30))
         if not before:
-            # a symbol under strong interference must not outvote the others
-            share = np.minimum(1.0, (total + num_pilots * noise_var) / np.maximum(energy, 1e-30))
             steps_off, sco = _coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco)
             cfo = steps_off * carrier_step
+        if not anchored:
+            anchor *= FREE
+            start_phase = _take_out_phase(product, aligned, share, cfo, sco, time, lever)
         cfo, sco, raw, usable = _fine_fit(
-            product, aligned, moments, energy, slopes, time, lever, cfo, sco, start_weight[m], noise_var
+            product, aligned, moments, energy, slopes, time, lever, cfo, sco, anchor, noise_var
         )
         missing = _missing(np.abs(raw), np.sqrt(noise_var / total))
         usable &= ~missing
         observation = noise_var / total
         if before:  # the gain is known at the preamble
             gain, leverage = _smooth_gain(
-                raw[::-1].copy(), observation[::-1].copy(), usable[::-1].copy(), noise_var / start_weight[m], steps
+                raw[::-1].copy(), observation[::-1].copy(), usable[::-1].copy(), noise_var / anchor, steps
             )
             gain, leverage = gain[::-1].copy(), leverage[::-1].copy()
         else:
-            gain, leverage = _smooth_gain(raw, observation, usable, noise_var / start_weight[m], steps)
+            gain, leverage = _smooth_gain(raw, observation, usable, noise_var / anchor, steps)
         residual = np.empty(num_symbols)
         for t in range(num_symbols):
             misfit = energy[t] - 2 * (gain[t].conjugate() * raw[t]).real * total[t] + abs(gain[t]) ** 2 * total[t]
@@ -148,7 +154,7 @@ def _track(
             if before and abs(raw[t]) < 0.5:
                 noise[t] = np.inf  # nothing says that there is a signal before a preamble
             cos, sin = phasor_double(cfo * time[t, 0] / (2 * np.pi))
-            rotation[m, t] = gain[t] * complex(cos, sin)
+            rotation[m, t] = gain[t] * complex(cos, sin) * start_phase
             delay[m, t] = sco * time[t, 0]
             noise_out[m, t] = noise[t]
         sco_out[m], cfo_out[m] = sco, cfo
@@ -213,6 +219,19 @@ def _coarse_carrier(real, imag, cosines, sines):
             if power > best:
                 best, best_offset = power, sign * k
     return best_offset, best
+
+
+@njit(cache=True, nogil=True)
+def _take_out_phase(product, aligned, share, cfo, sco, time, lever):
+    """Turn the products back by their mean phase once carrier and clock are taken out; exp(j·phase)."""
+    _turn(product, cfo, sco, time, lever, aligned)
+    together = complex((aligned[0].sum(axis=1) * share).sum(), (aligned[1].sum(axis=1) * share).sum())
+    phase = together / max(abs(together), 1e-30)
+    for t in range(product.shape[1]):
+        for i in range(product.shape[2]):
+            turned = complex(product[0, t, i], product[1, t, i]) * phase.conjugate()
+            product[0, t, i], product[1, t, i] = turned.real, turned.imag
+    return phase
 
 
 @njit(cache=True, nogil=True, fastmath=VECTORS)

@@ -1,0 +1,88 @@
+"""Frames whose preamble or header was hit, read by what a neighbour in the burst says: place, carrier, clock, channel.
+
+Such a frame must show itself: its pilots must be where they are expected, and its header's symbols must not contradict
+the number that follows from the neighbour's.
+"""
+
+import dataclasses
+
+import numpy as np
+from numba import njit
+
+from airnet_sdr.dsp import control, ofdm
+from airnet_sdr.dsp.equalise import soft_slots
+from airnet_sdr.dsp.estimate import ChannelEstimate
+from airnet_sdr.dsp.frame import FrameFormat, frame_samples
+from airnet_sdr.dsp.interference import CELL, cell_weights
+from airnet_sdr.dsp.reception import ReceivedFrame, frames_of
+from airnet_sdr.dsp.tracking import track
+
+LEAST_COHERENCE = 0.14  # of a frame's pilots; noise has 1/16 with a deviation of 0.012
+CONTRADICTS = 0.5  # correlation of the header, 1 where it is the expected one...
+SURE = 4.0  # ...by so many standard deviations
+
+
+def bridge(samples, origin: int, near: ReceivedFrame, steps: int, fmt: FrameFormat) -> ReceivedFrame | None:
+    """The frame ``steps`` after ``near``, or before it, of the same burst; None where there is none.
+
+    ``origin`` is the stream index of the first of the samples.
+    """
+    number = near.header.frame + steps
+    if not 0 <= number < near.header.num_frames:
+        return None
+    header = dataclasses.replace(near.header, frame=number)
+    away = steps * frame_samples(header, fmt) / (1 + near.sco)
+    shift = round(away)
+    window = near.window + shift - origin
+    num_symbols = min(header.num_symbols, (samples.size - window) // fmt.symbol_samples - 1)
+    if window < -fmt.symbol_samples or num_symbols < 1:
+        return None
+    late = np.exp(-2j * np.pi / fmt.fft_size * fmt.subcarriers * (away - shift))
+    h_hat = (near.channel.h_hat * late).astype(np.complex64)[None]
+    channel = ChannelEstimate(h_hat, np.array([near.noise_var]), np.array([near.channel.window]))
+    cfo = np.array([near.cfo])
+    spectra = ofdm.demodulate(samples, [window], cfo, num_symbols, fmt, first=1)
+    weights = cell_weights(spectra, h_hat, channel.noise_var, fmt)
+    tracking = track(spectra, channel, fmt, near.sco, weights=weights, anchored=False)
+    of_cells = np.ones((1, num_symbols, fmt.num_active // CELL), np.float32) if weights is None else weights
+    coherence = _coherence(
+        spectra[0], h_hat[0], of_cells[0], tracking.delay[0] / fmt.fft_size, fmt.pilot_index, fmt.pilots
+    )
+    if coherence.sum() < LEAST_COHERENCE * header.num_symbols:
+        return None
+    soft = soft_slots(spectra, channel, tracking, fmt, weights)
+    if _contradicts(soft, header, fmt):
+        return None
+    start = np.array([near.start + shift])
+    return frames_of([header], start, np.array([window + origin]), cfo, channel, tracking, *soft, fmt)[0]
+
+
+def _contradicts(soft, header, fmt) -> bool:
+    """Whether the header's symbols are surely those of another header, or of none."""
+    statistic, information = (values[0, : fmt.header_symbols] for values in soft)
+    total = float(information.sum(dtype=np.float64))
+    if total <= 0:
+        return False
+    expected = control.encode_header(header, fmt)
+    correlation = float(np.vdot(expected, statistic[: expected.size]).real) / total
+    return correlation + SURE / np.sqrt(2 * total) < CONTRADICTS
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _coherence(spectrum, h, weights, slope, pilot_index, pilots):
+    """|Σ w·(h·x)*·y|² / (Σ w·|h·x|²·Σ w·|y|²) of the pilots of each symbol; slope in turns a subcarrier."""
+    num_symbols, half = spectrum.shape[0], h.size // 2
+    coherence = np.empty(num_symbols)
+    for t in range(num_symbols):
+        together, known, energy = 0j, 1e-30, 1e-30
+        for i in range(pilot_index.shape[1]):
+            k = pilot_index[t, i]
+            above = k >= half
+            y = np.complex128(spectrum[t, k + above]) * np.exp(-2j * np.pi * slope[t] * (k + above - half))
+            x = np.complex128(h[k] * pilots[t, i])
+            weight = weights[t, k // CELL]
+            together += weight * x.conjugate() * y
+            known += weight * (x.real**2 + x.imag**2)
+            energy += weight * (y.real**2 + y.imag**2)
+        coherence[t] = (together.real**2 + together.imag**2) / (known * energy)
+    return coherence
