@@ -14,11 +14,12 @@ import functools
 import numpy as np
 from numba import njit
 
-LEVELS = 24  # none, then -12 to 54 dB over noise and signal, 3 dB apart
+LEVELS = 24  # none, then -6 to 54 dB over noise and signal, 3 dB apart
 SCALES = 2.0 ** np.arange(-10, 7)
 BINS, LOWEST = 80, -12  # of energies: two an octave, the lowest ends at 2^LOWEST
 CLEAN = 0.9  # probability beforehand that a cell has no interference
 STAY, JUMP_FREQUENCY, JUMP_TIME = 0.8, 0.05, 0.1
+FAINT = 5  # levels below it are left out while the scales are learned
 TURNS = 5  # of the expectation maximisation
 NOISE_STEP_DB = 3.0
 
@@ -68,6 +69,7 @@ def _levels(energies, classes, components, prior, start, num_control):
     bins = _bins(energies)
     share = start.astype(np.float32)
     log_prior = np.log(prior).astype(np.float32)
+    log_prior[1:FAINT] = -100  # faint interference everywhere would do as well as small symbols: it must not be learned
     likelihood = np.empty((num_symbols, num_cells, num_levels), np.float32)
     table = np.empty(components.shape[:3], np.float32)
     mass = np.empty(components.shape[:3], np.float32)
@@ -206,6 +208,7 @@ def _pass(evidence, belief, message, state, prior, jump):
         belief[g] /= total
         state[g] *= np.float32(1 - jump) / says
     move = np.float32((1 - STAY) / 2)
-    for g in range(n):
-        below, above = state[max(g - 1, 0)], state[min(g + 1, n - 1)]
+    message[0] = state[0] + np.float32(jump) * prior[0]
+    for g in range(1, n):
+        below, above = state[max(g - 1, 1)], state[min(g + 1, n - 1)]
         message[g] = np.float32(STAY) * state[g] + move * (below + above) + np.float32(jump) * prior[g]

@@ -22,6 +22,7 @@ SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
 OUTLIER = 2.5  # a symbol whose pilot residual exceeds this many times the noise is hit by something else
 SLACK = 0.02  # of the signal: what radios add to the noise of a payload symbol at most (an EVM of -17 dB)
 STEP_EVIDENCE = 2.0  # log-likelihood
+CLEAN, MIN_CLEAN = 0.5, 4  # weight of a pilot that tells the noise, and the fewest of them
 FREE = 1e-6  # what the preamble's phase counts where it is not known
 MISSING = 0.4  # a symbol whose pilots are weaker than this part of the others' is not there...
 MISSING_HIT = 0.5  # ...nor one weaker than this whose pilots do not fit
@@ -119,12 +120,13 @@ def _track(
     moments = np.empty((3, num_symbols))
     for m in range(spectra.shape[0]):
         noise_var, power = preamble_noise[m], start_weight[m] / h.shape[1]
+        counted = _count_clean(pilot_weight[m])
         _pilot_products(spectra[m], pilot_weight[m], h[m], columns, index, pilots, product, weight, energy)
         _moments(weight, slopes, moments)
         total = moments[0]
         cfo, sco, anchor, start_phase = 0.0, known_sco, start_weight[m], 1 + 0j
         # a symbol under strong interference must not outvote the others
-        share = np.minimum(1.0, (total + num_pilots * noise_var) / np.maximum(energy, 1e-30))
+        share = np.minimum(1.0, (total + np.abs(counted) * noise_var) / np.maximum(energy, 1e-30))
         if not before:
             steps_off, sco = _coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco)
             cfo = steps_off * carrier_step
@@ -132,7 +134,7 @@ def _track(
             anchor *= FREE
             start_phase = _take_out_phase(product, aligned, share, cfo, sco, time, lever)
         cfo, sco, raw, usable = _fine_fit(
-            product, aligned, moments, energy, slopes, time, lever, cfo, sco, anchor, noise_var
+            product, aligned, moments, energy, counted, slopes, time, lever, cfo, sco, anchor, noise_var
         )
         missing = _missing(np.abs(raw), np.sqrt(noise_var / total))
         usable &= ~missing
@@ -147,9 +149,9 @@ def _track(
         residual = np.empty(num_symbols)
         for t in range(num_symbols):
             misfit = energy[t] - 2 * (gain[t].conjugate() * raw[t]).real * total[t] + abs(gain[t]) ** 2 * total[t]
-            misfit /= num_pilots - leverage[t]  # the gain was fitted to the same pilots
+            misfit /= abs(counted[t]) - leverage[t]  # the gain was fitted to the same pilots
             residual[t] = max(misfit, NOISE_FLOOR * power)
-        noise = _symbol_noise(residual, raw, gain, missing, noise_var + SLACK * power)
+        noise = _symbol_noise(residual, raw, gain, missing, counted > 0, noise_var + SLACK * power)
         for t in range(num_symbols):
             if before and abs(raw[t]) < 0.5:
                 noise[t] = np.inf  # nothing says that there is a signal before a preamble
@@ -249,7 +251,7 @@ def _turn(product, cfo, sco, time, lever, aligned):
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
-def _fine_fit(product, aligned, moments, energy, slopes, time, lever, cfo, sco, start_weight, noise_var):
+def _fine_fit(product, aligned, moments, energy, counted, slopes, time, lever, cfo, sco, start_weight, noise_var):
     """Gauss–Newton on phase, cfo and sco, leaving out symbols that do not fit the model: (cfo, sco, raw gains, usable).
 
     Weighted least squares of the phases that remain after each alignment; the preamble, where the phase is 0 by
@@ -270,8 +272,8 @@ def _fine_fit(product, aligned, moments, energy, slopes, time, lever, cfo, sco, 
                 imag += aligned[1, t, i]
             total = moments[0, t]
             gain[t] = complex(real / total, imag / total)
-            residual = (energy[t] - (real**2 + imag**2) / total) / num_pilots
-            usable[t] = residual < OUTLIER * (noise_var + SLACK * total / num_pilots)
+            residual = (energy[t] - (real**2 + imag**2) / total) / abs(counted[t])
+            usable[t] = residual < OUTLIER * (noise_var + SLACK * total / abs(counted[t]))
         if usable.sum() < min(3, num_symbols):
             usable[:] = True
         if turn == 3:
@@ -376,20 +378,44 @@ def _missing(strength, spread):
     return strength < np.minimum(MISSING * usual, usual - 4 * spread)
 
 
+@njit(cache=True, nogil=True)
+def _count_clean(pilot_weight):
+    """How many pilots of each symbol tell the noise (symbols,); the others lose their weight.
+
+    Below 0 where too few do: then all count by their weights, and the symbol has the noise of the others.
+    """
+    num_symbols, num_pilots = pilot_weight.shape
+    counted = np.empty(num_symbols)
+    for t in range(num_symbols):
+        clean = 0
+        for i in range(num_pilots):
+            clean += pilot_weight[t, i] >= CLEAN
+        if clean < MIN_CLEAN:
+            counted[t] = -num_pilots
+            continue
+        counted[t] = clean
+        for i in range(num_pilots):
+            if pilot_weight[t, i] < CLEAN:
+                pilot_weight[t, i] = 0
+    return counted
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _symbol_noise(residual, raw, gain, missing, preamble_noise):
+def _symbol_noise(residual, raw, gain, missing, telling, preamble_noise):
     """Noise variance of each symbol: the frame's, its own where it is hit, inf where it is not there."""
-    limit = OUTLIER * min(np.median(residual), preamble_noise)
+    if not telling.any():
+        telling = ~telling
+    limit = OUTLIER * min(np.median(residual[telling]), preamble_noise)
     strength = max(np.median(np.abs(gain)), 0.5)
     total, count = 0.0, 0
     for t in range(residual.size):
-        if residual[t] <= limit:
+        if telling[t] and residual[t] <= limit:
             total += residual[t]
             count += 1
     noise_var = np.empty(residual.size)
     for t in range(residual.size):
         hit = residual[t] > limit
-        noise_var[t] = residual[t] if hit else total / count
+        noise_var[t] = residual[t] if hit else total / count if count else preamble_noise
         if missing[t] or (hit and abs(raw[t]) < MISSING_HIT * strength):
             noise_var[t] = np.inf
     return noise_var
