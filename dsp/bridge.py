@@ -18,6 +18,7 @@ from airnet_sdr.dsp.reception import ReceivedFrame, frames_of
 from airnet_sdr.dsp.tracking import track
 
 LEAST_COHERENCE = 0.14  # of a frame's pilots; noise has 1/16 with a deviation of 0.012
+MAX_DRIFT_SAMPLES = 1.0  # of a frame against its neighbour
 CONTRADICTS = 0.5  # correlation of the header, 1 where it is the expected one...
 SURE = 4.0  # ...by so many standard deviations
 
@@ -39,11 +40,13 @@ def bridge(samples, origin: int, near: ReceivedFrame, steps: int, fmt: FrameForm
         return None
     late = np.exp(-2j * np.pi / fmt.fft_size * fmt.subcarriers * (away - shift))
     h_hat = (near.channel.h_hat * late).astype(np.complex64)[None]
-    channel = ChannelEstimate(h_hat, np.array([near.noise_var]), np.array([near.channel.window]))
+    channel = ChannelEstimate(h_hat, np.array([near.channel.noise_var]), np.array([near.channel.window]))
     cfo = np.array([near.cfo])
     spectra = ofdm.demodulate(samples, [window], cfo, num_symbols, fmt, first=1)
     weights = cell_weights(spectra, h_hat, channel.noise_var, fmt)
     tracking = track(spectra, channel, fmt, near.sco, weights=weights, anchored=False)
+    if abs(tracking.sco[0] - near.sco) * frame_samples(header, fmt) > MAX_DRIFT_SAMPLES:
+        return None
     of_cells = np.ones((1, num_symbols, fmt.num_active // CELL), np.float32) if weights is None else weights
     coherence = _coherence(
         spectra[0], h_hat[0], of_cells[0], tracking.delay[0] / fmt.fft_size, fmt.pilot_index, fmt.pilots

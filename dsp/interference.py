@@ -14,7 +14,8 @@ from numba import njit
 from airnet_sdr.dsp.cell_levels import INTERFERENCE, level_probabilities
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
 
-CELL = 8  # subcarriers
+CELL = 4  # subcarriers
+TESTED = 8  # subcarriers that are tested together
 FIRE = 3.0  # geometric mean over the expected energy
 FIRE_SUM = 30.0  # arithmetic mean over the expected energy
 LEAST_BELIEF = 0.05  # that a cell is clean: above, it is left alone
@@ -33,7 +34,7 @@ def cell_weights(spectra: np.ndarray, h_hat: np.ndarray, noise_var: np.ndarray, 
     """
     frames, symbols, _ = spectra.shape
     fires = np.zeros(frames, np.bool_)
-    _fires(spectra.view(np.float32), h_hat.view(np.float32), noise_var, CELL, fires)
+    _fires(spectra.view(np.float32), h_hat.view(np.float32), noise_var, TESTED, fires)
     if not fires.any():
         return None
     weights = np.ones((frames, symbols, fmt.num_active // CELL), np.float32)
