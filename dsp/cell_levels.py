@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 
 LEVELS = 24  # none, then -6 to 54 dB over noise and signal, 3 dB apart
-SCALES = 2.0 ** np.arange(-10, 7)
+SCALES = 2.0 ** np.arange(-10, 5)
 BINS, LOWEST = 80, -12  # of energies: two an octave, the lowest ends at 2^LOWEST
 CLEAN = 0.9  # probability beforehand that a cell has no interference
 STAY, JUMP_FREQUENCY, JUMP_TIME = 0.8, 0.05, 0.1

@@ -17,13 +17,19 @@ from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
 CELL = 4  # subcarriers
 TESTED = 8  # subcarriers that are tested together
 FIRE = 3.0  # geometric mean over the expected energy
-FIRE_SUM = 30.0  # arithmetic mean over the expected energy
+FIRE_SUM = 20.0  # arithmetic mean over the expected energy
 LEAST_BELIEF = 0.05  # that a cell is clean: above, it is left alone
 COHERENT = 0.5  # of the pilots' energy: less does not tell the gain of a symbol
 VECTORS = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def cell_weights(spectra: np.ndarray, h_hat: np.ndarray, noise_var: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT):
+def cell_weights(
+    spectra: np.ndarray,
+    h_hat: np.ndarray,
+    noise_var: np.ndarray,
+    fmt: FrameFormat = DEFAULT_FORMAT,
+    suspects: np.ndarray | None = None,
+) -> np.ndarray | None:
     """Weights (frames, symbols, cells) float32 in 0…1, noise over noise and interference; None: no frame is hit.
 
     Parameters
@@ -31,10 +37,13 @@ def cell_weights(spectra: np.ndarray, h_hat: np.ndarray, noise_var: np.ndarray, 
     spectra : (frames, symbols, fft_size) complex64, columns as in `FrameFormat.columns`; of the OFDM symbols that
         follow the preamble (`FrameFormat.pilots` begins with the first)
     h_hat, noise_var : (frames, num_active) complex64 and (frames,), from the preamble
+    suspects : (frames,) bool, frames that are looked at closely in any case
     """
     frames, symbols, _ = spectra.shape
     fires = np.zeros(frames, np.bool_)
     _fires(spectra.view(np.float32), h_hat.view(np.float32), noise_var, TESTED, fires)
+    if suspects is not None:
+        fires |= suspects
     if not fires.any():
         return None
     weights = np.ones((frames, symbols, fmt.num_active // CELL), np.float32)

@@ -14,6 +14,7 @@ from airnet_sdr.dsp.sync import Acquisition
 from airnet_sdr.dsp.tracking import Tracking, track
 
 MIN_TAIL = 4  # OFDM symbols of a frame without preamble that are worth believing
+SUSPECT = 1.5  # times the noise of a frame's other symbols
 LEAKAGE = 0.02  # of the noise: intercarrier interference above it is worth another look
 
 
@@ -126,17 +127,35 @@ def read_frames(
 
     ``origin`` is the stream index of the first of the samples.
     """
-    tracking = track(opened.spectra, opened.channel, fmt, sco, weights=opened.weights)
+    opened, tracking = _track_closely(opened, fmt, sco)
     leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * opened.channel.power
     turned = leakage > LEAKAGE * opened.channel.noise_var  # Moose 1994: correct and look again
     if turned.any():
         cfo = opened.acquisition.cfo + np.where(turned, tracking.residual_cfo, 0)
         acquisition = dataclasses.replace(opened.acquisition, cfo=cfo)
         opened = look(samples, acquisition, opened.shift, opened.spectra.shape[1], fmt)
-        tracking = track(opened.spectra, opened.channel, fmt, sco, weights=opened.weights)
+        opened, tracking = _track_closely(opened, fmt, sco)
     soft = soft_slots(opened.spectra, opened.channel, tracking, fmt, opened.weights)
     start, cfo = origin + opened.acquisition.start, opened.acquisition.cfo
     return frames_of(headers, start, start + opened.shift, cfo, opened.channel, tracking, *soft, fmt)
+
+
+def _track_closely(opened: OpenedFrames, fmt: FrameFormat, sco: float | None) -> tuple[OpenedFrames, Tracking]:
+    """Track frames; where pilots of a symbol have more noise than others, interference is looked for in the frame."""
+    tracking = track(opened.spectra, opened.channel, fmt, sco, weights=opened.weights)
+    suspects = (tracking.noise_var.max(axis=1) > SUSPECT * tracking.noise_var.min(axis=1)) & np.isfinite(
+        tracking.noise_var.min(axis=1)
+    )
+    if opened.weights is not None:
+        suspects &= (opened.weights == 1).all(axis=(1, 2))
+    if not suspects.any():
+        return opened, tracking
+    channel = opened.channel
+    weights = cell_weights(opened.spectra, channel.h_hat, channel.noise_var, fmt, suspects)
+    if weights is None:
+        return opened, tracking
+    opened = dataclasses.replace(opened, weights=weights)
+    return opened, track(opened.spectra, channel, fmt, sco, weights=weights)
 
 
 def read_backwards(
