@@ -13,7 +13,7 @@ from airnet_sdr.dsp import control, ofdm
 from airnet_sdr.dsp.equalise import soft_slots
 from airnet_sdr.dsp.estimate import ChannelEstimate
 from airnet_sdr.dsp.frame import FrameFormat, frame_samples
-from airnet_sdr.dsp.interference import CELL, cell_weights
+from airnet_sdr.dsp.interference import find_interference, pilot_weights
 from airnet_sdr.dsp.reception import ReceivedFrame, frames_of
 from airnet_sdr.dsp.tracking import track
 
@@ -43,17 +43,20 @@ def bridge(samples, origin: int, near: ReceivedFrame, steps: int, fmt: FrameForm
     channel = ChannelEstimate(h_hat, np.array([near.channel.noise_var]), np.array([near.channel.window]))
     cfo = np.array([near.cfo])
     spectra = ofdm.demodulate(samples, [window], cfo, num_symbols, fmt, first=1)
-    weights = cell_weights(spectra, h_hat, channel.noise_var, fmt)
-    tracking = track(spectra, channel, fmt, near.sco, weights=weights, anchored=False)
+    interference = find_interference(spectra, h_hat, channel.noise_var, fmt)
+    tracking = track(spectra, channel, fmt, near.sco, interference=interference, anchored=False)
     if abs(tracking.sco[0] - near.sco) * frame_samples(header, fmt) > MAX_DRIFT_SAMPLES:
         return None
-    of_cells = np.ones((1, num_symbols, fmt.num_active // CELL), np.float32) if weights is None else weights
+    if interference is None:
+        weights = np.ones((1, num_symbols, fmt.num_pilots))
+    else:
+        weights = pilot_weights(interference, channel.noise_var, fmt)
     coherence = _coherence(
-        spectra[0], h_hat[0], of_cells[0], tracking.delay[0] / fmt.fft_size, fmt.pilot_index, fmt.pilots
+        spectra[0], h_hat[0], weights[0], tracking.delay[0] / fmt.fft_size, fmt.pilot_index, fmt.pilots
     )
     if coherence.sum() < LEAST_COHERENCE * header.num_symbols:
         return None
-    soft = soft_slots(spectra, channel, tracking, fmt, weights)
+    soft = soft_slots(spectra, channel, tracking, fmt, interference)
     if _contradicts(soft, header, fmt):
         return None
     start = np.array([near.start + shift])
@@ -83,7 +86,7 @@ def _coherence(spectrum, h, weights, slope, pilot_index, pilots):
             above = k >= half
             y = np.complex128(spectrum[t, k + above]) * np.exp(-2j * np.pi * slope[t] * (k + above - half))
             x = np.complex128(h[k] * pilots[t, i])
-            weight = weights[t, k // CELL]
+            weight = weights[t, i]
             together += weight * x.conjugate() * y
             known += weight * (x.real**2 + x.imag**2)
             energy += weight * (y.real**2 + y.imag**2)

@@ -17,11 +17,11 @@ def soft_slots(
     channel: ChannelEstimate,
     tracking: Tracking | None = None,
     fmt: FrameFormat = DEFAULT_FORMAT,
-    weights: np.ndarray | None = None,
+    interference: np.ndarray | None = None,
 ):
     """Matched-filter output of every data slot of some frames; without tracking, by the preamble's estimates alone.
 
-    ``spectra`` (frames, symbols, fft_size) complex64; ``weights`` (frames, symbols, cells) of `interference`.
+    ``spectra`` (frames, symbols, fft_size) complex64; ``interference`` (frames, symbols, cells) of `interference`.
 
     Returns
     -------
@@ -40,8 +40,8 @@ def soft_slots(
         spectra, channel.h_hat, fmt.data_index, tracking.rotation, tracking.delay / fmt.fft_size, tracking.noise_var,
         statistic, information,
     )  # fmt: skip
-    if weights is not None:
-        weigh_slots(weights, fmt.data_index, statistic, information)
+    if interference is not None:
+        weigh_slots(interference, tracking.noise_var, fmt.data_index, statistic, information)
     return statistic.reshape(shape[0], -1), information.reshape(shape[0], -1)
 
 

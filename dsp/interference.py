@@ -1,8 +1,8 @@
 """Noise and interference for each cell of time and frequency: CELL subcarriers of one OFDM symbol.
 
-The weight of a cell is noise_var/(noise_var + interference); it multiplies the soft values of the cell's symbols, and
-its pilots count by it. A frame is looked at closely (`cell_levels`) only where a cell's energies fire a test that noise
-and heavy-tailed weights pass, and otherwise keeps its weights of 1, bit for bit.
+A cell's symbols and pilots count by noise_var/(noise_var + interference). A frame is looked at closely (`cell_levels`)
+only where a cell's energies fire a test that noise and heavy-tailed payloads pass, and is otherwise received as if there
+were no interference, bit for bit.
 
 The test is on the geometric mean of a cell's energies over the expected ones: interference lifts all of them, a strong
 symbol only one. Lone energies of any size fire it, too: a tone may lie on a subcarrier.
@@ -23,14 +23,14 @@ COHERENT = 0.5  # of the pilots' energy: less does not tell the gain of a symbol
 VECTORS = {"reassoc", "contract", "nsz", "arcp"}
 
 
-def cell_weights(
+def find_interference(
     spectra: np.ndarray,
     h_hat: np.ndarray,
     noise_var: np.ndarray,
     fmt: FrameFormat = DEFAULT_FORMAT,
     suspects: np.ndarray | None = None,
 ) -> np.ndarray | None:
-    """Weights (frames, symbols, cells) float32 in 0…1, noise over noise and interference; None: no frame is hit.
+    """Variances of the interference (frames, symbols, cells) float32, 0 where there is none; None: no frame is hit.
 
     Parameters
     ----------
@@ -46,16 +46,15 @@ def cell_weights(
         fires |= suspects
     if not fires.any():
         return None
-    weights = np.ones((frames, symbols, fmt.num_active // CELL), np.float32)
-    hit = False
+    found = np.zeros((frames, symbols, fmt.num_active // CELL), np.float32)
     for m in np.nonzero(fires)[0]:
-        hit |= _weigh_frame(spectra[m], h_hat[m], float(noise_var[m]), weights[m], fmt)
-    return weights if hit else None
+        found[m] = _of_frame(spectra[m], h_hat[m], float(noise_var[m]), fmt)
+    return found if found.any() else None
 
 
-def _weigh_frame(spectrum, h, noise_var, weights, fmt) -> bool:
-    """Fill in the weights of one frame; whether any is below 1."""
-    symbols, cells = weights.shape
+def _of_frame(spectrum, h, noise_var, fmt) -> np.ndarray:
+    """The interference of one frame (symbols, cells)."""
+    symbols, cells = len(spectrum), fmt.num_active // CELL
     gain = _gains(spectrum, h, fmt.pilot_index[:symbols], fmt.pilots[:symbols])
     power = np.mean(np.abs(h.reshape(cells, CELL)) ** 2, axis=1, dtype=np.float64)  # (cells,)
     expected = np.maximum(gain[:, None] * power + noise_var, 1e-30)  # (symbols, cells)
@@ -65,11 +64,8 @@ def _weigh_frame(spectrum, h, noise_var, weights, fmt) -> bool:
     num_control = min(symbols, fmt.header_symbols // fmt.slots_per_symbol + 1)
     belief = level_probabilities(energies, noise_var / np.maximum(power, 1e-30), num_control)
     # the linear estimate's factor 1/(1 + N) is averaged over what N may be
-    total = 1 / (belief @ (1 / (1 + INTERFERENCE)).astype(np.float32))
-    hit = belief[:, :, 0] < LEAST_BELIEF
-    interference = np.where(hit, np.maximum(total - 1, 0), 0) * expected
-    weights[:] = noise_var / (noise_var + interference)
-    return bool(hit.any())
+    level = 1 / (belief @ (1 / (1 + INTERFERENCE)).astype(np.float32)) - 1
+    return np.where(belief[:, :, 0] < LEAST_BELIEF, np.maximum(level, 0) * expected, 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
@@ -130,23 +126,28 @@ def _gains(spectrum, h, pilot_index, pilots):
     return gain
 
 
-def pilot_weights(weights, frames: int, fmt: FrameFormat) -> np.ndarray:
-    """The weights of the cells in which the pilots lie (frames, symbols, num_pilots) float64."""
-    cells = fmt.pilot_index[None, : weights.shape[1]] // CELL
-    return np.take_along_axis(weights, np.broadcast_to(cells, (frames, *cells.shape[1:])), axis=2).astype(np.float64)
+def pilot_weights(interference: np.ndarray, noise_var: np.ndarray, fmt: FrameFormat) -> np.ndarray:
+    """noise_var/(noise_var + interference) where the pilots lie (frames, symbols, num_pilots) float64."""
+    cells = np.broadcast_to(
+        fmt.pilot_index[: interference.shape[1]] // CELL, (*interference.shape[:2], fmt.num_pilots)
+    )
+    noise = noise_var[:, None, None] + 1e-30
+    return noise / (noise + np.take_along_axis(interference, cells, axis=2))
 
 
-@njit(cache=True, nogil=True)
-def weigh_slots(weights, data_index, statistic, information):
-    """Multiply the soft values (frames, symbols, slots) of the data slots by their cells' weights."""
-    for m in range(weights.shape[0]):
-        for t in range(weights.shape[1]):
+@njit(cache=True, nogil=True, error_model="numpy")
+def weigh_slots(interference, noise_var, data_index, statistic, information):
+    """Multiply the soft values (frames, symbols, slots) by noise_var/(noise_var + interference) of their cells."""
+    for m in range(interference.shape[0]):
+        for t in range(interference.shape[1]):
             hit = False
-            for c in range(weights.shape[2]):
-                hit |= weights[m, t, c] < 1
-            if not hit:
+            for c in range(interference.shape[2]):
+                hit |= interference[m, t, c] > 0
+            if not hit or np.isinf(noise_var[m, t]):
                 continue
             for i in range(data_index.shape[1]):
-                weight = weights[m, t, data_index[t, i] // CELL]
-                statistic[m, t, i] *= weight
-                information[m, t, i] *= weight
+                here = interference[m, t, data_index[t, i] // CELL]
+                if here > 0:
+                    weight = np.float32(noise_var[m, t] / (noise_var[m, t] + here))
+                    statistic[m, t, i] *= weight
+                    information[m, t, i] *= weight

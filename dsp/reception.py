@@ -9,7 +9,7 @@ from airnet_sdr.dsp import control, estimate, ofdm
 from airnet_sdr.dsp.equalise import soft_slots
 from airnet_sdr.dsp.estimate import FIRST_PATH_TAP, ChannelEstimate, mean_snr
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
-from airnet_sdr.dsp.interference import cell_weights
+from airnet_sdr.dsp.interference import find_interference
 from airnet_sdr.dsp.sync import Acquisition
 from airnet_sdr.dsp.tracking import Tracking, track
 
@@ -77,14 +77,14 @@ class OpenedFrames:
 
     shift : (frames,) from the preambles' starts, of the FFT windows that have the first path on FIRST_PATH_TAP
     spectra : (frames, symbols, fft_size) complex64 of the OFDM symbols after the preambles
-    weights : (frames, symbols, cells) of `interference`, None where no frame is hit
+    interference : (frames, symbols, cells) of `interference`, None where no frame is hit
     """
 
     acquisition: Acquisition
     shift: np.ndarray
     spectra: np.ndarray
     channel: ChannelEstimate
-    weights: np.ndarray | None
+    interference: np.ndarray | None
 
     def __getitem__(self, frames) -> "OpenedFrames":
         """A slice of them."""
@@ -104,7 +104,7 @@ def look(samples, acquisition: Acquisition, shift, num_symbols: int, fmt: FrameF
     starts = acquisition.start + shift
     channel = estimate.estimate_channels(ofdm.demodulate(samples, starts, acquisition.cfo, 1, fmt)[:, 0], fmt)
     spectra = ofdm.demodulate(samples, starts, acquisition.cfo, num_symbols, fmt, first=1)
-    return OpenedFrames(acquisition, shift, spectra, channel, cell_weights(spectra, channel.h_hat, channel.noise_var, fmt))
+    return OpenedFrames(acquisition, shift, spectra, channel, find_interference(spectra, channel.h_hat, channel.noise_var, fmt))
 
 
 def header_symbols(fmt: FrameFormat) -> int:
@@ -115,8 +115,8 @@ def header_symbols(fmt: FrameFormat) -> int:
 def read_headers(opened: OpenedFrames, fmt: FrameFormat) -> list[Header | None]:
     """Headers from the first OFDM symbols, with the preambles' channel and carrier offset alone."""
     num = header_symbols(fmt)
-    weights = None if opened.weights is None else opened.weights[:, :num]
-    statistic, _ = soft_slots(np.ascontiguousarray(opened.spectra[:, :num]), opened.channel, fmt=fmt, weights=weights)
+    interference = None if opened.interference is None else opened.interference[:, :num]
+    statistic, _ = soft_slots(np.ascontiguousarray(opened.spectra[:, :num]), opened.channel, fmt=fmt, interference=interference)
     return control.decode_headers(np.ascontiguousarray(statistic[:, : fmt.header_symbols]), fmt)
 
 
@@ -135,27 +135,27 @@ def read_frames(
         acquisition = dataclasses.replace(opened.acquisition, cfo=cfo)
         opened = look(samples, acquisition, opened.shift, opened.spectra.shape[1], fmt)
         opened, tracking = _track_closely(opened, fmt, sco)
-    soft = soft_slots(opened.spectra, opened.channel, tracking, fmt, opened.weights)
+    soft = soft_slots(opened.spectra, opened.channel, tracking, fmt, opened.interference)
     start, cfo = origin + opened.acquisition.start, opened.acquisition.cfo
     return frames_of(headers, start, start + opened.shift, cfo, opened.channel, tracking, *soft, fmt)
 
 
 def _track_closely(opened: OpenedFrames, fmt: FrameFormat, sco: float | None) -> tuple[OpenedFrames, Tracking]:
     """Track frames; where pilots of a symbol have more noise than others, interference is looked for in the frame."""
-    tracking = track(opened.spectra, opened.channel, fmt, sco, weights=opened.weights)
+    tracking = track(opened.spectra, opened.channel, fmt, sco, interference=opened.interference)
     suspects = (tracking.noise_var.max(axis=1) > SUSPECT * tracking.noise_var.min(axis=1)) & np.isfinite(
         tracking.noise_var.min(axis=1)
     )
-    if opened.weights is not None:
-        suspects &= (opened.weights == 1).all(axis=(1, 2))
+    if opened.interference is not None:
+        suspects &= (opened.interference == 0).all(axis=(1, 2))
     if not suspects.any():
         return opened, tracking
     channel = opened.channel
-    weights = cell_weights(opened.spectra, channel.h_hat, channel.noise_var, fmt, suspects)
-    if weights is None:
+    interference = find_interference(opened.spectra, channel.h_hat, channel.noise_var, fmt, suspects)
+    if interference is None:
         return opened, tracking
-    opened = dataclasses.replace(opened, weights=weights)
-    return opened, track(opened.spectra, channel, fmt, sco, weights=weights)
+    opened = dataclasses.replace(opened, interference=interference)
+    return opened, track(opened.spectra, channel, fmt, sco, interference=interference)
 
 
 def read_backwards(
@@ -181,8 +181,8 @@ def read_backwards(
     channel = ChannelEstimate(
         frame.channel.h_hat[None], np.array([frame.channel.noise_var]), np.array([frame.channel.window])
     )
-    weights = cell_weights(spectra, channel.h_hat, channel.noise_var, fmt)
-    tracking = track(spectra, channel, fmt, frame.sco, before=True, weights=weights)
+    interference = find_interference(spectra, channel.h_hat, channel.noise_var, fmt)
+    tracking = track(spectra, channel, fmt, frame.sco, before=True, interference=interference)
     present = np.isfinite(tracking.noise_var[0])
     if torn:
         present &= last.erased
@@ -192,7 +192,7 @@ def read_backwards(
     if not present.any():
         return []
     tracking.noise_var[0, ~present] = np.inf
-    soft = soft_slots(spectra, channel, tracking, fmt, weights)
+    soft = soft_slots(spectra, channel, tracking, fmt, interference)
     starts, windows = np.array([frame.start - length]), np.array([frame.window - length])
     return frames_of([header], starts, windows, np.array([frame.cfo]), channel, tracking, *soft, fmt, supplement=True)
 

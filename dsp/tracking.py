@@ -58,7 +58,7 @@ def track(
     fmt: FrameFormat = DEFAULT_FORMAT,
     sco: float | None = None,
     before: bool = False,
-    weights: np.ndarray | None = None,
+    interference: np.ndarray | None = None,
     anchored: bool = True,
 ) -> Tracking:
     """Follow phase, clock and gain over the OFDM symbols of some frames.
@@ -70,7 +70,7 @@ def track(
     channel : the estimates from the preambles of the same frames
     sco : the clock offset, when it is nearly known: that of the frame before
     before : the symbols end where the preamble begins instead: they are the predecessor's, and sco is known
-    weights : (frames, symbols, cells) of `interference`
+    interference : (frames, symbols, cells), see `interference.find_interference`
     anchored : gain and phase are those of the channel where the symbols begin; otherwise the phase is looked for
     """
     num_frames, num_symbols, _ = spectra.shape
@@ -79,10 +79,10 @@ def track(
     found = Tracking(
         np.empty(num_frames), np.empty(num_frames), np.empty(shape, np.complex128), np.empty(shape), np.empty(shape)
     )
-    if weights is None:
+    if interference is None:
         of_pilots = np.ones((*shape, columns.shape[1]))
     else:
-        of_pilots = pilot_weights(weights, num_frames, fmt)
+        of_pilots = pilot_weights(interference, channel.noise_var, fmt)
     _track(
         spectra, of_pilots, channel.h_hat, channel.noise_var, channel.power * fmt.num_active, columns, fmt.pilot_index, fmt.pilots,
         slopes, time, lever, step / fmt.symbol_samples, cosines, sines, SCO_GRID, GAIN_STEPS,
