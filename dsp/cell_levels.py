@@ -15,7 +15,8 @@ import numpy as np
 from numba import njit
 
 LEVELS = 24  # none, then -6 to 54 dB over noise and signal, 3 dB apart
-SCALES = 2.0 ** np.arange(-10, 5)
+UNIT = 10  # index of the scale 1
+SCALES = 2.0 ** np.arange(-UNIT, 5)
 BINS, LOWEST = 80, -12  # of energies: two an octave, the lowest ends at 2^LOWEST
 CLEAN = 0.9  # probability beforehand that a cell has no interference
 STAY, JUMP_FREQUENCY, JUMP_TIME = 0.8, 0.05, 0.1
@@ -25,7 +26,7 @@ NOISE_STEP_DB = 3.0
 
 INTERFERENCE = np.concatenate([[0.0], 2.0 ** np.arange(-4, LEVELS - 5)])
 PRIOR = np.array([CLEAN, *[(1 - CLEAN) / (LEVELS - 1)] * (LEVELS - 1)])
-START = 2.0 ** (-0.15 * np.abs(np.arange(SCALES.size) - 10.0) ** 1.5)  # of the π_j: around unit power
+START = 2.0 ** (-0.15 * np.abs(np.arange(SCALES.size) - float(UNIT)) ** 1.5)  # of the π_j: around unit power
 START /= START.sum()
 
 
@@ -53,7 +54,7 @@ def level_probabilities(energies: np.ndarray, noise_over_signal: np.ndarray, num
 
     Parameters
     ----------
-    energies : (symbols, cells, cell) float32, relative; below 0 where a subcarrier says nothing
+    energies : (symbols, cells, cell) float32, relative; those of pilots are given below 0
     noise_over_signal : (cells,)
     num_control : symbols at the beginning that hold no payload
     """
@@ -71,16 +72,16 @@ def _levels(energies, classes, components, prior, start, num_control):
     log_prior = np.log(prior).astype(np.float32)
     log_prior[1:FAINT] = -100  # faint interference everywhere would do as well as small symbols: it must not be learned
     likelihood = np.empty((num_symbols, num_cells, num_levels), np.float32)
-    table = np.empty(components.shape[:3], np.float32)
+    table, unit_table = np.empty(components.shape[:3], np.float32), np.empty(components.shape[:3], np.float32)
     mass = np.empty(components.shape[:3], np.float32)
-    # control symbols have constant modulus; of unit power, they are taken for Gaussian
+    # pilots and control symbols have constant modulus; of unit power, they are taken for Gaussian
     unit = np.zeros_like(share)
-    unit[10] = 1
-    _tabulate(components, unit, table)
-    _likelihoods(bins, classes, table, likelihood, 0, num_control)
+    unit[UNIT] = 1
+    _tabulate(components, unit, unit_table)
+    _likelihoods(bins, classes, unit_table, unit_table, likelihood, 0, num_control)
     for turn in range(TURNS):
         _tabulate(components, share, table)
-        _likelihoods(bins, classes, table, likelihood, num_control, num_symbols)
+        _likelihoods(bins, classes, table, unit_table, likelihood, num_control, num_symbols)
         if turn == TURNS - 1:
             break
         mass[:] = 0
@@ -106,8 +107,9 @@ def _bins(energies):
     for t in range(num_symbols):
         for c in range(num_cells):
             for k in range(cell):
-                at = min(max((bits[t, c, k] >> 22) - first, 0), BINS - 1)
-                bins[t, c, k] = at if energies[t, c, k] >= 0 else -1
+                # the sign bit is that of a pilot, whose bin is kept as -1 - bin
+                at = min(max(((bits[t, c, k] & 0x7FFFFFFF) >> 22) - first, 0), BINS - 1)
+                bins[t, c, k] = at if energies[t, c, k] >= 0 else -1 - at
     return bins
 
 
@@ -124,16 +126,16 @@ def _tabulate(components, share, table):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _likelihoods(bins, classes, table, likelihood, first, stop):
+def _likelihoods(bins, classes, table, unit_table, likelihood, first, stop):
     for t in range(first, stop):
         for c in range(bins.shape[1]):
             row = likelihood[t, c]
             row[:] = 0
             for k in range(bins.shape[2]):
-                if bins[t, c, k] >= 0:
-                    of_bin = table[classes[c], bins[t, c, k]]
-                    for g in range(row.size):
-                        row[g] += of_bin[g]
+                b = bins[t, c, k]
+                of_bin = table[classes[c], b] if b >= 0 else unit_table[classes[c], -1 - b]
+                for g in range(row.size):
+                    row[g] += of_bin[g]
 
 
 @njit(cache=True, nogil=True, fastmath=True)

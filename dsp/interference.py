@@ -59,7 +59,8 @@ def _of_frame(spectrum, h, noise_var, fmt) -> np.ndarray:
     power = np.mean(np.abs(h.reshape(cells, CELL)) ** 2, axis=1, dtype=np.float64)  # (cells,)
     expected = np.maximum(gain[:, None] * power + noise_var, 1e-30)  # (symbols, cells)
     energies = np.abs(spectrum[:, fmt.columns]) ** 2
-    np.put_along_axis(energies, fmt.pilot_index[:symbols], -1, axis=1)
+    pilots = np.take_along_axis(energies, fmt.pilot_index[:symbols], axis=1)
+    np.put_along_axis(energies, fmt.pilot_index[:symbols], -pilots, axis=1)
     energies = energies.reshape(symbols, cells, CELL) / expected[:, :, None].astype(np.float32)
     num_control = min(symbols, fmt.header_symbols // fmt.slots_per_symbol + 1)
     belief = level_probabilities(energies, noise_var / np.maximum(power, 1e-30), num_control)
