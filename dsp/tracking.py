@@ -26,6 +26,7 @@ CLEAN, MIN_CLEAN = 0.5, 4  # weight of a pilot that tells the noise, and the few
 FREE = 1e-6  # what the preamble's phase counts where it is not known
 MISSING = 0.4  # a symbol whose pilots are weaker than this part of the others' is not there...
 MISSING_HIT = 0.5  # ...nor one weaker than this whose pilots do not fit
+SURE = 2.5  # standard deviations: ...nor one weaker than the others by this whose pilots are all hit
 # variances of the gain's random walk, in units of its observation noise; the last follow a jump
 GAIN_STEPS = np.array([0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0])
 LOG_EVERY = 8  # symbols: a product of as many variances, 1e-20 to 1e7 each, stays in range
@@ -136,7 +137,8 @@ def _track(
         cfo, sco, raw, usable = _fine_fit(
             product, aligned, moments, energy, counted, slopes, time, lever, cfo, sco, anchor, noise_var
         )
-        missing = _missing(np.abs(raw), np.sqrt(noise_var / total))
+        spread = np.sqrt(noise_var / total)
+        missing = _missing(np.abs(raw), spread)
         usable &= ~missing
         observation = noise_var / total
         if before:  # the gain is known at the preamble
@@ -151,7 +153,7 @@ def _track(
             misfit = energy[t] - 2 * (gain[t].conjugate() * raw[t]).real * total[t] + abs(gain[t]) ** 2 * total[t]
             misfit /= abs(counted[t]) - leverage[t]  # the gain was fitted to the same pilots
             residual[t] = max(misfit, NOISE_FLOOR * power)
-        noise = _symbol_noise(residual, raw, gain, missing, counted > 0, noise_var + SLACK * power)
+        noise = _symbol_noise(residual, raw, spread, gain, missing, counted > 0, noise_var + SLACK * power)
         for t in range(num_symbols):
             if before and abs(raw[t]) < 0.5:
                 noise[t] = np.inf  # nothing says that there is a signal before a preamble
@@ -401,10 +403,10 @@ def _count_clean(pilot_weight):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _symbol_noise(residual, raw, gain, missing, telling, preamble_noise):
+def _symbol_noise(residual, raw, spread, gain, missing, telling, preamble_noise):
     """Noise variance of each symbol: the frame's, its own where it is hit, inf where it is not there."""
     if not telling.any():
-        telling = ~telling
+        telling = ~telling  # hit all over
     limit = OUTLIER * min(np.median(residual[telling]), preamble_noise)
     strength = max(np.median(np.abs(gain)), 0.5)
     total, count = 0.0, 0
@@ -416,6 +418,10 @@ def _symbol_noise(residual, raw, gain, missing, telling, preamble_noise):
     for t in range(residual.size):
         hit = residual[t] > limit
         noise_var[t] = residual[t] if hit else total / count if count else preamble_noise
-        if missing[t] or (hit and abs(raw[t]) < MISSING_HIT * strength):
+        if not telling[t]:
+            gone = abs(raw[t]) + SURE * spread[t] < strength
+        else:
+            gone = hit and abs(raw[t]) < MISSING_HIT * strength
+        if missing[t] or gone:
             noise_var[t] = np.inf
     return noise_var
