@@ -26,7 +26,7 @@ CLEAN, MIN_CLEAN = 0.5, 4  # weight of a pilot that tells the noise, and the few
 FREE = 1e-6  # what the preamble's phase counts where it is not known
 MISSING = 0.4  # a symbol whose pilots are weaker than this part of the others' is not there...
 MISSING_HIT = 0.5  # ...nor one weaker than this whose pilots do not fit
-SURE = 2.5  # standard deviations: ...nor one weaker than the others by this whose pilots are all hit
+SURE = 4.6  # log-likelihood: ...nor one whose pilots are all hit and are this much likelier not to be there
 # variances of the gain's random walk, in units of its observation noise; the last follow a jump
 GAIN_STEPS = np.array([0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0])
 LOG_EVERY = 8  # symbols: a product of as many variances, 1e-20 to 1e7 each, stays in range
@@ -419,7 +419,9 @@ def _symbol_noise(residual, raw, spread, gain, missing, telling, preamble_noise)
         hit = residual[t] > limit
         noise_var[t] = residual[t] if hit else total / count if count else preamble_noise
         if not telling[t]:
-            gone = abs(raw[t]) + SURE * spread[t] < strength
+            # likelihoods of the pilots' mean if they are there and if they are not
+            var = spread[t] ** 2 * max(1.0, residual[t] / preamble_noise)
+            gone = abs(raw[t]) < strength * (1 - SURE * var) / 2
         else:
             gone = hit and abs(raw[t]) < MISSING_HIT * strength
         if missing[t] or gone:
