@@ -166,9 +166,7 @@ class FrameReceiver:
         """Frames before one that was found: those whose preambles were hit, then what else can be read backwards."""
         length = frame_samples(frame.header, self.fmt)
         frames = [frame]
-        while len(frames) <= MAX_BACK and (
-            self._last is None or self._last.start < frames[0].start - 1.5 * length
-        ):
+        while len(frames) <= MAX_BACK and (self._last is None or self._last.start < frames[0].start - 1.5 * length):
             before = bridge(self._buffer, self._origin, frames[0], -1, self.fmt)
             if before is None:
                 break

@@ -1,4 +1,4 @@
-"""How strong the interference is in each cell of a frame: a mixture model of the energies, its levels tied to neighbours.
+"""How strong interference is in each cell of a frame: a mixture model of the energies, with levels tied to neighbours.
 
 Energies are relative to what noise and a symbol of unit power would have together. With ``a`` the signal's part of
 that, a symbol in a cell of level g is complex Gaussian of variance ``a·s_j + (1 − a) + N_g`` with probability π_j: a

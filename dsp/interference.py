@@ -1,8 +1,8 @@
 """Noise and interference for each cell of time and frequency: CELL subcarriers of one OFDM symbol.
 
 A cell's symbols and pilots count by noise_var/(noise_var + interference). A frame is looked at closely (`cell_levels`)
-only where a cell's energies fire a test that noise and heavy-tailed payloads pass, and is otherwise received as if there
-were no interference, bit for bit.
+only where a cell's energies fire a test that noise and heavy-tailed payloads pass, or its pilots differ in noise from
+symbol to symbol; all others are received as if there were no interference, bit for bit.
 
 The test is on the geometric mean of a cell's energies over the expected ones: interference lifts all of them, a strong
 symbol only one. Lone energies of any size fire it, too: a tone may lie on a subcarrier.
@@ -129,9 +129,7 @@ def _gains(spectrum, h, pilot_index, pilots):
 
 def pilot_weights(interference: np.ndarray, noise_var: np.ndarray, fmt: FrameFormat) -> np.ndarray:
     """noise_var/(noise_var + interference) where the pilots lie (frames, symbols, num_pilots) float64."""
-    cells = np.broadcast_to(
-        fmt.pilot_index[: interference.shape[1]] // CELL, (*interference.shape[:2], fmt.num_pilots)
-    )
+    cells = np.broadcast_to(fmt.pilot_index[: interference.shape[1]] // CELL, (*interference.shape[:2], fmt.num_pilots))
     noise = noise_var[:, None, None] + 1e-30
     return noise / (noise + np.take_along_axis(interference, cells, axis=2))
 

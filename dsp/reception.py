@@ -104,7 +104,9 @@ def look(samples, acquisition: Acquisition, shift, num_symbols: int, fmt: FrameF
     starts = acquisition.start + shift
     channel = estimate.estimate_channels(ofdm.demodulate(samples, starts, acquisition.cfo, 1, fmt)[:, 0], fmt)
     spectra = ofdm.demodulate(samples, starts, acquisition.cfo, num_symbols, fmt, first=1)
-    return OpenedFrames(acquisition, shift, spectra, channel, find_interference(spectra, channel.h_hat, channel.noise_var, fmt))
+    return OpenedFrames(
+        acquisition, shift, spectra, channel, find_interference(spectra, channel.h_hat, channel.noise_var, fmt)
+    )
 
 
 def header_symbols(fmt: FrameFormat) -> int:
@@ -116,7 +118,9 @@ def read_headers(opened: OpenedFrames, fmt: FrameFormat) -> list[Header | None]:
     """Headers from the first OFDM symbols, with the preambles' channel and carrier offset alone."""
     num = header_symbols(fmt)
     interference = None if opened.interference is None else opened.interference[:, :num]
-    statistic, _ = soft_slots(np.ascontiguousarray(opened.spectra[:, :num]), opened.channel, fmt=fmt, interference=interference)
+    statistic, _ = soft_slots(
+        np.ascontiguousarray(opened.spectra[:, :num]), opened.channel, fmt=fmt, interference=interference
+    )
     return control.decode_headers(np.ascontiguousarray(statistic[:, : fmt.header_symbols]), fmt)
 
 

@@ -85,7 +85,8 @@ def track(
     else:
         of_pilots = pilot_weights(interference, channel.noise_var, fmt)
     _track(
-        spectra, of_pilots, channel.h_hat, channel.noise_var, channel.power * fmt.num_active, columns, fmt.pilot_index, fmt.pilots,
+        spectra, of_pilots, channel.h_hat, channel.noise_var, channel.power * fmt.num_active,
+        columns, fmt.pilot_index, fmt.pilots,
         slopes, time, lever, step / fmt.symbol_samples, cosines, sines, SCO_GRID, GAIN_STEPS,
         np.nan if sco is None else float(sco), before, anchored,
         found.sco, found.residual_cfo, found.rotation, found.delay, found.noise_var,

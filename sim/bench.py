@@ -1,7 +1,8 @@
 """The benchmarks, each against a bound or a peer measured in the same run: `python sim/bench.py [--only SECTION …]`.
 
 loss: implementation loss over the airs of the receiver's contract · stress: the same where something breaks ·
-interference: against an oracle by cell · detection: missed and false frames, header and manifest errors · speed: samples a second beside liquid's
+interference: loss against an oracle by cell ·
+detection: missed and false frames, header and manifest errors · speed: samples a second beside liquid's
 ofdmflexframerx, and where the time goes · scale: memory and speed over a long stream · flowgraph: GNU Radio's air,
 socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute. Prints one table, writes
 out/bench/SECTION.json.

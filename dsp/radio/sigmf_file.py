@@ -1,4 +1,4 @@
-"""SigMF recordings: a sink that writes `cf32_le`, a source that reads `cf32_le`, `ci16_le`, `ci8` and `cu8` block by block."""
+"""SigMF recordings: a sink that writes `cf32_le`, a source that also reads `ci16_le`, `ci8`, `cu8`."""
 
 import fcntl
 import hashlib

@@ -95,12 +95,12 @@ def trial(burst: Burst, vectors: list[np.ndarray], row: Row, seed: int) -> dict:
     """One transmission through the row's air: NMSE of the weights, that of the oracle, frames received."""
     channel = Channel(row.config, RATE_HZ, FREQ_HZ, seed, NOMINAL_POWER)
     listener = Listener(burst.fmt)
-    through_air(burst, 1, channel, listener)
+    send_through(burst, channel, listener)
     heard = listener.bursts.get(BurstCombiner.key(burst.header))
     return {
         "nmse": min(1.0, loss.nmse(heard, vectors)),
         "oracle_nmse": oracle_nmse(burst, row.config, seed),
-        "received": 0 if heard is None else len(heard.heard),
+        "received": 0 if heard is None else len(heard.receptions),
         "expected": burst.header.num_frames,
     }
 

@@ -122,7 +122,7 @@ def mean_samples(kind: str, rate_hz: float) -> float:
 
 
 class Interference:
-    """Adds events (kind, sir_db, share): each on for a share of the time, signal_power/power = sir_db while it is on."""
+    """Adds events (kind, sir_db, share): on for a share of the time, sir_db is signal over interference meanwhile."""
 
     def __init__(self, events, rate_hz: float, rng: np.random.Generator, signal_power: float = 1.0):
         rngs = rng.spawn(len(events))
