@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from airnet_sdr.dsp import blanking
 from airnet_sdr.dsp.bridge import bridge
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, frame_samples
 from airnet_sdr.dsp.losses import Loss, find_loss
@@ -29,7 +30,7 @@ FIRST_BATCH, LARGEST_BATCH = 4, 256  # frames expected from a lock...
 BATCH_SAMPLES = 1 << 21  # ...as long as no more samples than these
 GROUP_SAMPLES = 1 << 18  # received by one thread at a time: more leave the cache, fewer wait for the interpreter
 SAME_CARRIER = 0.5  # rad an OFDM symbol: what is left is well within what tracking searches
-MAX_BACK = 4  # frames before the first that was found
+MAX_BACK = 2  # frames before the first that was found
 HIT_PREAMBLE = 2.0  # times the noise of the preamble before
 MARGIN = 64  # samples that the window of a frame may move
 WAIT = "wait"
@@ -88,9 +89,7 @@ class FrameReceiver:
         return self._run(final=True)
 
     def _run(self, final: bool) -> list[ReceivedFrame]:
-        self._buffer = np.concatenate([self._buffer, *self._blocks])
-        self._blocks.clear()
-        self._waiting = 0
+        self._take_blocks(final)
         frames = []
         while (found := self._follow(final) if self._lock else self._search(final)) is not None:
             frames += found
@@ -105,6 +104,15 @@ class FrameReceiver:
         self._buffer = self._buffer[drop:]
         self._origin += drop
         return frames
+
+    def _take_blocks(self, final: bool) -> None:
+        """Move the waiting samples into the buffer, as long as they are whole blocks, and blank pulses in them."""
+        waiting = 0 if final else self._waiting % blanking.BLOCK
+        first = self._buffer.size
+        samples = np.concatenate([self._buffer, *self._blocks])
+        self._blocks, self._waiting = [samples[samples.size - waiting :].copy()], waiting
+        self._buffer = samples[: samples.size - waiting]
+        blanking.blank_pulses(self._buffer[first:])
 
     def _follow(self, final: bool) -> list[ReceivedFrame] | None:
         """The frames that follow the lock without a gap; [] when there is none, None to wait for samples.
