@@ -9,6 +9,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numba import njit
 
 from airnet_sdr.dsp import blanking
 from airnet_sdr.dsp.bridge import bridge
@@ -71,8 +72,7 @@ class FrameReceiver:
     def push(self, samples: np.ndarray) -> list[ReceivedFrame]:
         """Take the next samples (n,) complex64; frames that became complete, in order."""
         samples = np.ascontiguousarray(samples, np.complex64)
-        rails = samples.view(np.float32)
-        if not (rails.max(initial=0) <= LARGEST and rails.min(initial=0) >= -LARGEST):  # a NaN fails both
+        if _count_unusable(samples.view(np.float32), np.float32(LARGEST)):
             good = np.abs(samples) <= LARGEST
             self.num_not_finite += int(samples.size - good.sum())
             samples = np.where(good, samples, np.complex64(0))
@@ -241,3 +241,11 @@ class FrameReceiver:
         """OFDM symbols after the preambles whose samples have come (frames,)."""
         margin = 0 if final else MARGIN
         return (self._buffer.size - acquisition.start - margin) // self.fmt.symbol_samples - 1
+
+
+@njit(cache=True, nogil=True)
+def _count_unusable(rails, largest):
+    count = 0
+    for i in range(rails.size):
+        count += not (abs(rails[i]) <= largest)  # a NaN is not
+    return count
