@@ -96,7 +96,7 @@ def test_dropped_or_repeated_samples_harm_one_frame(dropped, at_symbol):
     frames = receive(np.concatenate([samples[:at], samples[at + dropped :]]))
     assert numbers(frames) == list(range(FRAMES)) and at_full_quality(frames, [0, 2, 3])
     by_symbol = symbol_nmse(frames, 1)
-    assert by_symbol.max() < 1.35, by_symbol  # 1.27 at most with 16 other noises
+    assert by_symbol.max() < 1.6, by_symbol  # 1.44 at most
     if 5 <= abs(dropped) <= 300:
         assert np.sort(by_symbol)[-3] < 2 / (1 + linear(SNR_DB)), by_symbol
 
@@ -145,13 +145,16 @@ def test_a_burst_of_interference_costs_its_symbols_only(at_symbol, num_samples, 
     assert by_symbol[hit].max() < 1.1, by_symbol  # known to be bad: no worse than nothing
 
 
-def test_an_interfered_preamble_costs_no_other_frame():
+@pytest.mark.parametrize("frame", range(FRAMES))
+@pytest.mark.parametrize("num_samples", [900, 2200])
+def test_an_interfered_preamble_costs_no_frame(frame, num_samples):
+    """Nor do an interfered preamble and header: frames beside it say where it is, and its pilots that it is there."""
     samples = on_air(CYCLE, SNR_DB)
-    samples[700 + LENGTH : 700 + LENGTH + 900] += white(900, 1e3, 3)
+    at = 700 + frame * LENGTH
+    samples[at : at + num_samples] += white(num_samples, 1e3, 3)
     frames = receive(samples)
-    assert numbers(frames) == [0, 2, 3] and at_full_quality(frames, [0, 2, 3])
-    if len(frames) > 3:
-        assert symbol_nmse(frames, 1).max() < 2 / (1 + linear(SNR_DB))  # read backwards
+    assert numbers(frames) == list(range(FRAMES)) and at_full_quality(frames, set(range(FRAMES)) - {frame})
+    assert symbol_nmse(frames, frame)[num_samples // 1056 :].max() < 2 / (1 + linear(SNR_DB))
 
 
 def test_another_format_version_is_reported(monkeypatch):
@@ -206,9 +209,9 @@ def test_memory_does_not_grow_with_the_stream():
     receiver, noise = FrameReceiver(), white(300_000, 1.0, 4)
     for _ in range(10):
         receiver.push(noise)
-        assert receiver._buffer.size < 70_000
+        assert receiver._buffer.size < 90_000
     receiver.push(on_air(CYCLE, SNR_DB))
-    assert receiver._buffer.size < 70_000
+    assert receiver._buffer.size < 90_000
 
 
 @pytest.mark.parametrize("snr_db", [0, 10, 20])
