@@ -12,9 +12,9 @@ from numba import njit
 BLOCK = 2048  # samples, from the stream's first on
 GRAIN = 8
 MOST = 32  # grains
-FACTOR = 6.0  # times the level: OFDM reaches it with probability 1e-12 a grain
+FACTOR = 4.5  # times the level: OFDM reaches it with probability 1e-9 a grain
 QUANTILE, QUANTILE_SHARE = 0.3, 0.72  # of the grains' energies, and what it is of the mean of an OFDM signal's
-EVEN = 1.5  # mean square over squared mean of the other grains' energies: 1.2 for an OFDM signal, more where one begins
+EVEN = 1.7  # mean square over squared mean of the other grains' energies: 1.2 for an OFDM signal, more where one begins
 KURTOSIS = 3.4  # of the rails of a block: 3 and a deviation of 0.08 for an OFDM signal; below, nothing is done
 
 
@@ -42,12 +42,11 @@ def _blank_runs(block):
     limit = np.float32(FACTOR / QUANTILE_SHARE) * np.sort(energy)[int(QUANTILE * num)]
     in_pulse = np.zeros(num, np.bool_)
     begin = -1
-    for g in range(num):
-        if energy[g] > limit:
+    for g in range(num + 1):
+        if g < num and energy[g] > limit:
             begin = g if begin < 0 else begin
         elif begin >= 0:
-            if begin > 0 and g - begin <= MOST:
-                in_pulse[begin:g] = True
+            in_pulse[begin:g] = g - begin <= MOST
             begin = -1
     rest, total, square = 0, 0.0, 0.0
     for g in range(num):
@@ -56,7 +55,13 @@ def _blank_runs(block):
             rest += 1
             total += energy[g]
             square += energy[g] ** 2
-    if rest > 0 and square * rest < EVEN * total**2:
-        for g in range(num):
-            if in_pulse[g]:
-                block[g] = 0
+    if rest == 0 or square * rest >= EVEN * total**2:
+        return
+    first, last = 0, num - 1  # what reaches over the edge may be longer than it looks
+    while first < num and in_pulse[first]:
+        first += 1
+    while last >= 0 and in_pulse[last]:
+        last -= 1
+    for g in range(first, last + 1):
+        if in_pulse[g]:
+            block[g] = 0
