@@ -14,7 +14,7 @@ GRAIN = 8
 MOST = 32  # grains
 FACTOR = 4.5  # times the level: OFDM reaches it with probability 1e-9 a grain
 QUANTILE, QUANTILE_SHARE = 0.3, 0.72  # of the grains' energies, and what it is of the mean of an OFDM signal's
-EVEN = 1.7  # mean square over squared mean of the other grains' energies: 1.2 for an OFDM signal, more where one begins
+BESIDE, QUIET = 24, 2.0  # grains on either side that must be quiet, and up to how many times the level
 KURTOSIS = 3.4  # of the rails of a block: 3 and a deviation of 0.08 for an OFDM signal; below, nothing is done
 
 
@@ -34,34 +34,32 @@ def blank_pulses(samples):
 
 @njit(cache=True, nogil=True)
 def _blank_runs(block):
-    """Blank the pulses of a block, a grain a row, if the other grains are those of one signal."""
+    """Blank the pulses of a block, a grain a row."""
     num = block.shape[0]
     energy = np.empty(num, np.float32)
     for g in range(num):
         energy[g] = (block[g] * block[g]).sum()
-    limit = np.float32(FACTOR / QUANTILE_SHARE) * np.sort(energy)[int(QUANTILE * num)]
-    in_pulse = np.zeros(num, np.bool_)
+    level = np.sort(energy)[int(QUANTILE * num)] / np.float32(QUANTILE_SHARE)
+    above = energy > np.float32(FACTOR) * level
     begin = -1
-    for g in range(num + 1):
-        if g < num and energy[g] > limit:
+    for g in range(num):
+        if above[g]:
             begin = g if begin < 0 else begin
         elif begin >= 0:
-            in_pulse[begin:g] = g - begin <= MOST
+            # what reaches over the edge may be longer than it looks
+            if 0 < begin and g - begin <= MOST:
+                before = _is_quiet(energy, above, max(begin - BESIDE, 0), begin, level)
+                if before and _is_quiet(energy, above, g, min(g + BESIDE, num), level):
+                    block[begin:g] = 0
             begin = -1
-    rest, total, square = 0, 0.0, 0.0
-    for g in range(num):
-        beside = in_pulse[max(g - 1, 0)] or in_pulse[min(g + 1, num - 1)]  # holds a part of the pulse
-        if not (in_pulse[g] or beside):
-            rest += 1
+
+
+@njit(cache=True, nogil=True)
+def _is_quiet(energy, above, first, stop, level):
+    """Whether the grains beside a run are at the block's level; those that may hold a part of a pulse do not count."""
+    total, count = 0.0, 0
+    for g in range(first, stop):
+        if not (above[max(g - 1, 0)] or above[g] or above[min(g + 1, energy.size - 1)]):
             total += energy[g]
-            square += energy[g] ** 2
-    if rest == 0 or square * rest >= EVEN * total**2:
-        return
-    first, last = 0, num - 1  # what reaches over the edge may be longer than it looks
-    while first < num and in_pulse[first]:
-        first += 1
-    while last >= 0 and in_pulse[last]:
-        last -= 1
-    for g in range(first, last + 1):
-        if in_pulse[g]:
-            block[g] = 0
+            count += 1
+    return count > 1 and total < QUIET * level * count

@@ -18,7 +18,10 @@ CELL = 4  # subcarriers
 TESTED = 8  # subcarriers that are tested together
 FIRE = 3.0  # geometric mean over the expected energy
 FIRE_SUM = 20.0  # arithmetic mean over the expected energy
-LEAST_BELIEF = 0.05  # that a cell is clean: above, it is left alone
+LEAST_BELIEF, LEAST_BELIEF_ALONE = 0.05, 1e-5  # that a cell is clean, with and without neighbours that are not
+LEAST_CELLS = 5  # of a frame
+ONE_SYMBOL = 0.7  # of a cell's energy: where one symbol has more, it may be the payload's...
+LONE = 1000.0  # ...unless it is so many times as strong as expected
 COHERENT = 0.5  # of the pilots' energy: less does not tell the gain of a symbol
 VECTORS = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -66,7 +69,27 @@ def _of_frame(spectrum, h, noise_var, fmt) -> np.ndarray:
     belief = level_probabilities(energies, noise_var / np.maximum(power, 1e-30), num_control)
     # the linear estimate's factor 1/(1 + N) is averaged over what N may be
     level = 1 / (belief @ (1 / (1 + INTERFERENCE)).astype(np.float32)) - 1
-    return np.where(belief[:, :, 0] < LEAST_BELIEF, np.maximum(level, 0) * expected, 0)
+    return np.where(_hit_cells(belief[:, :, 0], np.abs(energies)), np.maximum(level, 0) * expected, 0)
+
+
+def _hit_cells(clean: np.ndarray, energies: np.ndarray) -> np.ndarray:
+    """Which cells are hit, given the beliefs that they are clean (symbols, cells) and energies (symbols, cells, CELL).
+
+    Among cells that are not, one alone must be surely so, and by more than one strong symbol; and few make no
+    interference.
+    """
+    hit = clean < LEAST_BELIEF
+    beside = np.pad(hit, 1)
+    around = sum(
+        beside[1 + t : 1 + t + hit.shape[0], 1 + c : 1 + c + hit.shape[1]]
+        for t in (-1, 0, 1)
+        for c in (-1, 0, 1)
+        if t or c
+    )
+    largest = energies.max(axis=2)
+    one_symbol = (largest > ONE_SYMBOL * energies.sum(axis=2)) & (largest < LONE)
+    hit &= (around > 0) | ((clean < LEAST_BELIEF_ALONE) & ~one_symbol)
+    return hit if hit.sum() >= LEAST_CELLS or (hit & (largest >= LONE)).any() else np.zeros_like(hit)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
