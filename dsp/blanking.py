@@ -11,7 +11,7 @@ from numba import njit
 
 BLOCK = 2048  # samples, from the stream's first on
 GRAIN = 8
-MOST = 32  # grains
+MOST, GAP = 32, 2  # grains of a run, and between runs
 FACTOR = 4.5  # times the level: OFDM reaches it with probability 1e-9 a grain
 QUANTILE, QUANTILE_SHARE = 0.3, 0.72  # of the grains' energies, and what it is of the mean of an OFDM signal's
 BESIDE, QUIET = 24, 2.0  # grains on either side that must be quiet, and up to how many times the level
@@ -41,16 +41,17 @@ def _blank_runs(block):
         energy[g] = (block[g] * block[g]).sum()
     level = np.sort(energy)[int(QUANTILE * num)] / np.float32(QUANTILE_SHARE)
     above = energy > np.float32(FACTOR) * level
-    begin = -1
+    begin = stop = -1  # of a run, which may have gaps
     for g in range(num):
         if above[g]:
             begin = g if begin < 0 else begin
-        elif begin >= 0:
+            stop = g + 1
+        elif begin >= 0 and g - stop >= GAP:
             # what reaches over the edge may be longer than it looks
-            if 0 < begin and g - begin <= MOST:
+            if 0 < begin and stop - begin <= MOST:
                 before = _is_quiet(energy, above, max(begin - BESIDE, 0), begin, level)
-                if before and _is_quiet(energy, above, g, min(g + BESIDE, num), level):
-                    block[begin:g] = 0
+                if before and _is_quiet(energy, above, stop, min(stop + BESIDE, num), level):
+                    block[begin:stop] = 0
             begin = -1
 
 

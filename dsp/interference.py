@@ -19,7 +19,7 @@ TESTED = 8  # subcarriers that are tested together
 FIRE = 3.0  # geometric mean over the expected energy
 FIRE_SUM = 20.0  # arithmetic mean over the expected energy
 LEAST_BELIEF, LEAST_BELIEF_ALONE = 0.05, 1e-5  # that a cell is clean, with and without neighbours that are not
-LEAST_CELLS = 5  # of a frame
+LEAST_CELLS, LEAST_LEVEL = 5, 1.0  # of a frame; interference of the strongest over signal and noise
 ONE_SYMBOL = 0.7  # of a cell's energy: where one symbol has more, it may be the payload's...
 LONE = 1000.0  # ...unless it is so many times as strong as expected
 COHERENT = 0.5  # of the pilots' energy: less does not tell the gain of a symbol
@@ -69,7 +69,8 @@ def _of_frame(spectrum, h, noise_var, fmt) -> np.ndarray:
     belief = level_probabilities(energies, noise_var / np.maximum(power, 1e-30), num_control)
     # the linear estimate's factor 1/(1 + N) is averaged over what N may be
     level = 1 / (belief @ (1 / (1 + INTERFERENCE)).astype(np.float32)) - 1
-    return np.where(_hit_cells(belief[:, :, 0], np.abs(energies)), np.maximum(level, 0) * expected, 0)
+    found = np.where(_hit_cells(belief[:, :, 0], np.abs(energies)), np.maximum(level, 0), 0)
+    return found * expected if found.max() > LEAST_LEVEL else np.zeros_like(found)
 
 
 def _hit_cells(clean: np.ndarray, energies: np.ndarray) -> np.ndarray:
