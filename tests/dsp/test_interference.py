@@ -58,7 +58,8 @@ def test_interference_is_found_where_it_is_and_as_strong(rng, kind, level):
     levels[3:6, 40:80] = level  # a hop
     levels[10:20, 120:124] = level  # a narrow one
     found = find_interference(*received(rng, kind, levels), np.array([NOISE_VAR]))[0]
-    assert np.mean(found[levels > 0] > 0) > 0.97 and np.mean(found[levels == 0] > 0) < 0.04
+    assert np.mean(found[levels > 0] > 0) > 0.97
+    assert np.mean(found[levels == 0]) < 0.03  # what is found elsewhere is faint: symbols have power 1
     assert np.mean(found[levels > 0]) == pytest.approx(level, rel=0.4)
 
 
