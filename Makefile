@@ -1,4 +1,4 @@
-# make demo | test | slow | bench: each sets everything up first (.venv, packages, data) and is quick once all is there.
+# make demo | test | slow | bench: each first sets up .venv, packages and data, if missing.
 # make demo AIR=gnuradio: with GNU Radio's channel blocks between sender and receiver.
 
 PYTHON := .venv/bin/python

@@ -2,8 +2,8 @@
 
 Both are decodable at -6.5 dB a symbol: the header's 72 bits use 512 symbols (0.14 bit a use), the manifest 6 symbols a
 bit (0.17 bit a use), where QPSK's capacity is 0.28. The manifest's code word is repeated cyclically over the chunks of
-all frames, so any of them may be lost while the rest carries enough. Its bits go in pseudo-random order: in natural
-order a frame is one block of the code word, and some sets of half the frames would not be decodable at any SNR.
+all frames, so that some frames may be lost. Its bits are sent in pseudo-random order: in natural order a frame is one
+block of the code word, and some sets of half the frames would not be decodable at any SNR.
 """
 
 import binascii
@@ -45,7 +45,7 @@ def encode_headers(headers: list[Header], fmt: FrameFormat = DEFAULT_FORMAT) -> 
 def decode_headers(statistic: np.ndarray, fmt: FrameFormat = DEFAULT_FORMAT) -> list[Header | None]:
     """Soft symbols conj(h)·y/noise_var (frames, header_symbols) to headers; None where CRC or fields are wrong.
 
-    A header of another format version passes too: the caller says so.
+    A header of another format version is returned, too; the caller reports it.
     """
     block_bits = _block_bits(fmt.header_symbols)
     llr = np.zeros((len(statistic), block_bits), np.float32)

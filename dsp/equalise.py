@@ -18,7 +18,7 @@ def soft_slots(
     tracking: Tracking | None = None,
     fmt: FrameFormat = DEFAULT_FORMAT,
     interference: np.ndarray | None = None,
-):
+) -> tuple[np.ndarray, np.ndarray]:
     """Matched-filter output of every data slot of some frames; without tracking, by the preamble's estimates alone.
 
     ``spectra`` (frames, symbols, fft_size) complex64; ``interference`` (frames, symbols, cells) of `interference`.

@@ -1,4 +1,4 @@
-"""The errors of the link: one tree, each with the exit status of the command that ends with it.
+"""The errors of the link: one tree, each class with the exit status of a command that it ends.
 
 A message is one line: what failed, the value got, what to try.
 """
@@ -21,7 +21,7 @@ class NothingReceivedError(LinkError):
 
 
 class RadioError(LinkError):
-    """The radio, or the connection to it, failed."""
+    """The radio or the connection to it failed."""
 
     exit_status = 3
 

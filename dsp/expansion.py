@@ -1,20 +1,20 @@
 """Bandwidth expansion: one weight on several real dimensions of the channel, and back by its posterior mean.
 
 Sending a weight k times and combining leaves 1/(1 + kS). A curve c(x) in k dimensions that is longer than a straight
-line spreads neighbouring values further apart, so that the same noise does less harm, as long as it does not reach the
-next turn: Shannon–Kotel'nikov maps (Shannon 1949; Kotel'nikov 1959). The limit is (1 + S)^-k.
+line spreads neighbouring values further apart, so that the same noise causes less error, unless it reaches the next
+turn: Shannon–Kotel'nikov maps (Shannon 1949; Kotel'nikov 1959). The limit is (1 + S)^-k.
 
-A curve here has, with t = sgn(x)·|x|^q and r = |t|, some of these parts, each coordinate's mean power being that of a
-weight sent linearly once:
+With t = sgn(x)·|x|^q and r = |t|, a curve has some of these parts; each coordinate's mean power equals that of a weight
+sent linearly once:
 
     spiral    gain·t·(cos ωr, sin ωr)   a double Archimedean spiral: both signs of x wind in the same sense
-    line      gain·x                    in curves of an odd number of dimensions, in the spiral's place
-    circles   (cos ωx, sin ωx)          one after the other, ever faster: each resolves what those before have narrowed
+    line      gain·x                    instead of the spiral, for an odd number of dimensions
+    circles   (cos ωx, sin ωx)          of rising ω: each resolves the interval left by those before
 
 Two dimensions are a spiral (Hekland, Floor and Ramstad, IEEE Trans. Commun. 57(11), 2009), three a helix; with ω near 0
-they are a straight line, which is repetition. Decoding is the posterior mean of x given all coordinates, each with the
-noise that it met, by summation over a grid: exact but for the grid, and for any density of x. With one dimension and
-the weights' true density it is the Bayesian receiver of what was sent linearly.
+they are a straight line, which is repetition. Decoding is the posterior mean of x given all coordinates and their
+noise variances, by summation over a grid: exact but for the grid, for any density of x. With one dimension and the
+weights' true density it is the Bayesian receiver of linear symbols.
 """
 
 import functools
@@ -29,7 +29,7 @@ from airnet_sdr.dsp.errors import InputError
 
 MAX_GRID = 4096  # points; a grid this fine adds an error of some -60 dB
 TAIL = 1e-7  # probability beyond the grid
-STEPS_PER_DEVIATION = 1.6  # of the posterior: coarser, the sums are no integrals
+STEPS_PER_DEVIATION = 1.6  # of the posterior; with coarser steps the sums do not approximate the integrals
 NEGLIGIBLE = 16.0  # log-likelihood below the largest
 BLOCK = 32  # grid points
 
@@ -39,7 +39,7 @@ class Curve:
     """A map of one real number to `dims` of them; see above.
 
     gain : of spiral or line against the circles, which have 1; circles : ω of each, rising
-    snr_db, nmse_db : what is left of a Gaussian x at the SNR per symbol of each of its dimensions
+    snr_db, nmse_db : NMSE of a Gaussian x over the SNR per symbol of each dimension
     """
 
     spiral: float | None
@@ -56,7 +56,7 @@ class Curve:
 
     @property
     def dims(self) -> int:
-        """Real dimensions, and so symbols a pair of weights."""
+        """Real dimensions: symbols per pair of weights."""
         return (1 if self.spiral is None else 2) + 2 * len(self.circles)
 
     @property
@@ -64,12 +64,12 @@ class Curve:
         """The power of |x| whose mean decides the curve's mean power."""
         return 2.0 if self.spiral is None else 2.0 * self.exponent
 
-    def nmse(self, snr):
+    def nmse(self, snr) -> np.ndarray:
         """NMSE (...) of a Gaussian x at these linear SNRs (...) per symbol, by interpolation over dB."""
         with np.errstate(divide="ignore"):
             snr_db = 10 * np.log10(snr)
         level_db = np.interp(snr_db, self.snr_db, self.nmse_db)
-        level_db = level_db - np.maximum(snr_db - self.snr_db[-1], 0)  # on one turn, the noise alone counts
+        level_db = level_db - np.maximum(snr_db - self.snr_db[-1], 0)  # within one turn only noise counts
         return np.where(
             snr_db < self.snr_db[0], np.maximum(10 ** (level_db / 10), 1 / (1 + snr)), 10 ** (level_db / 10)
         )
@@ -115,7 +115,7 @@ class Density:
         return float(self.width(order) ** 2 * gamma(3 / self.shape) / gamma(1 / self.shape))
 
     def reach(self, order: float) -> float:
-        """|x| beyond which TAIL of the probability is."""
+        """|x| beyond which the probability is TAIL."""
         return float(self.width(order) * gammainccinv(1 / self.shape, TAIL) ** (1 / self.shape))
 
 
@@ -161,7 +161,7 @@ def expand(symbols: np.ndarray, curve: Curve) -> np.ndarray:
 
 @functools.lru_cache(maxsize=32)
 def _grid(curve: Curve, shape: float, num: int):
-    """x (num,), log of density times step (num,), points (dims, num): what decoding sums over.
+    """x (num,), log of density times step (num,), points (dims, num): the grid of decoding.
 
     Steps grow in proportion to |x| beyond x = 3, where few weights are.
     """
@@ -187,7 +187,7 @@ def posterior_mean(
     """Soft values of curve coordinates (n·dims,), see `dsp.symbols.combine`, to pairs of weights (n,) complex64.
 
     The inverse of `expand`, E[x | y] for x of `density`. Also the mean posterior variance over that of x: the NMSE to
-    be expected. A coordinate of which nothing came (information 0) says nothing.
+    be expected. An erased coordinate has information 0.
     """
     shape = (-1, curve.dims)
     statistic, information = statistic.reshape(shape), information.reshape(shape)
@@ -219,14 +219,14 @@ def _posterior(statistic, information, x, weight, points, pairs):
                 known, row = information[n, i], points[i]
                 for g in range(x.size):
                     level[g] += row[g] * (value - row[g] * known)
-            for b in range(tops.size):  # blocks of which nothing matters are passed over
+            for b in range(tops.size):  # negligible blocks are skipped
                 block = level[b * BLOCK : (b + 1) * BLOCK]
                 highest = block[0]
                 for g in range(BLOCK):
                     highest = max(highest, block[g])
                 tops[b] = highest
             best = tops.argmax()
-            top, near = tops[best], x[best * BLOCK + BLOCK // 2]  # sums of what is near lose nothing to rounding
+            top, near = tops[best], x[best * BLOCK + BLOCK // 2]  # offsets from nearby keep their precision
             mass = mean = square = np.float32(0)
             for b in range(tops.size):
                 if tops[b] > top - np.float32(NEGLIGIBLE):

@@ -64,6 +64,11 @@ class FrameFormat:
         return self.fft_size + self.prefix_samples
 
     @property
+    def occupancy(self) -> float:
+        """Share of the sampling bandwidth that the active subcarriers fill."""
+        return self.num_active / self.fft_size
+
+    @property
     def slots_per_symbol(self) -> int:
         """Data slots of one OFDM symbol."""
         return self.num_active - self.num_pilots
@@ -128,10 +133,10 @@ DEFAULT_FORMAT = FrameFormat()
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What every frame says of itself: 56 bits and a CRC-16 on the air.
+    """The header of every frame: 56 bits and a CRC-16 on the air.
 
-    ``burst_id`` tells bursts apart (a hash of their content), so that cycles of the same burst are combined and others
-    are not; ``num_symbols`` is the number of OFDM symbols after the preamble, ``num_chunk_steps`` the manifest chunk.
+    ``burst_id``, a hash of the content, tells bursts apart, so that only cycles of the same burst are combined;
+    ``num_symbols`` is the number of OFDM symbols after the preamble, ``num_chunk_steps`` the manifest chunk.
     """
 
     burst_id: int
@@ -173,11 +178,10 @@ class Header:
             word >>= bits
         return cls(**fields)
 
-    def same_burst(self, other: "Header") -> bool:
-        """Whether both say the same but for the number of the frame."""
-        return (self.burst_id, self.num_frames, self.num_symbols, self.num_chunk_steps, self.version) == (
-            other.burst_id, other.num_frames, other.num_symbols, other.num_chunk_steps, other.version,
-        )  # fmt: skip
+    @property
+    def burst_key(self) -> "Header":
+        """The header of the burst's frame 0: the same for all frames of a burst."""
+        return dataclasses.replace(self, frame=0)
 
     def consistent(self, fmt: FrameFormat) -> bool:
         """Whether the fields make sense together; a header off the air is hostile until this holds."""

@@ -2,8 +2,8 @@
 
 Stream index ``i = j·F + r`` goes to frame ``(r·a) mod F``, slot ``(j·q + f·b) mod M`` of that frame's M payload
 slots, with a and b near the golden section and q near √M. Neighbours in the stream (copies of one symbol, weights of
-one layer) so lie in different frames and on different subcarriers: a lost frame takes every F-th symbol of each layer,
-a lost OFDM symbol a sparse sample of that.
+one layer) lie in different frames and on different subcarriers: a lost frame erases every F-th symbol of each layer, a
+lost OFDM symbol a sparse sample of those.
 """
 
 import functools

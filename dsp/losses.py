@@ -36,6 +36,27 @@ class Loss:
     num_samples: int
 
 
+def num_lost(losses: list[Loss]) -> int:
+    """Samples that were lost, those that were put in elsewhere not taken off."""
+    return sum(max(0, loss.num_samples) for loss in losses)
+
+
+def as_warnings(losses: list[Loss]) -> list[str]:
+    """A line on what was lost, and one on what was put in."""
+    lost, put_in = ([loss for loss in losses if sign * loss.num_samples > 0] for sign in (1, -1))
+    lines = []
+    if lost:
+        lines.append(
+            f"{num_lost(lost)} samples were lost on the way in {len(lost)} places, the first at sample "
+            f"{lost[0].start}; lower the rate, or raise the size of the buffers"
+        )
+    if put_in:
+        lines.append(
+            f"the sender ran dry in {len(put_in)} places, the first at sample {put_in[0].start}; lower the rate there"
+        )
+    return lines
+
+
 def find_loss(
     samples: np.ndarray, origin: int, before: ReceivedFrame, after: ReceivedFrame, fmt: FrameFormat
 ) -> Loss | None:
@@ -45,7 +66,7 @@ def find_loss(
     What is missing is known but for whole cycles of the burst, and found from as many samples on as the channel's delay
     window is wide: a path may come and go in it.
     """
-    if not before.header.same_burst(after.header):
+    if before.header.burst_key != after.header.burst_key:
         return None
     sco = (before.sco + after.sco) / 2
     num_frames = before.header.num_frames

@@ -96,8 +96,8 @@ def _derotate(samples, starts, hop, first_symbol, cfo, half, out):
 
 
 def amplitude(fmt: FrameFormat = DEFAULT_FORMAT) -> float:
-    """Amplitude of a unit-power subcarrier when samples have unit power: √(fft_size / num_active)."""
-    return float(np.sqrt(fmt.fft_size / fmt.num_active))
+    """Amplitude of a unit-power subcarrier when samples have unit power: √(1 / occupancy)."""
+    return float(np.sqrt(1 / fmt.occupancy))
 
 
 @functools.lru_cache(maxsize=8)

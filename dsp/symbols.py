@@ -47,7 +47,7 @@ def repeat(symbols: np.ndarray, copies: int, power: float) -> np.ndarray:
     return scaled if copies == 1 else np.repeat(scaled, copies)
 
 
-def combine(statistic: np.ndarray, information: np.ndarray, copies: int, power: float):
+def combine(statistic: np.ndarray, information: np.ndarray, copies: int, power: float) -> tuple[np.ndarray, np.ndarray]:
     """Maximum-ratio combining of `repeat`: matched-filter outputs (n·copies,) to those of the symbols themselves (n,).
 
     ``statistic`` is conj(h)·y/noise_var and ``information`` |h|²/noise_var, summed over receptions; after combining

@@ -1,8 +1,7 @@
 """Closed forms the link is measured against. ``snr`` is linear; it says of what in each function."""
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import db
@@ -75,6 +74,8 @@ def effective_snr(nmse: float, h=1.0) -> float:
         raise InputError(f"effective SNR of an NMSE of {nmse}: give a number from 0 on")
     if nmse >= 1:
         return 0.0
+    from scipy.optimize import brentq  # here: half a second to import, which sender and receiver do without
+
     low, high = -300.0, 300.0  # dB
 
     def excess(snr_db):
@@ -85,7 +86,7 @@ def effective_snr(nmse: float, h=1.0) -> float:
     return float(10 ** (brentq(excess, low, high, xtol=1e-9) / 10))
 
 
-def implementation_loss_db(recording_energy: float, num_pairs: int, noise_var: float, nmse: float, h=1.0) -> float:
+def implementation_loss_db(recording_energy: float, num_pairs: float, noise_var: float, nmse: float, h=1.0) -> float:
     """Energy spent over that of an ideal link with the same NMSE: 10·log10(E/(P·N0)) − 10·log10(S_eff), in dB.
 
     recording_energy: Σ|x|² of all samples sent, preambles, pilots, control and prefixes included; num_pairs: pairs of
@@ -101,11 +102,12 @@ def converter_nmse(full_scale, bits=None):
     Kollár, Quantization Noise, 2008); no bits: clipping alone. The top code's missing half step is left out.
     """
     a = np.asarray(full_scale, dtype=np.float64)
-    clipped = 2 * ((1 + a**2) * norm.sf(a) - a * norm.pdf(a))
+    density = np.exp(-(a**2) / 2) / np.sqrt(2 * np.pi)
+    clipped = 2 * ((1 + a**2) * ndtr(-a) - a * density)
     if bits is None:
         return clipped[()]
     step = a / 2.0 ** (bits - 1)
-    return (clipped + step**2 / 12 * (1 - 2 * norm.sf(a)))[()]
+    return (clipped + step**2 / 12 * (1 - 2 * ndtr(-a)))[()]
 
 
 def qpsk_capacity(snr: float) -> float:

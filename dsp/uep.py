@@ -1,8 +1,8 @@
 """Layer-wise unequal error protection: importance and a budget of symbols to copies, curves and power.
 
 Layer l has n_l payload symbols. Sent c_l times at power p_l and combined, its symbols arrive at the SNR c_l p_l S =
-e_l S, where S is the channel's SNR per payload symbol at unit power. What the layer costs there is its measured
-damage D_l, so the plan is
+e_l S, where S is the channel's SNR per payload symbol at unit power. The layer's cost there is its measured damage
+D_l, so the plan is
 
     minimise  sum_l D_l(e_l S)   subject to   sum_l c_l n_l <= budget,   sum_l c_l n_l p_l = sum_l c_l n_l.
 
@@ -22,11 +22,11 @@ With curves (`dsp.expansion`) u_l symbols a pair of weights do more than u_l cop
 S_l the SNR of equal NMSE after the best curve that fits, or copies of it, or copies alone. Uses then matter by
 themselves, not by their energy alone, so besides the copies above a second division of the uses is tried: at unit
 power, again by gain a symbol along the convex minorant of D_l over u_l = 1, 2, … The rest of the budget goes to
-whichever single layer gains most from it, as long as any does. Energies are then filled in as in step 1, with what the
+the single layer that gains most from it, while any gains. Energies are then filled in as in step 1, with what the
 layers now cost, and of the two divisions the one of least expected damage is kept. Errors along a curve are few and
 large, where noise reaches the next turn, and networks bear them less well than as much Gaussian noise: they count
-HANDICAP times. (At -5 dB `fashion` networks of an eighth of the weights lose 1 to 2 points to curves that are chosen
-for 0.5 dB less of error, and at 0 dB gain half a point by those for 2 dB.)
+HANDICAP times. (At -5 dB `fashion` networks of an eighth of the weights lose 1 to 2 points by curves with 0.5 dB less
+error, and at 0 dB gain half a point by curves with 2 dB less.)
 
 Powers are last rounded to steps of 0.25 dB, up or down so that the mean is as near 1 as the steps allow and at most
 0.05 dB above. Not modelled: that damages of layers hurt together are not quite the sum of damages taken one at a
@@ -46,7 +46,7 @@ POWER_STEP_DB = 0.25
 TOLERANCE_DB = 0.05
 NUM_PIECES = 200
 MAX_SNR = 1e6  # of weights after decoding
-HANDICAP = 1.4  # an error of a curve counts so many times one of copies
+HANDICAP = 1.4  # weight of an error along a curve relative to one of copies
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def plan_protection(
         )
     top, bottom = linear(MAX_POWER_DB), linear(-MAX_POWER_DB)
     one = np.ones(len(num_symbols))
-    energy = fill(num_symbols, damage, energy_grid, float(budget_symbols), bottom * one, top * max_copies * one)
+    energy = fill_energies(
+        num_symbols, damage, energy_grid, float(budget_symbols), bottom * one, top * max_copies * one
+    )
     divisions = [share_copies(num_symbols, energy, budget_symbols, max_copies)]
     channel = Expansion(float(linear(snr_db)), curves)
     if curves:
@@ -130,7 +132,7 @@ def plan_protection(
         expanded = np.array(
             [channel.damage(layer, u, grid, snr_grid_db) for layer, u in zip(damage, uses, strict=True)]
         )
-        energy = fill(num_symbols, expanded, grid, float(uses @ num_symbols), lowest, highest)
+        energy = fill_energies(num_symbols, expanded, grid, float(uses @ num_symbols), lowest, highest)
         at = [np.interp(np.log(e), np.log(grid), layer) for e, layer in zip(energy, expanded, strict=True)]
         plans.append((sum(at), uses, energy / uses))
     _, uses, power = min(plans, key=lambda plan: plan[0])
@@ -149,7 +151,7 @@ class Expansion:
     curves: tuple[Curve, ...] = ()
 
     def arrived(self, uses, energy) -> np.ndarray:
-        """SNR of the weights, 1/NMSE - 1, after the best curve for so many uses (G,), at these energies (G,)."""
+        """SNR of the weights, 1/NMSE - 1, after the best curve for these uses (G,) and energies (G,)."""
         symbol = np.asarray(energy, np.float64) / uses * self.snr
         nmse = 1 / (1 + uses * symbol)
         for curve in self.curves:
@@ -195,7 +197,7 @@ def share_uses(num_symbols, damage, snr_grid_db, channel: Expansion, budget_symb
         spend(*best[1:])
 
 
-def fill(num_symbols, damage, energy_grid, total: float, lowest, highest) -> np.ndarray:
+def fill_energies(num_symbols, damage, energy_grid, total: float, lowest, highest) -> np.ndarray:
     """Energies (L,) between `lowest` and `highest` (L,) with sum n_l e_l = `total` and least convexified damage."""
     pieces = []  # (gain per unit of total energy, layer, length)
     for layer, curve in enumerate(damage):
@@ -227,7 +229,7 @@ def fill(num_symbols, damage, energy_grid, total: float, lowest, highest) -> np.
 
 def convex_corners(x, y) -> list[int]:
     """Indices of the corners of the lower convex hull of the points (x, y), x increasing (Andrew, 1979)."""
-    hull = []
+    hull: list[int] = []
     for i in range(len(x)):
         while len(hull) > 1 and (
             (y[hull[-1]] - y[hull[-2]]) * (x[i] - x[hull[-2]]) >= (y[i] - y[hull[-2]]) * (x[hull[-1]] - x[hull[-2]])

@@ -1,0 +1,1 @@
+"""The networks: data, checkpoints, payloads and training."""

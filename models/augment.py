@@ -1,4 +1,4 @@
-"""Training images as they are shown: shifted, mirrored, blanked."""
+"""Augmentation of training images: shifts, mirroring, cutout."""
 
 import torch
 from torch import Tensor
@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 
 def augment(images: Tensor, max_shift: int, rng: torch.Generator, cutout: int = 0) -> Tensor:
-    """Each image (N, C, H, W) shifted by up to `max_shift` pixels both ways, and mirrored half the time.
+    """Shift each image (N, C, H, W) by up to `max_shift` pixels both ways, and mirror half of them.
 
-    A square of `cutout` pixels a side, its centre anywhere in the image, is made grey (DeVries and Taylor, Improved
+    With `cutout`, a square of that many pixels a side, at a random centre, becomes grey (DeVries and Taylor, Improved
     regularization of convolutional neural networks with cutout, 2017).
     """
     num, _, height, width = images.shape

@@ -1,12 +1,13 @@
-"""Batch norm over the link: its running statistics are not sent, but measured again where the network arrives.
+"""Batch norm over the link: the receiver measures its running statistics; the sender does not send them.
 
-Noise on the weights moves the mean and variance of every layer's outputs, and statistics of the network as it was sent
-no longer fit. So a receiver passes unlabelled images through the network as it arrived, and each layer's statistics
-become the mean over batches of what training would use: a layer sees inputs normalised by those before it. Any images
-like the evaluation's will do; no label is looked at. The receiver takes the evaluation images themselves, which it has.
+Noise on the weights moves the mean and variance of every layer's outputs, so the sender's statistics no longer fit. The
+receiver therefore passes unlabelled images through the received network. Each layer's statistics become the mean over
+batches of the batch statistics that training would use: its inputs are normalised by the layers before it. Any images
+like the evaluation images will do, and no label is used. The receiver uses the evaluation images, which it has.
 """
 
 import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 NUM_IMAGES = 5000
-BATCH_SIZE = 250  # large batches, whose own variance is close to that of all
+BATCH_SIZE = 250  # large batches: their variance is close to that of all images
 
 
 def statistics_of(module: nn.Module) -> list[str]:
@@ -34,7 +35,7 @@ def measured_statistics(module: nn.Module) -> dict[str, np.ndarray]:
 
 
 def without_statistics(module: nn.Module) -> nn.Module:
-    """The module itself, its batch norm from now on by each batch's own statistics, of which none are kept."""
+    """The module itself, whose batch norm now uses each batch's statistics and keeps none."""
     for layer in module.modules():
         if isinstance(layer, _BatchNorm):
             layer.track_running_stats = False
@@ -43,8 +44,8 @@ def without_statistics(module: nn.Module) -> nn.Module:
 
 
 @contextlib.contextmanager
-def live(module: nn.Module):
-    """While this lasts every batch is normalised by its own statistics, and none are kept."""
+def normalised_by_batch(module: nn.Module) -> Iterator[None]:
+    """Inside this context batch norm uses each batch's own statistics and keeps none."""
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     before = [(layer.training, layer.momentum) for layer in layers]
     for layer in layers:
@@ -57,10 +58,10 @@ def live(module: nn.Module):
 
 
 @torch.no_grad()
-def recompute(module: nn.Module, images: Tensor, num_images: int = NUM_IMAGES) -> int:
+def recompute_statistics(module: nn.Module, images: Tensor, num_images: int = NUM_IMAGES) -> int:
     """Measure the running statistics of `module`, in place, on the first `num_images` of unlabelled `images` (N, ...).
 
-    Returns the number of images used: 0, and nothing is done, where there is no batch norm.
+    Returns the number of images used: 0 for a network without batch norm, which stays unchanged.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     if not layers:
@@ -73,7 +74,7 @@ def recompute(module: nn.Module, images: Tensor, num_images: int = NUM_IMAGES) -
         layer.momentum = None  # the plain mean over batches
         layer.train()
     batches = images.split(BATCH_SIZE)
-    for batch in batches[: max(1, len(images) // BATCH_SIZE)]:  # a last batch of a few has no variance of its own
+    for batch in batches[: max(1, len(images) // BATCH_SIZE)]:  # a small last batch has no useful variance
         module(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

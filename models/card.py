@@ -1,4 +1,4 @@
-"""The model card: what is said of a network beside its weights, and its bytes at the head of every manifest."""
+"""The model card: names, accuracy and widths of a network, and their bytes at the head of every manifest."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ _UNKNOWN = 65535  # accuracy
 class ModelCard:
     """Names of the architecture and of the evaluation data, accuracy as sent (0 to 1, None unknown), and widths.
 
-    `widths` are those that `models.nets.build` takes, () for the architecture's own.
+    `widths` are passed to `models.nets.build`; () means the architecture's full widths.
     """
 
     architecture: str
@@ -49,7 +49,7 @@ class ModelCard:
 
 
 def check_name(name: str) -> None:
-    """Raise InputError for a name that cannot travel."""
+    """Raise InputError for a name that a manifest cannot carry."""
     if not _NAME.fullmatch(name):
         raise InputError(f"manifest: a name is 1 to 63 letters, digits, '_', '.' or '-'; got {name!r}")
 

@@ -22,16 +22,16 @@ from airnet_sdr.models.digital.quantise import MAX_LEVEL, grid_of
 from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
 from airnet_sdr.models.packing import load_vectors, tensor_specs, to_vectors
 
-OFF_GRID = 0.1  # of a step: further than float16 takes a weight from its level
+OFF_GRID = 0.1  # of a step; rounding to float16 moves a weight less than this from its level
 
 
 @dataclass
 class Checkpoint:
-    """A trained network: `tensors`, those that are sent, are float32 in state-dict order.
+    """A trained network: `tensors` are the float32 tensors that are sent, in state-dict order.
 
-    `accuracy` is its top-1 (0 to 1) on `dataset`, None where it was not measured. `widths` are those that
-    `models.nets.build` takes, () for the architecture's own. `statistics` are batch norm's, by name, where they are
-    known; they are not sent.
+    `accuracy` is the top-1 accuracy (0 to 1) on `dataset`, None if not measured. `widths` are passed to
+    `models.nets.build`; () means the full widths. `statistics` are the batch norm statistics by name, empty if
+    unknown; they are not sent.
     """
 
     arch: str
@@ -44,7 +44,7 @@ class Checkpoint:
 
     @property
     def card(self) -> ModelCard:
-        """What the manifest says of it."""
+        """The model card that the manifest carries."""
         return ModelCard(self.arch, self.dataset, self.accuracy, self.widths)
 
     def module(self) -> nn.Module:
@@ -54,9 +54,9 @@ class Checkpoint:
         return module
 
     def as_architecture(self, arch: str) -> "Checkpoint":
-        """These weights in another architecture, which batch norm's statistics are not those of.
+        """These weights in another architecture, without batch norm statistics and accuracy.
 
-        Raises InputError where that has other tensors.
+        Raises InputError if its tensors differ.
         """
         if arch == self.arch:
             return self
@@ -81,11 +81,11 @@ def locate(name_or_path) -> Path:
 
 
 def load(name_or_path, architecture: str | None = None) -> Checkpoint:
-    """Read and check a checkpoint: its architecture known, names and shapes the architecture's, all numbers finite.
+    """Read a checkpoint; check its architecture, the tensors' names and shapes, and that all numbers are finite.
 
-    Tensors may be float32 or float16 on disk, or levels as `save` writes them. A file whose metadata names no
-    architecture, as others write them, is taken to be of `architecture`, of unmeasured accuracy, on that architecture's
-    own data set. Raises InputError naming the first thing that is wrong.
+    Tensors may be float32 or float16 on disk, or levels as `save` writes them. If the metadata names no architecture
+    (a file of another program), the network is of `architecture`, on that architecture's data set, its accuracy
+    unmeasured. Raises InputError naming the first fault.
     """
     path = locate(name_or_path)
     try:
@@ -121,13 +121,13 @@ def load(name_or_path, architecture: str | None = None) -> Checkpoint:
 
 
 def checked(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint itself; InputError where its tensors are not its architecture's, or not finite."""
+    """The checkpoint itself; InputError if its tensors do not fit its architecture or are not finite."""
     if checkpoint.arch not in ARCHITECTURES:
         raise InputError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}; got {checkpoint.arch!r}")
     wanted = {spec.name: spec.shape for spec in tensor_specs(build(checkpoint.arch, checkpoint.widths))}
     if wanted != {name: tensor.shape for name, tensor in checkpoint.tensors.items()}:
         raise InputError(
-            f"the module has not the tensors of {checkpoint.arch!r}; give the `architecture` that makes it"
+            f"the module's tensors are not those of {checkpoint.arch!r}; give the `architecture` that makes it"
         )
     for name, tensor in checkpoint.tensors.items():
         if not np.isfinite(tensor).all():
@@ -136,11 +136,11 @@ def checked(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def load_mean(names_or_paths: str) -> Checkpoint:
-    """Of several checkpoints, with commas between, the mean of the weights; one alone as it is.
+    """Load one checkpoint, or the mean of the weights of several, separated by commas.
 
-    Networks that were trained on from one another are, averaged, often better than each (Wortsman et al., Model soups,
-    2022). Batch norm's statistics are those of none of them, and left out. Raises InputError where one cannot be
-    loaded, or is of another shape than the first.
+    The mean of networks fine-tuned from one another is often better than each (Wortsman et al., Model soups, 2022). It
+    has no batch norm statistics. Raises InputError if one cannot be loaded or has another architecture or widths than
+    the first.
     """
     names = str(names_or_paths).split(",")
     first, *others = several = [load(name) for name in names]
@@ -148,19 +148,19 @@ def load_mean(names_or_paths: str) -> Checkpoint:
         return first
     for name, each in zip(names, several, strict=True):
         if (each.arch, each.widths) != (first.arch, first.widths):
-            raise InputError(f"{name} has not the architecture and widths of the first checkpoint; they have no mean")
+            raise InputError(f"{name} differs in architecture or widths from the first; give equal ones")
     mean = {name: np.mean([each.tensors[name] for each in several], axis=0) for name in first.tensors}
     return replace(first, tensors=mean, statistics={})
 
 
 def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarray], metadata: dict[str, str]):
-    """The tensors of a file that are sent, in order, and batch norm's statistics, both float32."""
+    """The file's tensors that are sent, in order, and its batch norm statistics, both float32."""
     state = {name: value for name, value in module.state_dict().items() if value.is_floating_point()}
     counters = set(module.state_dict()) - set(state)
     home = set(statistics_of(module))
     odd = sorted(((set(state) - home) - set(tensors)) | (set(tensors) - set(state) - counters))
     if odd:
-        raise InputError(f"{path} has not the tensors of {arch}: missing or unknown {', '.join(odd)}")
+        raise InputError(f"{path} does not have the tensors of {arch}: missing or unknown {', '.join(odd)}")
     try:
         grids = dict(zip([name for name in state if name not in home], grid_of(metadata), strict=False))
     except (ValueError, ZeroDivisionError) as error:
@@ -187,9 +187,9 @@ def _check(path: Path, arch: str, module: nn.Module, tensors: dict[str, np.ndarr
 
 
 def save(path, checkpoint: Checkpoint, half: bool = False) -> None:
-    """Write a checkpoint, under a temporary name until it is whole; with `half` as float16, half as large.
+    """Write a checkpoint whole or not at all; with `half` as float16.
 
-    Weights that lie on a grid, as training for bits leaves them (`models.entropy`), are written as its levels, int8.
+    Weights on a grid, the result of training for bits (`models.entropy`), are written as int8 levels.
     """
     path = Path(path)
     metadata = {

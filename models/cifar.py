@@ -1,10 +1,9 @@
 """CIFAR-10 (Krizhevsky, 2009) from the official binary archive, or from a folder of JPEG pictures.
 
 `cifar10` is cifar-10-binary.tar.gz (https://www.cs.toronto.edu/~kriz/cifar.html), or the folder cifar-10-batches-bin
-that is in it: records of one byte of label and 3 x 32 x 32 bytes of red, green and blue. The official archive for
-Python is pickled and is not read. `cifar10-jpeg` is a folder train|test/<class>/*.jpg, or such a folder in
-cifar10-jpeg.tar.xz; what was decoded once is kept in data/cifar10-jpeg. JPEG costs accuracy: numbers from it are
-numbers on CIFAR-10 (JPEG).
+inside it: records of one label byte and 3 x 32 x 32 bytes of red, green and blue. The official archive for Python is
+pickled and is not read. `cifar10-jpeg` is a folder train|test/<class>/*.jpg, or such a folder in cifar10-jpeg.tar.xz;
+decoded images are cached in data/cifar10-jpeg. JPEG costs accuracy: results from it are results on CIFAR-10 (JPEG).
 """
 
 import hashlib
@@ -36,7 +35,7 @@ ORDER_SEED = 2009
 def load_binary(split: str, roots: list[Path]) -> tuple[torch.Tensor, torch.Tensor]:
     """Images, uint8 (N, 3, 32, 32), and labels, int64 (N,), from the first of `roots` with the official archive.
 
-    Raises InputError when none has it, or it is damaged.
+    Raises InputError if none has it or the archive is damaged.
     """
     for root in roots:
         for folder in (root / BINARY, root / "cifar10" / BINARY, root):
@@ -56,7 +55,7 @@ def load_binary(split: str, roots: list[Path]) -> tuple[torch.Tensor, torch.Tens
 
 
 def parse_records(content: bytes, source: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Records of a label and 3072 bytes of image, as two tensors."""
+    """Images and labels from records of a label byte and 3072 image bytes."""
     size = 1 + int(np.prod(SHAPE))
     if not content or len(content) % size:
         raise InputError(f"{source} is no CIFAR-10: {len(content)} bytes are no records of {size}; get it again")
@@ -68,9 +67,9 @@ def parse_records(content: bytes, source: Path) -> tuple[torch.Tensor, torch.Ten
 
 
 def load_jpeg(split: str, roots: list[Path]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same from the first of `roots` with pictures in train|test/<class>, in a fixed random order.
+    """As `load_binary`, from the first of `roots` with pictures in train|test/<class>, in a fixed random order.
 
-    Raises InputError when none has them, or a picture is damaged or of another size.
+    Raises InputError if none has them, or a picture is damaged or of another size.
     """
     for root in roots:
         for source in (root / "cifar10-jpeg", root, root / "cifar10-jpeg.tar.xz"):
@@ -83,7 +82,7 @@ def load_jpeg(split: str, roots: list[Path]) -> tuple[torch.Tensor, torch.Tensor
 
 
 def cached(source: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """What `decode` makes of a folder or an archive, from the cache where it is there and as old as its source."""
+    """The result of `decode` for a folder or archive, from the cache if it matches its source."""
     whole = hashlib.sha256(source.read_bytes() if source.is_file() else listing(source / split))
     path = CACHE / f"{split}-{whole.hexdigest()[:16]}.safetensors"
     if path.is_file():
@@ -91,17 +90,17 @@ def cached(source: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
             tensors = load_file(path)
             return tensors["images"], tensors["labels"]
         except (OSError, SafetensorError, KeyError):
-            pass  # decoded again, and written again
+            pass  # decode and write it again
     images, labels = decode(source, split)
     try:
         write_whole(path, serialise({"images": images, "labels": labels}))
     except InputError:
-        pass  # nowhere to keep it: the next time costs the same again
+        pass  # no place for a cache: decode again next time
     return images, labels
 
 
 def decode(source: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """All pictures of a split. Their order is by class and name, then shuffled, so that any part has all classes."""
+    """All pictures of a split, sorted by class and name, then shuffled, so that any part has all classes."""
     images, labels = [], []
     for name, content in sorted(members(source, ".jpg") if source.is_file() else pictures(source / split)):
         *_, found, label, _ = Path("_", "_", name).parts
@@ -127,7 +126,7 @@ def picture(content: bytes, name: str) -> np.ndarray:
 
 
 def members(archive: Path, suffix: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the files in a tar archive that end so; nothing is written to the disk."""
+    """Name and content of the archive's files with this suffix, read without unpacking to disk."""
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -145,6 +144,6 @@ def pictures(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def listing(folder: Path) -> bytes:
-    """Names, sizes and times of the pictures in a folder: another listing, another cache."""
+    """Names, sizes and times of the pictures in a folder: the cache's key."""
     stats = [(str(path), path.stat()) for path in sorted(folder.glob("*/*.jpg"))]
     return repr([(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]).encode()

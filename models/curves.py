@@ -1,6 +1,6 @@
-"""The curves that sender and receiver know, by the code that names them on the air: 0 is none, weights sent linearly.
+"""Expansion curves known to sender and receiver, and their codes on the air; code 0 means none: weights sent linearly.
 
-`curves.json` is made by `python sim/experiments/expansion.py --design`. Its order is part of the on-air format.
+`python sim/experiments/expansion.py --design` writes `curves.json`. Its order is part of the on-air format.
 """
 
 import functools
@@ -14,8 +14,8 @@ PATH = Path(__file__).with_name("curves.json")
 
 
 @functools.cache
-def curves() -> tuple[Curve, ...]:
-    """All of them; the code of each is its place, from 1."""
+def expansion_curves() -> tuple[Curve, ...]:
+    """All curves; a curve's code is its position, from 1."""
     table = json.loads(PATH.read_text())
     return tuple(
         Curve(
@@ -32,11 +32,11 @@ def curves() -> tuple[Curve, ...]:
 
 def code_of(curve: Curve | None) -> int:
     """The code of a curve, 0 for None."""
-    return 0 if curve is None else 1 + curves().index(curve)
+    return 0 if curve is None else 1 + expansion_curves().index(curve)
 
 
 def curve_of(code: int) -> Curve | None:
-    """The curve of a code, None for 0. Raises LinkError for a code that there is not."""
-    if not 0 <= code <= len(curves()):
-        raise LinkError(f"manifest: curve {code}, there are {len(curves())}; the sender is another version")
-    return None if code == 0 else curves()[code - 1]
+    """The curve of a code, None for 0. Raises LinkError for an unknown code."""
+    if not 0 <= code <= len(expansion_curves()):
+        raise LinkError(f"manifest: unknown curve {code} of {len(expansion_curves())}; the sender is another version")
+    return None if code == 0 else expansion_curves()[code - 1]

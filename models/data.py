@@ -1,8 +1,8 @@
-"""Data sets as uint8 tensors: found on disk, or downloaded with their checksums held.
+"""Data sets as uint8 tensors: found on disk, or downloaded and checked against their checksums.
 
-Every one is looked for in `data_dir`, `$AIRNET_DATA`, the shipped files, Debian's /usr/share/datasets and ./data.
-Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT), whose test images are shipped, is last looked for at its public
-address, from which it goes to ./data. For CIFAR-10 see `models.cifar`.
+The search order is `data_dir`, `$AIRNET_DATA`, the shipped files, Debian's /usr/share/datasets and ./data.
+Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017; MIT), whose test images are shipped, is otherwise downloaded from its
+public address to ./data. For CIFAR-10 see `models.cifar`.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models import cifar
 
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-FASHION_MNIST_SHA256 = {  # of the unpacked files, which every packing of them shares
+FASHION_MNIST_SHA256 = {  # of the unpacked files, whatever packed them
     "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
     "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
@@ -33,12 +33,12 @@ SHIPPED = Path(__file__).parent / "datasets"
 def load(dataset: str, split: str, data_dir=None) -> tuple[torch.Tensor, torch.Tensor]:
     """The images, uint8 (N, C, H, W), and labels, int64 (N,), of a `split`, "train" or "test".
 
-    Raises InputError when the data set is not known, damaged, or not to be had.
+    Raises InputError if the data set is unknown, damaged or unavailable.
     """
     if dataset not in LOADERS:
-        raise InputError(f"no data set called {dataset!r}; there is {', '.join(sorted(LOADERS))}")
+        raise InputError(f"no data set called {dataset!r}; give one of {', '.join(sorted(LOADERS))}")
     if split not in ("train", "test"):
-        raise InputError(f"no split called {split!r}; there is train and test")
+        raise InputError(f"no split called {split!r}; give train or test")
     return LOADERS[dataset](split, data_dir)
 
 
@@ -62,13 +62,13 @@ LOADERS = {
 
 
 def places(data_dir=None) -> list[Path]:
-    """Where data sets are looked for, in this order."""
+    """The folders searched for data sets, in order."""
     named = [Path(root) for root in (data_dir, os.environ.get("AIRNET_DATA")) if root]
     return [*named, SHIPPED, Path("/usr/share/datasets"), Path("data")]
 
 
 def find_fashion_mnist(name: str, data_dir=None) -> Path:
-    """The first place that has the file, downloading it when none has."""
+    """The first copy of the file in `places`; downloads it if there is none."""
     for root in places(data_dir):
         for path in (root / "fashion-mnist" / name, root / name):
             if path.is_file():
@@ -77,7 +77,7 @@ def find_fashion_mnist(name: str, data_dir=None) -> Path:
 
 
 def download(url: str, path: Path, sha256: str) -> Path:
-    """Fetch a gzipped file from `url` to `path`, where it appears whole and only if its content has the checksum."""
+    """Download a gzipped file from `url` to `path`; it is written whole, and only if its content has the checksum."""
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             content = response.read()

@@ -1,12 +1,12 @@
-"""Distillation: a network that is sent learns what a larger one, which never is, makes of every image.
+"""Distillation: the network to be sent learns the outputs of a larger teacher, which is never sent.
 
 Hinton, Vinyals and Dean, Distilling the knowledge in a neural network, 2015: with teacher's and student's
 probabilities p_T and q_T at temperature T,
 
     loss = (1 - a) CE(labels, q_1) + a T² KL(p_T || q_T).
 
-The teacher is asked once, about each training image plain and mirrored, and its mean answer kept in a file beside it
-for a whole family of students. The student sees shifted and mirrored images, and noise on its weights.
+The teacher's logits, the mean over each training image and its mirror image, are computed once and cached in a file
+beside the teacher. The student trains with shifted and mirrored images and noise on its weights.
 """
 
 import zlib
@@ -24,14 +24,14 @@ from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models.evaluate import logits
 
 
-def answers(teacher, images: Tensor) -> Tensor:
+def teacher_logits(teacher, images: Tensor) -> Tensor:
     """The logits (N, num_classes), float16, of the checkpoint `teacher` for uint8 images (N, C, H, W); see above.
 
-    Of several, with commas between, it is their mean. Raises InputError where there is no such checkpoint.
+    For several teachers, separated by commas, their mean. Raises InputError for an unknown checkpoint.
     """
     several = str(teacher).split(",")
     if len(several) > 1:
-        return torch.stack([answers(each, images).float() for each in several]).mean(0).half()
+        return torch.stack([teacher_logits(each, images).float() for each in several]).mean(0).half()
     path = checkpoints.locate(teacher)
     key = zlib.crc32(images.numpy().tobytes(), zlib.crc32(path.read_bytes()))
     kept = path.with_name(f"answers-{key:08x}.safetensors")
@@ -44,7 +44,7 @@ def answers(teacher, images: Tensor) -> Tensor:
 
 
 def _read(path: Path) -> Tensor | None:
-    """What was kept, or None where nothing whole was."""
+    """The cached logits; None if the file is missing or damaged."""
     try:
         return load_file(path)["answers"]
     except (OSError, SafetensorError, KeyError):

@@ -1,14 +1,14 @@
-"""Nested networks: one stored set of weights of which the first channels of every layer are smaller networks.
+"""Nested networks: one set of weights in which the first channels of every layer form smaller networks, the members.
 
-A small network's weights are sent more often in the same channel uses, so each channel has a size that does best on
-it: at low SNR fewer weights, better protected, win. The sender stores the largest and sends the member that the
-channel calls for; the manifest names its widths. Members are trained together, at each step the largest, the smallest
-and one between (the sandwich rule; Yu and Huang, Universally Slimmable Networks, 2019) or the largest and one within,
-each at its own weight noise.
+The fewer weights a network has, the more often each is sent in the same channel uses, so the best size depends on the
+SNR: at low SNR fewer, better protected weights win. The sender stores the largest network and sends the member that
+suits the channel; the manifest carries its widths. Members are trained together: each step trains the largest, the
+smallest and one between (the sandwich rule; Yu and Huang, Universally Slimmable Networks, 2019), or the largest and one
+other, each at its own weight noise.
 
-What each member is worth at a weight SNR is measured once, on images kept from training, and travels in the
-checkpoint's metadata. A member is planned as it would be sent, and its curve is read at the SNR that leaves as much
-error as the plan does (`models.payload.protection.select_member`).
+The accuracy of each member over weight SNR is measured once, on validation images, and stored in the checkpoint's
+metadata. The sender plans each member's protection and reads its accuracy at the weight SNR of equal error
+(`models.payload.protection.select_member`).
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.batch_norm import recompute_statistics
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.nets import build, num_weights
@@ -29,49 +29,49 @@ from airnet_sdr.models.noise import energies, noisy
 from airnet_sdr.models.packing import tensor_specs
 
 SNR_GRID_DB = tuple(range(-3, 25, 3))
-UEP = 0.5  # exponent of the protection that members are measured with
+UEP = 0.5  # exponent of the protection with which members are measured
 
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A network within: its widths, its accuracy (0 to 1) on the test images as sent, and `accuracies`, on
-    validation images with its weights at each of SNR_GRID_DB."""
+    """A member: its widths, its test accuracy (0 to 1) without noise, and `accuracies`, on validation images with its
+    weights at each SNR of SNR_GRID_DB."""
 
     widths: tuple[int, ...]
     accuracy: float
     accuracies: tuple[float, ...]
 
     def expected(self, snr_db: float) -> float:
-        """Validation accuracy with weights at `snr_db` after combining, the curve's end beyond its ends."""
+        """Validation accuracy with weights at `snr_db` after combining, constant beyond the measured SNRs."""
         return float(np.interp(snr_db, SNR_GRID_DB, self.accuracies))
 
 
 def narrow(tensors: dict, arch: str, widths: tuple[int, ...]) -> dict:
-    """The member of these widths: of every tensor (NumPy or torch, by name) the first entries along each axis."""
+    """The member of these widths: the first entries along each axis of every tensor (NumPy or torch, by name)."""
     with torch.device("meta"):
         specs = tensor_specs(build(arch, widths))
     return {spec.name: tensors[spec.name][tuple(slice(size) for size in spec.shape)] for spec in specs}
 
 
 def grow(small: dict[str, Tensor], arch: str, widths: tuple[int, ...]) -> nn.Module:
-    """The network of these widths whose member `small` is (tensors by name), and which at first computes the same.
+    """A network of these widths with the member `small` (tensors by name), which initially computes the same.
 
-    Its further channels are random, of each tensor's own mean and deviation, and nothing reads them yet: the weights
-    that will are zero (after Chen, Goodfellow and Shlens, Net2Net, 2016). For plain chains of layers without biases;
-    the output stays where channels are normalised each by itself.
+    New channels are random with each tensor's mean and deviation; the weights that read them are zero (after Chen,
+    Goodfellow and Shlens, Net2Net, 2016). For plain chains of layers without biases. The output is unchanged if
+    normalisation is per channel.
     """
     module = build(arch, widths)
     with torch.no_grad():
         for name, weight in module.named_parameters():
             old = small[name]
-            weight.normal_(old.mean(), old.std())
+            weight.normal_(old.mean().item(), old.std().item())
             weight[: len(old)] = 0
             weight[tuple(slice(size) for size in old.shape)] = old
     return module
 
 
 def reorder(module: nn.Module, scores: dict[str, Tensor]) -> nn.Module:
-    """Sort each convolution's output channels by `scores` (channels,), best first, in place; the output stays.
+    """Sort each convolution's output channels by `scores` (channels,), best first, in place; the output is unchanged.
 
     For plain chains of layers without biases, in which each reads the channels of the one before.
     """
@@ -88,7 +88,7 @@ def reorder(module: nn.Module, scores: dict[str, Tensor]) -> nn.Module:
 def accuracies_under_noise(
     module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3
 ) -> tuple[float, ...]:
-    """Mean accuracy on these images with the weights at each of SNR_GRID_DB, protected by their tensor's size."""
+    """Mean accuracy on these images with the weights at each of SNR_GRID_DB, protected by tensor size."""
     shares, accuracies = energies({name: weight.numel() for name, weight in module.named_parameters()}, UEP), []
     for snr_db in SNR_GRID_DB:
         rng = torch.Generator().manual_seed(seed)
@@ -96,14 +96,14 @@ def accuracies_under_noise(
         total = 0.0
         for _ in range(num_draws):
             arrived = noisy(module, snr, rng)
-            recompute(arrived, images)
+            recompute_statistics(arrived, images)
             total += top1(logits(arrived, images), labels)
         accuracies.append(total / num_draws)
     return tuple(accuracies)
 
 
 def equivalent_snr_db(numels: dict[str, int], snr) -> float:
-    """The SNR of `accuracies_under_noise` that leaves as much error as tensors of `numels` have at linear `snr` (L,).
+    """The SNR of `accuracies_under_noise` with as much error as tensors of `numels` at linear `snr` (L,).
 
     Error is the sum of the tensors' NMSE, which `--uep size` minimises.
     """
@@ -114,8 +114,8 @@ def equivalent_snr_db(numels: dict[str, int], snr) -> float:
 
 
 def best_member(members: list[Member], arch: str, payload_uses: int, arrives: Callable[[Member], float]) -> Member:
-    """Of the members that `payload_uses` symbols hold, the one expected to do best where its weights arrive at the SNR
-    in dB that `arrives` tells. InputError where none fits."""
+    """The member of highest expected accuracy among those that fit `payload_uses` symbols; `arrives(member)` is the SNR
+    of its weights in dB. InputError if none fits."""
     sizes = {member: num_weights(arch, member.widths) for member in members}
     fitting = [member for member in members if sizes[member] <= 2 * payload_uses]
     if not fitting:
@@ -133,20 +133,20 @@ def extract(checkpoint: Checkpoint, member: Member) -> Checkpoint:
 
 
 def extract_widths(checkpoint: Checkpoint, widths: tuple[int, ...]) -> Checkpoint:
-    """The member of these widths; the checkpoint itself where it has none such."""
+    """The member of these widths; the checkpoint itself if it has no such member."""
     members = from_metadata(checkpoint.metadata, checkpoint.arch)
     found = next((member for member in members if member.widths == widths), None)
     return checkpoint if found is None else extract(checkpoint, found)
 
 
 def to_metadata(members: list[Member]) -> dict[str, str]:
-    """The members as a checkpoint's metadata carries them."""
+    """The members as a checkpoint's metadata."""
     rows = [{"widths": each.widths, "accuracy": each.accuracy, "curve": each.accuracies} for each in members]
     return {"members": json.dumps(rows)}
 
 
 def from_metadata(metadata: dict[str, str], arch: str) -> list[Member]:
-    """The members that a checkpoint has, none where it is one network. Raises InputError naming what is wrong."""
+    """The members of a checkpoint, [] for a single network. Raises InputError naming the fault."""
     try:
         members = [
             Member(tuple(fields["widths"]), float(fields["accuracy"]), tuple(map(float, fields["curve"])))
@@ -157,7 +157,7 @@ def from_metadata(metadata: dict[str, str], arch: str) -> list[Member]:
             f"the members in this checkpoint's metadata make no sense ({error!r}); train it again"
         ) from error
     for member in members:
-        num_weights(arch, member.widths)  # refuses widths there cannot be
+        num_weights(arch, member.widths)  # refuses impossible widths
         if not 0 <= member.accuracy <= 1 or len(member.accuracies) != len(SNR_GRID_DB):
             raise InputError(
                 f"member {member.widths} has no accuracy, or not {len(SNR_GRID_DB)} of them under noise; train it again"

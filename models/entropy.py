@@ -1,19 +1,19 @@
-"""Training for a number of bits: weights quantised in every step, and their entropy paid for in the loss.
+"""Training for a number of bits: every step quantises the weights, and the loss contains a price for their entropy.
 
-Each tensor has a uniform step D. The network computes with D·round(w/D), whose gradient goes to w as it is (Bengio,
+Each tensor has a uniform step D. The network computes with D·round(w/D). Its gradient passes to w unchanged (Bengio,
 Léonard and Courville, Estimating or propagating gradients through stochastic neurons, 2013) and to D as
 round(w/D) − w/D per weight (Esser et al., Learned step size quantization, 2020). The loss is
 
     task + price · R,   R = sum over weights of the code length at w/D,
 
-where the code length of a level k is −log2 of its share in the tensor as it is now, and between two levels a straight
-line (entropy-constrained quantisation: Chou, Lookabaugh and Gray, IEEE Trans. ASSP 37(1), 1989). So weights are drawn
-to levels that are frequent, most of all to 0, and steps grow where that costs little. The price is controlled so that
-the entropy follows a target, which falls from what the network begins with to the bits asked for. The coder, which
-knows more than a tensor's shares of levels, needs fewer; how many fewer is measured after every epoch.
+where the code length of level k is −log2 of its current share in the tensor, interpolated linearly between levels
+(entropy-constrained quantisation: Chou, Lookabaugh and Gray, IEEE Trans. ASSP 37(1), 1989). Weights move to frequent
+levels, mostly to 0, and steps grow where that costs little. A controller sets the price so that the entropy follows a
+target, which falls from the initial entropy to the requested bits. The coder's context models need fewer bits than this
+entropy; the ratio is measured after every epoch.
 
-For a hybrid (`refine`) the network computes with D·round(w/D) + r, where r is w − D·round(w/D) as it arrives, analog,
-at a random SNR (`models.noise`); gradients are the same, and what r is good for the network learns.
+For a hybrid (`refine`) the network computes with D·round(w/D) + r, where r is the residual w − D·round(w/D) received at
+a random SNR (`models.noise`); the gradients are the same, and the network learns to use r.
 """
 
 import copy
@@ -26,22 +26,22 @@ from torch.func import functional_call
 
 from airnet_sdr.models.digital import compress
 from airnet_sdr.models.digital.quantise import MAX_LEVEL, Quantised, dequantise, step_value, steps_of
-from airnet_sdr.models.digital.scheme import fit, on_grid
-from airnet_sdr.models.noise import receive, straight_through
+from airnet_sdr.models.digital.scheme import on_grid, quantise_to_fit
+from airnet_sdr.models.noise import receive_weights, straight_through
 from airnet_sdr.models.packing import load_vectors, tensors_of, to_vectors
 from airnet_sdr.models.train_config import TrainConfig, learning_rate
 from airnet_sdr.models.trainer import Trainer
 
 FIRST_STEP = 0.5  # of a tensor's RMS
-STEP_RATE = 0.004  # octaves that a step moves at most in a training step
+STEP_RATE = 0.004  # octaves by which a step changes at most in a training step
 FIRST_PRICE = 1e-6  # of a bit
-INTEGRAL, PROPORTIONAL = 0.005, 8.0  # of the price's control, per octave that the entropy is above its target
-SHARE = 0.5  # of training in which the target falls
+INTEGRAL, PROPORTIONAL = 0.005, 8.0  # gains of the price's controller, per octave of entropy above the target
+SHARE = 0.5  # share of the training over which the target falls
 PARTS, REACH = 8, 3  # a hybrid's weights lie on eighths of a step, and at most three from their levels
 
 
 class Quantiser:
-    """The steps of a network's tensors, in octaves, and the price of a bit: all that training for bits has to keep."""
+    """The steps of a network's tensors, in octaves, and the price per bit: the state of training for bits."""
 
     def __init__(self, weights: dict[str, Tensor], steps: list[float] | None = None):
         if steps is None:
@@ -51,13 +51,13 @@ class Quantiser:
         device = next(iter(weights.values())).device
         self.log_steps = torch.tensor(steps, device=device).log2().requires_grad_()  # (tensors,)
         self.price = self.price_now = FIRST_PRICE
-        self.saved = 1.0  # bits as the coder makes them, over the entropy
+        self.saved = 1.0  # the coder's bits over the entropy
         with torch.no_grad():
             self.bits_at_start = float(self(weights)[1])
 
     def __call__(self, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """The weights as quantised, their entropy in bits, and its smooth counterpart R, which has a gradient."""
-        quantised, entropy, smooth = {}, 0.0, 0.0
+        """The quantised weights, their entropy in bits, and its differentiable counterpart R."""
+        quantised, entropy, smooth = {}, torch.zeros(()), torch.zeros(())
         for (name, weight), step in zip(weights.items(), 2**self.log_steps, strict=True):
             scaled = weight / step
             levels = scaled.detach().round().clamp(-MAX_LEVEL, MAX_LEVEL)
@@ -74,7 +74,7 @@ class Quantiser:
     def control(self, entropy: float, num_bits: int, progress: float, rate: float) -> None:
         """Move the steps by their gradients' signs, ``rate`` times STEP_RATE, and set the price for the next step.
 
-        ``progress`` (0 to 1) of the training says how far down the entropy ought to be.
+        ``progress`` (0 to 1) of the training determines the target entropy.
         """
         done = min(progress / SHARE, 1.0)
         target = self.bits_at_start * (num_bits / self.saved / self.bits_at_start) ** done
@@ -91,20 +91,21 @@ class Quantiser:
         return (2**self.log_steps).tolist()
 
     def state(self) -> dict[str, Tensor]:
-        """All that `take` needs to go on as if nothing had been."""
+        """The state from which `load_state` continues exactly."""
         numbers = torch.tensor([self.price, self.price_now, self.saved, self.bits_at_start], dtype=torch.float64)
         return {"log_steps": self.log_steps.detach(), "numbers": numbers}
 
-    def take(self, state: dict[str, Tensor]) -> None:
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from a `state`."""
         self.log_steps = state["log_steps"].to(self.log_steps.device).requires_grad_()
         self.price, self.price_now, self.saved, self.bits_at_start = state["numbers"].tolist()
 
 
 class BitTrainer(Trainer):
-    """`Trainer` for a network that has to arrive in ``config.bits``, compressed; it is trained without weight noise.
+    """`Trainer` for a network compressed to ``config.bits``, without weight noise.
 
-    With ``config.refine`` it is trained for a hybrid: what quantisation leaves of the weights arrives beside the bits,
-    in noise, and the network computes with the sum.
+    With ``config.refine`` it trains a hybrid: the quantisation residual arrives as analog symbols, in noise, and the
+    network computes with the sum.
     """
 
     def __init__(self, config: TrainConfig):
@@ -113,6 +114,7 @@ class BitTrainer(Trainer):
         self._done = self._batches = 0
 
     def train_epoch(self, images: Tensor, *others, **options) -> float:
+        """Train an epoch, then adapt the price of a bit to the size that was asked for."""
         self._done, self._batches = 0, math.ceil(len(images) / self.config.batch_size)
         loss = super().train_epoch(images, *others, **options)
         with torch.no_grad():
@@ -122,7 +124,7 @@ class BitTrainer(Trainer):
         return loss
 
     def backward(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
-        """Add the gradient of the loss with the price of the bits to that of the weights; the loss without it."""
+        """Accumulate the gradient of the loss including the price of the bits; returns the loss without the price."""
         config, quantiser = self.config, self.quantiser
         weights, entropy, smooth = quantiser(self.weights)
         if config.refine:
@@ -139,10 +141,10 @@ class BitTrainer(Trainer):
         return loss.item()
 
     def averaged(self) -> nn.Module:
-        """The network with the averaged weights, quantised so that it fits, as it is kept and arrives.
+        """The network with the averaged weights, quantised to fit the bits: the result of the training.
 
-        For a hybrid the weights themselves, no further from their levels than they may be to be taken for them again,
-        and on a grid that can be kept in a byte.
+        For a hybrid the weights keep their residuals, limited so that quantisation finds the same levels again, on a
+        grid that fits a byte.
         """
         module = super().averaged()
         levels = self.fitted(module)
@@ -155,32 +157,35 @@ class BitTrainer(Trainer):
         return load_vectors(module, kept)
 
     def arrived(self, module: nn.Module, snr_db: float, rng: torch.Generator) -> nn.Module | None:
-        """A hybrid as it arrives, what quantisation leaves at one SNR; None of a network that arrives as it is kept."""
+        """A hybrid with its residual received at one SNR; None for a purely digital network, which arrives exactly."""
         if not self.config.refine:
             return None
         base = [dequantise(tensor) for tensor in self.fitted(module)]
         left = [torch.from_numpy(w - b) for w, b in zip(to_vectors(tensors_of(module)), base, strict=True)]
-        noisy = [receive(weights, 10 ** (snr_db / 10), rng).numpy() for weights in left]
+        noisy = [receive_weights(weights, 10 ** (snr_db / 10), rng).numpy() for weights in left]
         return load_vectors(copy.deepcopy(module), [b + r for b, r in zip(base, noisy, strict=True)])
 
     def fitted(self, module: nn.Module) -> list[Quantised]:
-        """Its tensors as levels."""
-        return fit(list(tensors_of(module).values()), self.quantiser.steps, self.config.bits // 8)
+        """The module's tensors as levels that fit the bits."""
+        return quantise_to_fit(list(tensors_of(module).values()), self.quantiser.steps, self.config.bits // 8)
 
     def status(self) -> str:
+        """Size and price, for the line of an epoch."""
         with torch.no_grad():
             entropy = float(self.quantiser(self.weights)[1])
         return f"  {self.quantiser.saved * entropy:.0f} bits at a price of {self.quantiser.price:.1e}"
 
     def facts(self) -> dict[str, str]:
-        """What a checkpoint's metadata says of this training's result: the bits that it has become, and its steps."""
+        """Metadata of the result: the compressed bits and the steps."""
         tensors = self.fitted(super().averaged())
         codes = ",".join(str(tensor.step_code) for tensor in tensors)
         parts = {"parts": str(PARTS)} if self.config.refine else {}
         return {"bits": str(8 * len(compress.encode(tensors))), "steps": codes, **parts}
 
     def extra_state(self) -> dict[str, Tensor]:
+        """The quantiser's state, kept beside the weights where training is stopped."""
         return self.quantiser.state()
 
-    def take_extra(self, state: dict[str, Tensor]) -> None:
-        self.quantiser.take(state)
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Continue from an `extra_state`."""
+        self.quantiser.load_state(state)

@@ -1,15 +1,15 @@
-"""The only definition of accuracy, and the recalibration of a network that arrived."""
+"""The only definition of accuracy, and the batch norm recalibration of a received network."""
 
 import torch
 from torch import nn
 
-from airnet_sdr.models.batch_norm import recompute, statistics_of
+from airnet_sdr.models.batch_norm import recompute_statistics, statistics_of
 from airnet_sdr.models.data import load
 
 
 @torch.inference_mode()
 def logits(module: nn.Module, images: torch.Tensor, batch_size: int = 500) -> torch.Tensor:
-    """What `module`, in evaluation mode, says of uint8 images (N, C, H, W): float32 (N, num_classes)."""
+    """Logits, float32 (N, num_classes), of `module` in evaluation mode for uint8 images (N, C, H, W)."""
     was_training = module.training
     module.eval()
     output = torch.cat([module(batch) for batch in images.split(batch_size)])
@@ -30,8 +30,8 @@ def accuracy(module: nn.Module, dataset: str, data_dir=None, limit: int | None =
 
 
 def recalibrate_batch_norm(module: nn.Module, dataset: str, data_dir=None) -> int:
-    """Measure the batch norm statistics of a network that arrived, in place, on test images without their labels.
+    """Measure the batch norm statistics of a received network, in place, on test images without their labels.
 
-    Returns the number of images used: 0 where there is no batch norm.
+    Returns the number of images used: 0 for a network without batch norm.
     """
-    return recompute(module, load(dataset, "test", data_dir)[0]) if statistics_of(module) else 0
+    return recompute_statistics(module, load(dataset, "test", data_dir)[0]) if statistics_of(module) else 0

@@ -1,4 +1,4 @@
-"""Layers without weights, which the architectures share."""
+"""Layers without weights, shared by the architectures."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 class Scale(nn.Module):
-    """uint8 images (N, C, H, W) to float32, about zero mean and unit variance: the only home of the normalisation."""
+    """uint8 images (N, C, H, W) to float32, of about zero mean and unit variance: the only normalisation of inputs."""
 
     def __init__(self, mean: float, std: float):
         super().__init__()
@@ -25,7 +25,7 @@ class Norm(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Zero mean and unit variance of each channel over the batch, or as measured, then ReLU. Has no weights."""
+    """Zero mean and unit variance per channel, by batch or running statistics, then ReLU. Has no weights."""
 
     def __init__(self, num_channels: int):
         super().__init__(num_channels, affine=False)
@@ -35,7 +35,7 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 class Gain(nn.Module):
-    """A fixed factor: small ahead of the last layer, it lets that learn at the other layers' rate."""
+    """A fixed factor; a small one before the last layer lets that layer learn at the other layers' rate."""
 
     def __init__(self, gain: float):
         super().__init__()

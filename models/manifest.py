@@ -1,10 +1,10 @@
-"""The manifest: all that the receiver must be told besides the symbols, sent in band and coded.
+"""The manifest: the parameters that the receiver needs to decode the payload, coded and sent in the frames.
 
 Tensor names and shapes follow from the architecture's code; the manifest has the model card (`models.card`) and the
 payload's parts (`models.payload`). After the card come 16 bits: 65535 for one digital payload, 65534 for one hybrid,
 and its body; 65533 for a list of parts, its length (8 bits) and, for each part, the length-prefixed name of its kind,
-the length of its body (32 bits) and its body. Any other number is that of an analog payload's tensors, and begins its
-body. All big endian.
+the length of its body (32 bits) and its body. Any other value is
+the number of tensors of an analog payload, the start of its body. All big endian.
 """
 
 import dataclasses
@@ -15,21 +15,21 @@ from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.payload import SCHEMES, AnalogPayload, DigitalPayload, HybridPayload, Payload
 
 _PARTS = 65533
-_SINGLE = {65535: DigitalPayload, 65534: HybridPayload}
+_SINGLE: dict[int, type[Payload]] = {65535: DigitalPayload, 65534: HybridPayload}
 _CODES = {scheme.kind: code for code, scheme in _SINGLE.items()}
 MAX_PARTS = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:
-    """The model card, and the parts of the payload in the order of their symbols: one, or several."""
+    """The model card, and the parts of the payload in the order of their symbols."""
 
     card: ModelCard
     parts: tuple[Payload, ...]
 
     @property
     def scheme(self) -> str:
-        """The kinds of the parts, with + between."""
+        """The kinds of the parts, joined by +."""
         return "+".join(part.kind for part in self.parts)
 
     def num_symbols(self, numels: list[int]) -> int:
@@ -37,7 +37,7 @@ class Manifest:
         return sum(part.num_symbols(numels) for part in self.parts)
 
     def to_bytes(self) -> bytes:
-        """Encode; InputError when a name or value does not fit."""
+        """Encode; InputError if a name or value does not fit."""
         head, kinds = self.card.to_bytes(), [part.kind for part in self.parts]
         if kinds == ["analog"]:
             return head + self.parts[0].to_bytes()
@@ -49,13 +49,14 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Manifest":
-        """Decode what came off the air (zero padding may follow); LinkError when it makes no sense."""
+        """Decode received bytes (zero padding may follow); LinkError if they are invalid."""
         try:
             card, data = ModelCard.from_bytes(data)
             (code,) = struct.unpack_from(">H", data)
             if code == _PARTS:
                 return cls(card, _parts(data[2:]))
-            payload, _ = _SINGLE[code].from_bytes(data[2:]) if code in _SINGLE else AnalogPayload.from_bytes(data)
+            scheme, body = (_SINGLE[code], data[2:]) if code in _SINGLE else (AnalogPayload, data)
+            payload, _ = scheme.from_bytes(body)
             return cls(card, (payload,))
         except (struct.error, IndexError, UnicodeDecodeError, InputError) as error:
             raise LinkError(
@@ -69,7 +70,7 @@ def _part_bytes(part: Payload) -> bytes:
 
 
 def _parts(data: bytes) -> tuple[Payload, ...]:
-    """The list of parts at the head of ``data``; LinkError for a kind unknown here."""
+    """The list of parts at the head of ``data``; LinkError for an unknown kind."""
     count, data, parts = data[0], data[1:], []
     if not 1 <= count <= MAX_PARTS:
         raise struct.error(f"{count} parts")

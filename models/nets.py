@@ -1,14 +1,15 @@
-"""The architectures, by name: what a receiver must know of a network besides its weights.
+"""The architectures by name: the part of a network that the receiver must have already.
 
-Nothing but weights is sent, so a network meant for the link keeps no running statistics: `fashion` normalises every
-layer's output over the image's own channels and pixels (Ba, Kiros and Hinton, Layer normalization, 2016, without
-gain and bias). That also makes it blind to the common factor S / (1 + S) by which a linear MMSE receiver shrinks
-weights. `fashion-bn` has the same weights and batch norm, whose statistics the receiver measures (`models.batch_norm`):
-that takes out the offset that noise on a filter gives its whole channel, and so bears more noise.
+Only weights are sent, so `fashion` needs no running statistics: it normalises every layer's output over the image's
+channels and pixels (Ba, Kiros and Hinton, Layer normalization, 2016, without gain and bias). It is therefore also
+invariant to the common factor S / (1 + S) by which a linear MMSE receiver shrinks weights. `fashion-bn` has the same
+weights and batch norm, whose statistics the receiver measures (`models.batch_norm`): that removes the offset that noise
+on a filter adds to its whole channel, so it tolerates more noise.
 """
 
 import functools
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ FASHION_WIDTHS = (16, 32, 64, 128, 176)
 def fashion(widths: tuple[int, ...] = FASHION_WIDTHS, norm=lambda num_channels: Norm()) -> nn.Module:
     """Plain convolutional net, 1x28x28 to 10 classes: 315,504 weights in six tensors, 18 M multiply-adds an image.
 
-    `widths` are the output channels of its five convolutions; `norm` makes what normalises so many channels.
+    `widths` are the output channels of its five convolutions; `norm(num_channels)` returns a normalisation layer.
     """
 
     def conv(num_in, num_out):
@@ -54,7 +55,8 @@ def fashion(widths: tuple[int, ...] = FASHION_WIDTHS, norm=lambda num_channels: 
 
 def fashion_teacher() -> nn.Module:
     """VGG-style net with batch norm, 1x28x28 to 10 classes: 1.2 M weights, 38 M multiply-adds an image."""
-    layers, num_in = [Scale(mean=0.286, std=0.353)], 1
+    layers: list[nn.Module] = [Scale(mean=0.286, std=0.353)]
+    num_in = 1
     for width in (32, 64, 128, 256):
         for _ in range(2):
             layers += [nn.Conv2d(num_in, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
@@ -65,7 +67,7 @@ def fashion_teacher() -> nn.Module:
     )
 
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "fashion": fashion,
     "fashion-bn": functools.partial(fashion, norm=BatchNorm),
     "fashion-teacher": fashion_teacher,
@@ -73,13 +75,13 @@ ARCHITECTURES = {
     "cifar-vgg16": vgg16,
     "cifar-resnet20": resnet20,
 }
-FULL_WIDTHS = {  # of the architectures that come narrower, too
+FULL_WIDTHS = {  # of the architectures with variable widths
     "fashion": FASHION_WIDTHS,
     "fashion-bn": FASHION_WIDTHS,
     "cifar": CIFAR_WIDTHS,
     "cifar-vgg16": VGG16_WIDTHS,
 }
-DATASETS = {  # what they are trained on
+DATASETS = {  # on which they are trained
     "fashion": "fashion-mnist",
     "fashion-bn": "fashion-mnist",
     "fashion-teacher": "fashion-mnist",
@@ -90,13 +92,13 @@ DATASETS = {  # what they are trained on
 
 
 def build(name: str, widths: tuple[int, ...] = ()) -> nn.Module:
-    """A fresh network with random weights, of the architecture's own widths or the narrower ones given.
+    """A network with random weights, of full widths or of the narrower ones given.
 
-    Raises InputError for a name there is no architecture of, and for widths that it cannot have.
+    Raises InputError for an unknown architecture or impossible widths.
     """
     if name not in ARCHITECTURES:
         raise InputError(
-            f"no architecture called {name!r}; there is {', '.join(sorted(ARCHITECTURES))}, or one of your own with "
+            f"unknown architecture {name!r}; give one of {', '.join(sorted(ARCHITECTURES))}, or your own with "
             "--architecture"
         )
     if not widths:
@@ -111,6 +113,6 @@ def build(name: str, widths: tuple[int, ...] = ()) -> nn.Module:
 
 
 def num_weights(name: str, widths: tuple[int, ...] = ()) -> int:
-    """Weights of this network. Raises InputError as `build` does."""
+    """Number of weights of this network. Raises InputError as `build` does."""
     with torch.device("meta"):  # shapes alone, no memory
         return sum(weight.numel() for weight in build(name, widths).parameters())

@@ -1,12 +1,12 @@
-"""Weight noise as the link makes it, for training and for equivalent tests without a waveform.
+"""The link's weight noise, for training and for tests without a waveform.
 
 A tensor w of mean m and centred power s² is sent with unit power, received at SNR S (per weight, after combining) and
 estimated by linear MMSE:
 
     w_hat = m + g (w - m) + n,   g = S / (1 + S),   Var n = s² S / (1 + S)² = s² g (1 - g),
 
-so E|w_hat - w|² / s² = 1 / (1 + S). Injected while training, a range of S makes a network robust over that range
-(Joshi et al., Nature Communications 11, 2020, for one level). The mean and scale are taken to arrive without error.
+so E|w_hat - w|² / s² = 1 / (1 + S). Training with a range of S makes a network robust over that range (Joshi et al.,
+Nature Communications 11, 2020, for one level). Mean and scale are assumed to arrive without error.
 """
 
 import copy
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 
-def receive(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
-    """`weights` (float32) as a receiver would have them at linear SNR `snr`; infinity gives them unchanged."""
+def receive_weights(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
+    """`weights` (float32) as received at linear SNR `snr`; infinity returns them unchanged."""
     centre = weights.mean()
     scale = (weights - centre).square().mean().sqrt()
     gain = 1 / (1 + 1 / snr)
@@ -24,10 +24,13 @@ def receive(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
     return centre + gain * (weights - centre) + scale * (gain * (1 - gain)) ** 0.5 * noise
 
 
-def receive_all(tensors: dict[str, Tensor], snr: float | dict[str, float], rng: torch.Generator) -> dict[str, Tensor]:
-    """`receive` for each tensor, at one SNR or at one each by name."""
+def receive_tensors(
+    tensors: dict[str, Tensor], snr: float | dict[str, float], rng: torch.Generator
+) -> dict[str, Tensor]:
+    """`receive_weights` for each tensor, at one SNR, or at an SNR per tensor by name."""
     return {
-        name: receive(weights, snr[name] if isinstance(snr, dict) else snr, rng) for name, weights in tensors.items()
+        name: receive_weights(weights, snr[name] if isinstance(snr, dict) else snr, rng)
+        for name, weights in tensors.items()
     }
 
 
@@ -35,15 +38,15 @@ def noisy(module: nn.Module, snr: float | dict[str, float], rng: torch.Generator
     """A copy of `module` with its parameters as received."""
     arrived = copy.deepcopy(module)
     with torch.no_grad():
-        arrived.load_state_dict(receive_all(dict(module.named_parameters()), snr, rng), strict=False)
+        arrived.load_state_dict(receive_tensors(dict(module.named_parameters()), snr, rng), strict=False)
     return arrived
 
 
 def energies(numels: dict[str, int], exponent: float) -> dict[str, float]:
-    """Energy a weight by name, n^-exponent up to a factor, its mean over all weights 1: unequal error protection.
+    """Energy per weight by tensor, proportional to n^-exponent, of mean 1 over all weights: unequal error protection.
 
-    With exponent 1/2 it is the optimum where every tensor does the same damage a/(e S) at energy e: least sum of a/e_l
-    subject to sum n_l e_l constant. It is close to what `dsp.uep` plans from measured damages, and needs none.
+    Exponent 1/2 is optimal if every tensor does the same damage a/(e S) at energy e: it minimises the sum of a/e_l
+    subject to constant sum n_l e_l. It is close to the plan of `dsp.uep` and needs no measured damages.
     """
     shares = {name: numel**-exponent for name, numel in numels.items()}
     factor = sum(numels.values()) / sum(numels[name] * share for name, share in shares.items())

@@ -1,9 +1,9 @@
-"""A network's weights as the list of vectors that is sent, and back.
+"""A network's weights to the list of vectors that is sent, and back.
 
-Policy: what travels is every floating-point entry of the state dict, in its order: weights, biases, gains, buffers.
-The running statistics of batch norm stay at home, because they do not fit the weights as they arrive: the receiver
-measures its own (`models.batch_norm`). Integer buffers (batch norm's num_batches_tracked) do not affect the output and
-stay, too. Names and shapes follow from the architecture's code, so they are not sent.
+Every floating-point entry of the state dict is sent, in its order: weights, biases, gains, buffers. The running
+statistics of batch norm are not, because they do not fit noisy weights: the receiver measures its own
+(`models.batch_norm`). Integer buffers (batch norm's num_batches_tracked) do not affect the output and are not sent.
+Names and shapes follow from the architecture's code.
 """
 
 from collections.abc import Iterable
@@ -19,6 +19,8 @@ from airnet_sdr.models.batch_norm import statistics_of
 
 @dataclass(frozen=True)
 class TensorSpec:
+    """A tensor of a network: its name in the state dict, its shape and its number of weights."""
+
     name: str
     shape: tuple[int, ...]
     numel: int
@@ -40,7 +42,7 @@ def to_vectors(tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def load_vectors(module: nn.Module, vectors: Iterable[np.ndarray]) -> nn.Module:
-    """Put vectors (numel,) back into `module`, in place, and return it. Raises InputError when they do not fit."""
+    """Load vectors (numel,) into `module`, in place, and return it. Raises InputError if they do not fit."""
     specs, vectors = tensor_specs(module), list(vectors)
     got, wanted = [len(vector) for vector in vectors], [spec.numel for spec in specs]
     if got != wanted:

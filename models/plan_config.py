@@ -1,4 +1,4 @@
-"""What a transmission is planned for: the channel, the budgets and the kind of protection."""
+"""The options of a plan: the channel, the budgets and the kind of protection."""
 
 import dataclasses
 
@@ -17,17 +17,17 @@ class PlanConfig:
         "auto", "unequal error protection: as measured (auto), by tensor size, or none", choices=UEP
     )
     copies: int = option(1, "times every weight is sent (the mean, with unequal protection)", 1, 255, metavar="K")
-    snr_db: float = option(10.0, "SNR per payload symbol that the plan is for", -30, 60, metavar="D")
-    payload_uses: int | None = option(None, "budget of payload symbols in one cycle", 1, 2**40)
-    channel_uses: int | None = option(None, "budget of all samples on the air in one cycle", 1, 2**40)
+    snr_db: float = option(10.0, "SNR per payload symbol to plan for", -30, 60, metavar="D")
+    payload_uses: int | None = option(None, "budget of payload symbols per cycle (default: none)", 1, 2**40)
+    channel_uses: int | None = option(None, "budget of samples on the air per cycle (default: none)", 1, 2**40)
     expansion: str | None = option(
         None,
-        "curves in place of copies where they do better (default auto with unequal protection, otherwise none)",
+        "expansion curves instead of copies if better (default: auto with unequal protection, else none)",
         choices=EXPANSION,
     )
     digital_share: float | None = option(
         None,
-        "hybrid: share of the payload for its digital base (default: what the bits it was trained for need)",
+        "hybrid: the digital base's share of the payload (default: the least for its trained bits)",
         0,
         1,
         metavar="F",
@@ -37,9 +37,12 @@ class PlanConfig:
         check_fields(self)
         if self.digital_share in (0, 1):
             raise InputError(f"`digital_share` must be between 0 and 1; got {self.digital_share:g}")
-        if self.expansion is None and self.uep is not None:
-            object.__setattr__(self, "expansion", "none" if self.uep == "none" else "auto")
+
+    @property
+    def may_expand(self) -> bool:
+        """Whether curves may take the place of copies: as asked for, and otherwise with unequal protection."""
+        return self.uep != "none" if self.expansion is None else self.expansion == "auto"
 
     def protected(self, uep: str) -> "PlanConfig":
-        """This config, with ``uep`` where no protection was asked for."""
+        """The config, with ``uep`` where no protection was asked for."""
         return self if self.uep is not None else dataclasses.replace(self, uep=uep)

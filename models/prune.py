@@ -1,16 +1,17 @@
-"""Structured pruning: whole channels go, so that what is left is a smaller network that is sent as it is.
+"""Structured pruning: it removes whole channels, which leaves a smaller dense network to send.
 
-Which weights hang together (a channel's filter, and what the next layer makes of it) is found by torch-pruning (Fang
-et al., DepGraph, 2023). A channel's saliency is the square of the first-order change of the loss when it goes, as
-gradients under noise have it, per weight that it frees (Molchanov et al., 2019):
+torch-pruning (Fang et al., DepGraph, 2023) finds the weights of a channel: its filter and the next layer's weights on
+it. A channel's saliency is the square of the first-order change of the loss on its removal, by gradients under noise,
+per weight removed (Molchanov et al., 2019):
 
     I_c = (sum_{w in c} w dL/dw)^2 / n_c
 
-Channels go one at a time, least saliency first, until the budget holds. Training calls this again and again with a
-budget that falls geometrically and the noise on, so that the network gets used to what is missing.
+Channels are removed one at a time, least saliency first, until the budget holds. Training under noise prunes
+repeatedly, with a geometrically falling budget, so that the network adapts to each removal.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch_pruning
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models.nets import num_weights
 
-LEAST_CHANNELS = 4  # a layer keeps
+LEAST_CHANNELS = 4  # per layer that remain
 
 
 def convolutions(module: nn.Module) -> dict[str, nn.Conv2d]:
@@ -27,8 +28,8 @@ def convolutions(module: nn.Module) -> dict[str, nn.Conv2d]:
     return {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)}
 
 
-def dependencies(module: nn.Module, images: Tensor):
-    """torch-pruning's graph of what hangs together, and a function of convolution and channels giving the group."""
+def dependencies(module: nn.Module, images: Tensor) -> Callable:
+    """torch-pruning's dependency graph, and a function from convolution and channels to their group."""
     graph = torch_pruning.DependencyGraph().build_dependency(module, example_inputs=images)
     return lambda layer, channels: graph.get_pruning_group(
         layer, torch_pruning.prune_conv_out_channels, idxs=list(channels)
@@ -44,8 +45,8 @@ def saliency(module: nn.Module, gradients: dict[str, Tensor], images: Tensor) ->
         total, freed = torch.zeros(layer.out_channels), 0
         for member, _ in group(layer, range(layer.out_channels)):
             each = change.get(f"{names.get(member.target.module)}.weight")
-            if each is not None:  # not an activation or the like
-                axis = 0 if member.target.module is layer else 1  # its own filter, or what the next layer reads of it
+            if each is not None:  # the member has weights
+                axis = 0 if member.target.module is layer else 1  # its own filter, or the next layer's weights on it
                 total += each.transpose(0, axis).reshape(layer.out_channels, -1).sum(1)
                 freed += each.numel() // layer.out_channels
         found[name] = total.square() / freed
@@ -61,17 +62,17 @@ def remove(module: nn.Module, channels: dict[str, list[int]], images: Tensor) ->
     return smaller
 
 
-def choose_channels(
+def select_channels(
     arch: str, module: nn.Module, gradients: dict[str, Tensor], budget: int, images: Tensor
 ) -> dict[str, list]:
     """The output channels to `remove`, by convolution, until at most `budget` weights are left.
 
     gradients : of the loss, by parameter, under the noise that the network is trained for
     images : an example, uint8 (1, C, H, W)
-    Raises InputError when the budget does not hold the least number of channels.
+    Raises InputError if the budget is below that of the least number of channels.
     """
     widths = {name: layer.out_channels for name, layer in convolutions(module).items()}
-    gone = {name: [] for name in widths}
+    gone: dict[str, list[int]] = {name: [] for name in widths}
     scores = saliency(module, gradients, images)
     ranked = sorted((float(s), name, channel) for name in widths for channel, s in enumerate(scores[name]))
     for _, name, channel in ranked:

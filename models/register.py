@@ -1,10 +1,10 @@
-"""Networks of your own: any `torch.nn.Module` can be sent, once both ends have its code.
+"""Networks of your own: any `torch.nn.Module` can be sent if both ends have its code.
 
     register("modulation", modulation, load_data)
 
-makes `modulation()` an architecture of that name beside the shipped ones; `--architecture FILE.py:modulation` does
-the same on a command line, `architecture="FILE.py:modulation"` in Python. The name is what travels: a receiver builds
-only what it was started with, and a name off the air never imports or runs anything. The file is run because the
+makes `modulation()` an architecture of that name beside the shipped ones; so do `--architecture FILE.py:modulation` on
+a command line and `architecture="FILE.py:modulation"` in Python. Only the name is sent: a receiver builds only the
+architectures with which it was started, and a received name never imports or runs anything. The file runs because the
 operator of this machine named it.
 """
 
@@ -32,12 +32,12 @@ def register(
     """Make `build()` the architecture `name`, evaluated on the data set of the same name.
 
     `load_data(split, data_dir)` returns the inputs (N, ...) and labels, int64 (N,), of the split "train" or "test";
-    without it the network is rebuilt and saved, and nothing is evaluated. Returns the name. Raises InputError for a
-    name that is taken or cannot travel.
+    without it the network is rebuilt and saved, but not evaluated. Returns the name. Raises InputError for a
+    name that is taken or invalid.
     """
     check_name(name)
     if name in SHIPPED:
-        raise InputError(f"the name {name!r} is taken by what is shipped; choose another")
+        raise InputError(f"the name {name!r} is that of a shipped one; choose another")
 
     def checked(split, data_dir=None):
         inputs, labels = load_data(split, data_dir)
@@ -61,7 +61,7 @@ def from_file(address: str) -> str:
     """Run FILE.py and register the function of `address` FILE.py:NAME under its own name, which is returned.
 
     The file may import its neighbours, whatever they are called: its folder goes into the module search path, as when
-    Python runs the file itself. Raises InputError when the file cannot be run, or the function does not make a module.
+    Python runs the file itself. Raises InputError if the file cannot be run or the function does not return a module.
     """
     path, colon, function = address.rpartition(":")
     if not colon or not path.endswith(".py") or not Path(path).is_file():
@@ -70,16 +70,16 @@ def from_file(address: str) -> str:
     if folder not in sys.path:
         sys.path.insert(1, folder)
     spec = importlib.util.spec_from_file_location(f"airnet_architecture_{Path(path).stem}", path)
-    namespace = importlib.util.module_from_spec(spec)
+    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(namespace)
-        build = getattr(namespace, function)
+        spec.loader.exec_module(module)
+        build = getattr(module, function)
         made = build()
-    except Exception as error:  # whatever the user's code does
+    except Exception as error:  # the user's code may raise anything
         raise InputError(f"`architecture` {address}: {type(error).__name__}: {_one_line(error)}") from error
     if not isinstance(made, nn.Module):
-        raise InputError(f"`architecture` {address}: {function}() must make a torch.nn.Module; got {type(made)}")
-    return register(function, build, getattr(namespace, "load_data", None))
+        raise InputError(f"`architecture` {address}: {function}() must return a torch.nn.Module; got {type(made)}")
+    return register(function, build, getattr(module, "load_data", None))
 
 
 def resolve_architecture(architecture: str | None) -> str | None:

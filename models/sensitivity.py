@@ -1,15 +1,15 @@
-"""How much each tensor matters: the loss its weight noise causes, measured.
+"""Sensitivity of each tensor: the measured increase of the loss by noise on its weights.
 
     python models/sensitivity.py --model fashion
 
 writes sensitivity.json beside the checkpoint. Damage is the increase of the mean cross-entropy on training images
-when one tensor arrives at SNR s instead of without error, the others at a background SNR. At low SNR damages do not
-add up, so several backgrounds are measured; plans made with the others nearly clean proved best: at -3 dB per symbol
-88.2 % on 3,000 test images over 10 draws of weight noise, against 85.5 % with the others at -3 dB and 56.9 % without
-UEP; at 0 dB all the same, 90.6 % against 87.1 % without.
+when one tensor arrives at SNR s instead of without error, the others at a background SNR. At low SNR damages are not
+additive, so several backgrounds are measured. Plans with a nearly clean background proved best: at -3 dB per symbol
+88.2 % on 3,000 test images over 10 draws of weight noise, against 85.5 % with a background of -3 dB and 56.9 % without
+UEP; at 0 dB 90.6 % with any background against 87.1 % without UEP.
 
-The alternative, which needs no noise, is the Hessian trace: for small errors of variance v in each of n weights the
-loss grows by v/2 tr(H) (Dong et al., HAWQ-V2, 2020), so damage = 1/2 tr(H) / n |w - m|² / (1 + S), with tr(H) by
+The alternative without noise is the Hessian trace: for small errors of variance v in each of n weights the loss grows
+by v/2 tr(H) (Dong et al., HAWQ-V2, 2020), so damage = 1/2 tr(H) / n |w - m|² / (1 + S), with tr(H) by
 Hutchinson's estimator.
 """
 
@@ -38,20 +38,22 @@ from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.models.batch_norm import live
+from airnet_sdr.models.batch_norm import normalised_by_batch
 from airnet_sdr.models.checkpoint import Checkpoint, load, locate
 from airnet_sdr.models.data import load as load_data
-from airnet_sdr.models.noise import receive
+from airnet_sdr.models.noise import receive_weights
 
 SNR_GRID_DB = tuple(range(-10, 30, 5))
 BACKGROUND_DB = (-5, 0, 5, 10, 20)
 TEMPERATURES = tuple(np.geomspace(1 / 8, 8, 37).tolist())
 
+ARRAYS = ("snr_grid_db", "background_db", "damages", "hessian")  # fields of a Sensitivity
+
 
 @dataclass(frozen=True)
 class Sensitivity:
     """Damages of tensors `names` (L,) over `snr_grid_db` (G,): `damages` (B, L, G), measured with the others at
-    `background_db` (B,), and `hessian` (L, G), by the trace. `made` is the command."""
+    `background_db` (B,), and `hessian` (L, G), by the trace. `made` is the command that made the file."""
 
     names: tuple[str, ...]
     snr_grid_db: np.ndarray
@@ -63,7 +65,7 @@ class Sensitivity:
     def damage(self, names, snr_db: float = 20.0, method: str = "measured") -> np.ndarray:
         """(L, G) damage of each of `names` over the grid, the others at `snr_db`. `method` is "measured" or "hessian".
 
-        Raises InputError when these are not the tensors that were measured.
+        Raises InputError if `names` are not the measured tensors.
         """
         if tuple(names) != self.names:
             raise InputError(
@@ -77,13 +79,13 @@ class Sensitivity:
 
 
 def calibrated_loss(module: nn.Module, tensors: dict[str, Tensor], images: Tensor, labels: Tensor) -> float:
-    """Mean cross-entropy at the best temperature for the logits: accuracy does not depend on it, and noise moves it."""
+    """Mean cross-entropy at the logits' best temperature, which noise changes and accuracy does not depend on."""
     logits = functional_call(module, tensors, images)
     return min(F.cross_entropy(gain * logits, labels).item() for gain in TEMPERATURES)
 
 
 def mean_loss(module: nn.Module, tensors: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of `module` with `tensors` for weights."""
+    """Mean cross-entropy of `module` with `tensors` as its weights."""
     return F.cross_entropy(functional_call(module, tensors, images), labels)
 
 
@@ -91,12 +93,12 @@ def mean_loss(module: nn.Module, tensors: dict[str, Tensor], images: Tensor, lab
 def measure_damages(
     module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3, progress=iter
 ) -> np.ndarray:
-    """Damages (B, L, G), float64. Each draw is scaled to every SNR, so that differences are not the draw's."""
+    """Damages (B, L, G), float64. One draw of noise is scaled to all SNRs, so that draws do not differ between them."""
     tensors = {name: weight.detach() for name, weight in module.named_parameters()}
 
     def arrived(name, snr_db, draw):
         rng = torch.Generator().manual_seed(1000 * (seed * num_draws + draw) + list(tensors).index(name))
-        return receive(tensors[name], float(linear(snr_db)), rng)
+        return receive_weights(tensors[name], float(linear(snr_db)), rng)
 
     damages = np.zeros((len(BACKGROUND_DB), len(tensors), len(SNR_GRID_DB)))
     cells = [
@@ -118,7 +120,7 @@ def measure_damages(
 def hessian_damage(module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 8) -> np.ndarray:
     """Damages (L, G) by the Hessian's trace, E[v' H v] = tr H for random signs v (Hutchinson, 1989)."""
     rng = torch.Generator().manual_seed(seed)
-    weights = dict(module.named_parameters())
+    weights: dict[str, Tensor] = dict(module.named_parameters())
     gradients = torch.autograd.grad(
         mean_loss(module, weights, images, labels), list(weights.values()), create_graph=True
     )
@@ -133,19 +135,16 @@ def hessian_damage(module: nn.Module, images: Tensor, labels: Tensor, seed: int 
 
 
 def find_sensitivity(name_or_path) -> Sensitivity | None:
-    """The sensitivity.json beside a shipped name or PATH.safetensors, or None where there is none."""
+    """The sensitivity.json beside a shipped name or PATH.safetensors, or None."""
     path = locate(name_or_path).with_name("sensitivity.json")
     if not path.is_file():
         return None
     try:
         fields = json.loads(path.read_text())
         found = Sensitivity(
-            tuple(fields["names"]),
-            *(
-                np.array(fields[name], dtype=np.float64)
-                for name in ("snr_grid_db", "background_db", "damages", "hessian")
-            ),
-            fields["made"],
+            names=tuple(fields["names"]),
+            made=fields["made"],
+            **{name: np.array(fields[name], dtype=np.float64) for name in ARRAYS},
         )
         shape = (len(found.names), len(found.snr_grid_db))
         if found.hessian.shape != shape or found.damages.shape != (len(found.background_db), *shape):
@@ -158,7 +157,7 @@ def find_sensitivity(name_or_path) -> Sensitivity | None:
 
 
 def load_sensitivity(name_or_path) -> Sensitivity:
-    """`find_sensitivity`, raising InputError where there is none."""
+    """`find_sensitivity`, but InputError if the file is missing."""
     found = find_sensitivity(name_or_path)
     if found is None:
         raise InputError(
@@ -173,7 +172,7 @@ def measure_checkpoint(
     """The sensitivity of a checkpoint on the first `num_images` training images of its data set."""
     images, labels = (array[:num_images] for array in load_data(checkpoint.dataset, "train", data_dir))
     module = checkpoint.module()
-    with live(module):  # as a receiver measures batch norm's statistics of the weights that arrived
+    with normalised_by_batch(module):  # as a receiver measures the statistics with the received weights
         damages, hessian = (
             measure_damages(module, images, labels, seed, num_draws, progress),
             hessian_damage(module, images, labels, seed),
@@ -185,13 +184,13 @@ def measure_checkpoint(
 
 @dataclass(frozen=True)
 class SensitivityConfig:
-    """The checkpoint whose tensors are measured, and on what."""
+    """The checkpoint whose tensors are measured, the images and the noise."""
 
     model: str = option("fashion", "a shipped model, or PATH.safetensors", metavar="NAME|PATH")
-    images: int = option(2000, "training images to measure on", 1)
-    draws: int = option(3, "noise draws", 1)
-    seed: int = option(0, "of the noise", 0)
-    data_dir: str | None = option(None, "folder of the data set", flag="--data", metavar="DIR")
+    images: int = option(2000, "number of training images", 1)
+    draws: int = option(3, "number of noise draws", 1)
+    seed: int = option(0, "seed of the noise", 0)
+    data_dir: str | None = option(None, "folder searched first for the data set", flag="--data", metavar="DIR")
 
     def __post_init__(self):
         check_fields(self)

@@ -1,4 +1,4 @@
-"""The checkpoints that come with the program: their names, files and headers, read without NumPy or torch."""
+"""The shipped checkpoints: names, files and headers, read without NumPy or torch."""
 
 import json
 import math
@@ -11,7 +11,7 @@ SHIPPED = {"fashion": ZOO / "fashion-mnist" / "shipped" / "seed-1" / "fashion.sa
 
 @dataclass(frozen=True)
 class Facts:
-    """What a checkpoint's header says: accuracy 0 to 1, nan where it was not measured."""
+    """Facts from a checkpoint's header: accuracy 0 to 1, nan if not measured."""
 
     num_weights: int
     accuracy: float
@@ -19,12 +19,12 @@ class Facts:
 
 
 def paths() -> dict[str, Path]:
-    """The checkpoints that a command takes by name, those of `SHIPPED` that are here."""
+    """Name and path of each checkpoint of `SHIPPED` that exists."""
     return {name: path for name, path in sorted(SHIPPED.items()) if path.is_file()}
 
 
 def describe() -> dict[str, Facts]:
-    """Facts on every shipped checkpoint by name."""
+    """Facts about each shipped checkpoint by name."""
     return {name: facts_of(header(path)) for name, path in paths().items()}
 
 
@@ -35,7 +35,7 @@ def header(path: Path) -> dict:
 
 
 def facts_of(head: dict) -> Facts:
-    """What a header says."""
+    """The facts in a header."""
     metadata = head.get("__metadata__", {})
     num_weights = sum(math.prod(entry["shape"]) for name, entry in head.items() if name != "__metadata__")
     return Facts(num_weights, float(metadata.get("accuracy", "nan")), metadata.get("dataset", "none"))

@@ -1,7 +1,7 @@
-"""One training run: the step that moves the weights as they will arrive, and the state to resume it from.
+"""One training run: the training step under the link's weight noise, and the state to resume from.
 
 The methods combine: weight noise as the link makes it (`models.noise`), gradual pruning under it (`models.prune`),
-distillation (`models.distill`), and networks nested in one another (`models.ensemble`).
+distillation (`models.distill`), and nested networks (`models.ensemble`).
 """
 
 import copy
@@ -24,23 +24,23 @@ from airnet_sdr.models.checkpoint import load_mean
 from airnet_sdr.models.distill import distillation_loss
 from airnet_sdr.models.ensemble import from_metadata, grow, narrow, reorder
 from airnet_sdr.models.nets import FULL_WIDTHS, build
-from airnet_sdr.models.noise import energies, noisy, receive_all, straight_through
+from airnet_sdr.models.noise import energies, noisy, receive_tensors, straight_through
 from airnet_sdr.models.train_config import TrainConfig, learning_rate
 
-PRUNE_STEPS = 40  # between one pruning and the next
+PRUNE_STEPS = 40  # between prunings
 
 
 class Trainer:
-    """Weights, averaged weights and momentum of one run, and the step that moves them."""
+    """Weights, averaged weights and momentum of one run, and its training step."""
 
     def __init__(self, config: TrainConfig):
         torch.manual_seed(config.seed)  # the initial weights
         self.config, self.epoch = config, 0
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.init_metadata: dict[str, str] = {}  # of the checkpoint that it goes on from
-        self.ordered = False  # the first channels of each layer are already those of the networks within
+        self.init_metadata: dict[str, str] = {}  # of the initial checkpoint
+        self.ordered = False  # whether the channels of each layer are sorted for the members
         if config.init is None:
-            self._take(build(config.model, config.widths), config.widths)
+            self._adopt(build(config.model, config.widths), config.widths)
         else:
             checkpoint = load_mean(config.init).as_architecture(config.model)
             module, widths = checkpoint.module(), checkpoint.widths
@@ -49,15 +49,16 @@ class Trainer:
             if widths in config.nested:
                 widths = config.widths or FULL_WIDTHS[config.model]
                 module = grow(dict(module.named_parameters()), config.model, widths)
-            self._take(module, widths)
+            self._adopt(module, widths)
             self.init_metadata = checkpoint.metadata
         self.num_at_start = sum(weight.numel() for weight in self.weights.values())
-        self.gradients = self.example = None
+        self.gradients: dict[str, Tensor] | None = None
+        self.example: Tensor | None = None
 
-    def _take(self, module: nn.Module, widths: tuple[int, ...], average=None, momentum=None) -> None:
-        """Go on with this network, from now on of `widths`."""
+    def _adopt(self, module: nn.Module, widths: tuple[int, ...], average=None, momentum=None) -> None:
+        """Continue with this network, of `widths`."""
         self.widths = widths or FULL_WIDTHS.get(self.config.model, ())
-        # one layout, whatever was done before: noise is drawn in its order
+        # a fixed memory layout, since noise is drawn in its order
         self.module = module.to(self.device, memory_format=torch.channels_last)
         self.weights = dict(self.module.named_parameters())
         self.average = {name: tensor.detach().clone() for name, tensor in (average or self._tensors()).items()}
@@ -70,14 +71,14 @@ class Trainer:
         )
         for name, value in (momentum or {}).items():
             self.optimiser.state[self.weights[name]]["momentum_buffer"] = value
-        # each network within, without memory of its own: its weights are slices
+        # the members have no memory of their own: their weights are slices
         config, own = self.config, (self.config.min_snr_db, self.config.max_snr_db)
         ranges = config.nested_snr_db or (own,) * len(config.nested)
         within = [without_statistics(build(config.model, widths).to("meta")) for widths in config.nested]
         self.members = [(None, self.module, own), *zip(config.nested, within, ranges, strict=True)]
 
     def _tensors(self) -> dict[str, Tensor]:
-        """All that is averaged: weights, and the statistics of batch norm."""
+        """The averaged tensors: weights and batch norm statistics."""
         return {n: tensor.detach() for n, tensor in self.module.state_dict().items() if tensor.is_floating_point()}
 
     def _momentum(self) -> dict[str, Tensor]:
@@ -104,7 +105,7 @@ class Trainer:
         return total_loss / len(batches)
 
     def step(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
-        """The loss of the network as it would arrive at a random SNR, descended in the weights as sent."""
+        """One SGD step: the gradient of the loss with noisy weights, at a random SNR, applied to the clean weights."""
         self.optimiser.zero_grad()
         loss = self.backward(images, labels, rng, taught)
         if self.config.prune_to:
@@ -115,18 +116,18 @@ class Trainer:
         return loss
 
     def backward(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
-        """Add the gradient to that of the weights; the mean loss.
+        """Accumulate the gradient in the weights; returns the mean loss.
 
-        With networks within: the sum of the gradients of the largest, the smallest and one between, each at an SNR from
-        its own range, so that each is trained for the channels on which it is the one that is sent. (Their mean would
-        leave the weights that only the largest has to the weight decay.)
+        For nested networks, the sum of the gradients of the largest, the smallest and one between, each at an SNR from
+        its own range: the SNRs at which it is sent. (With the mean, weight decay would dominate the weights that only
+        the largest has.)
         """
         config = self.config
         chosen = list(range(len(self.members)))
         if len(chosen) > config.nested_step:
             always = [0] if config.nested_step == 2 else [0, chosen.pop()]
-            drawn = torch.randint(1, len(chosen), (), generator=rng, device=self.device).item()
-            chosen = [*always, drawn]
+            drawn = torch.randint(1, len(chosen), (), generator=rng, device=self.device)
+            chosen = [*always, int(drawn)]
         total = 0.0
         for index in chosen:
             widths, module, snr_db = self.members[index]
@@ -139,19 +140,21 @@ class Trainer:
         return total
 
     def task_loss(self, output: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
-        """What the labels, and the teacher's logits where there is one, make of the network's."""
+        """The loss of the logits against the labels, and the teacher's logits if given."""
         config = self.config
         if taught is None:
             return F.cross_entropy(output, labels, label_smoothing=config.label_smoothing)
         return distillation_loss(output, taught, labels, config.temperature, config.teacher_share)
 
     def _gather(self) -> None:
-        """Sum the gradients since the last pruning."""
+        """Add the gradients to their sum since the last pruning."""
         new = {name: weight.grad.clone() for name, weight in self.weights.items()}
         self.gradients = new if self.gradients is None else {n: g + new[n] for n, g in self.gradients.items()}
 
-    def order(self, images: Tensor, labels: Tensor, answers: Tensor | None = None, num_batches: int = 40) -> None:
-        """Sort the channels by saliency, so that the networks within begin with the best of them, unless they do."""
+    def sort_channels(
+        self, images: Tensor, labels: Tensor, answers: Tensor | None = None, num_batches: int = 40
+    ) -> None:
+        """Sort the channels by saliency, once, so that the members have the best channels."""
         if self.ordered:
             return
         rng = torch.Generator(self.device).manual_seed(self.config.seed)
@@ -162,10 +165,10 @@ class Trainer:
             self.backward(images[batch], labels[batch], rng, None if answers is None else answers[batch])
         self._gather()
         reorder(self.module, prune.saliency(self.module, self.gradients, self.example))
-        self._take(self.module, self.widths)
+        self._adopt(self.module, self.widths)
 
     def _arrived(self, weights: dict[str, Tensor], snr_db, rng: torch.Generator) -> dict[str, Tensor]:
-        """The weights as received at an SNR between the two given, with the gradient of those sent."""
+        """The weights as received at an SNR between the two given, with the gradient of the clean weights."""
         config, (least, most) = self.config, snr_db
         if most == math.inf:
             return weights
@@ -174,16 +177,16 @@ class Trainer:
         exponent = config.min_uep + (config.uep - config.min_uep) * uneven
         shares = energies({name: weight.numel() for name, weight in weights.items()}, exponent)
         with torch.no_grad():
-            received = receive_all(weights, {name: snr * share for name, share in shares.items()}, rng)
+            received = receive_tensors(weights, {name: snr * share for name, share in shares.items()}, rng)
         return {name: straight_through(weight, received[name]) for name, weight in weights.items()}
 
     def prune(self, progress: float) -> None:
-        """Take the channels that matter least, down to what the schedule leaves at `progress` (0 to 1)."""
+        """Prune the least salient channels to the schedule's number of weights at `progress` (0 to 1)."""
         config = self.config
         done = min(progress / config.prune_share, 1.0)
         budget = round(self.num_at_start * (config.prune_to / self.num_at_start) ** done)
         if sum(weight.numel() for weight in self.weights.values()) > budget:
-            channels = prune.choose_channels(config.model, self.module, self.gradients, budget, self.example)
+            channels = prune.select_channels(config.model, self.module, self.gradients, budget, self.example)
             pruned = [
                 prune.remove(self._holding(tensors), channels, self.example)
                 for tensors in (self.weights, self.average, self._momentum())
@@ -191,25 +194,25 @@ class Trainer:
             widths = tuple(layer.out_channels for layer in prune.convolutions(pruned[0]).values())
             average = {n: t for n, t in pruned[1].state_dict().items() if t.is_floating_point()}
             momentum = {n: p.detach() for n, p in pruned[2].named_parameters()}
-            self._take(pruned[0], widths, average, momentum)
+            self._adopt(pruned[0], widths, average, momentum)
         self.gradients = None
 
     def _holding(self, tensors: dict[str, Tensor]) -> nn.Module:
-        """A network like this one with these parameters."""
-        module = copy.deepcopy(self.module)  # batch norm's statistics are those of the live weights
+        """A copy of the network with these parameters."""
+        module = copy.deepcopy(self.module)  # with the batch norm statistics of the current weights
         module.load_state_dict(tensors, strict=False)
         return module
 
     def averaged(self) -> nn.Module:
-        """A network with the averaged weights, the ones that are kept."""
+        """A network with the averaged weights: the result."""
         return self._holding(self.average).cpu()
 
     def arrived(self, module: nn.Module, snr_db: float, rng: torch.Generator) -> nn.Module | None:
-        """A kept network as it arrives, every weight at one SNR; None where it is trained for no noise."""
+        """The result as received, every weight at one SNR; None for training without noise."""
         return None if self.config.max_snr_db == math.inf else noisy(module, 10 ** (snr_db / 10), rng)
 
     def save_state(self, path: Path) -> None:
-        """Write all that `load_state` needs to go on as if nothing had been."""
+        """Write the state from which `load_state` continues exactly."""
         tensors = {"now": self.module.state_dict(), "average": self.average, "momentum": self._momentum()}
         tensors["extra"] = self.extra_state()
         state = {f"{kind}.{n}": t.cpu().contiguous() for kind, held in tensors.items() for n, t in held.items()}
@@ -218,44 +221,42 @@ class Trainer:
         write_whole(path, serialise(state, {name: str(fact) for name, fact in facts.items()}))
 
     def load_state(self, path: Path) -> None:
-        """Go on from `path`. Raises InputError when there is nothing there or it is another recipe's."""
+        """Continue from `path`. Raises InputError if it is missing, damaged or of another recipe."""
         try:
             with safe_open(path, "pt") as state:
                 facts = state.metadata()
                 if facts["config"] != repr(self.config):
                     raise InputError(f"{path} was made by {facts['config']}; resume with the same options")
-                stored = {"now": {}, "average": {}, "momentum": {}, "extra": {}}
+                stored: dict[str, dict[str, Tensor]] = {"now": {}, "average": {}, "momentum": {}, "extra": {}}
                 for key in state.keys():  # noqa: SIM118 - a safetensors file is no dictionary
                     kind, name = key.split(".", 1)
                     stored[kind][name] = state.get_tensor(key)
         except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"{path} is no state to resume from ({error}); leave --resume out to start anew"
-            ) from error
+            raise InputError(f"{path} is no state to resume from ({error}); start anew without --resume") from error
         widths = tuple(int(width) for width in facts["widths"].split(",") if width)
         module = build(self.config.model, widths)
-        # copied into tensors of the layout that they had: sums in another order would round otherwise
+        # copied into the original memory layout: another order of summation would change the rounding
         empty = {name: torch.empty_like(tensor) for name, tensor in module.state_dict().items()}
         average, momentum = (
             {name: empty[name].clone().copy_(tensor).to(self.device) for name, tensor in stored[kind].items()}
             for kind in ("average", "momentum")
         )
         module.load_state_dict(stored["now"])
-        self._take(module, widths, average, momentum)
-        self.take_extra(stored["extra"])
+        self._adopt(module, widths, average, momentum)
+        self.load_extra_state(stored["extra"])
         self.epoch, self.num_at_start = int(facts["epoch"]), int(facts["start"])
 
     def extra_state(self) -> dict[str, Tensor]:
-        """What a method keeps besides, by name."""
+        """Further state of a method, by name."""
         return {}
 
-    def take_extra(self, state: dict[str, Tensor]) -> None:
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
         """The inverse of `extra_state`."""
 
     def status(self) -> str:
-        """What a method has to say of the epoch that ended."""
+        """A method's status text for the log, after an epoch."""
         return ""
 
     def facts(self) -> dict[str, str]:
-        """What a method has to say in the metadata of the result."""
+        """A method's metadata of the result."""
         return {}

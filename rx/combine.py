@@ -1,4 +1,4 @@
-"""Frames of one burst combined to payload symbols, and the weights rebuilt from them."""
+"""Combines the frames of one burst to payload symbols, and rebuilds the weights from them."""
 
 import dataclasses
 
@@ -12,19 +12,19 @@ from airnet_sdr.dsp.reception import ReceivedFrame
 from airnet_sdr.models.manifest import Manifest
 from airnet_sdr.models.payload import ReceivedWeights, Section, SoftSymbols
 
-ADD_PARTS = 8  # of some frames, by their numbers: no two threads add to the same row
+ADD_PARTS = 8  # parts of the frames, by frame number: no two threads add to the same row
 
 
 class BurstCombiner:
-    """Collects the frames of one burst, over as many cycles as are heard, and combines them by their measured noise."""
+    """Collects the frames of one burst over all received cycles, and combines them by their measured noise."""
 
     def __init__(self, header: Header, fmt: FrameFormat = DEFAULT_FORMAT, run=map):
         self.header, self.fmt = header, fmt
         self.run = run  # maps a function over parts of the work: `map`, or an executor's
-        self.receptions: dict[int, int] = {}  # of each frame, by its number
+        self.receptions: dict[int, int] = {}  # receptions of each frame, by frame number
         self.latest: ReceivedFrame | None = None
-        self._sums = np.zeros(4)  # of snr, cfo, sco and erased OFDM symbols
-        shape = (header.num_frames, payload_slots(header, fmt))  # pages that no frame fills cost no memory
+        self._sums = np.zeros(4)  # sums of snr, cfo, sco and erased OFDM symbols
+        shape = (header.num_frames, payload_slots(header, fmt))  # the rows of missing frames use no memory
         try:
             self._matched = np.zeros(shape, np.complex64)
             self._inv_noise_var = np.zeros(shape, np.float32)
@@ -32,13 +32,12 @@ class BurstCombiner:
             raise LinkError(f"a burst of {shape[0]} frames of {shape[1]} symbols does not fit this memory") from error
         self._llr = np.zeros(control.manifest_block_bits(header, fmt), np.float32)
         self._manifest: Manifest | None = None
-        self._next_try, self._undecoded = 1, False  # receptions from which a decoder tries again; whether there is news
-        self.refused = False  # it cannot be rebuilt, whatever else comes
-
-    @staticmethod
-    def key(header: Header) -> Header:
-        """What frames of the same burst have in common."""
-        return dataclasses.replace(header, frame=0)
+        self._invalid: LinkError | None = None  # what is wrong with a manifest that was decoded
+        self._next_try, self._undecoded = (
+            1,
+            False,
+        )  # receptions for the next attempt; new LLRs since the last
+        self.refused = False  # further frames cannot make it decodable
 
     def add(self, *frames: ReceivedFrame) -> None:
         """Add frames; a frame that was received before is combined with its earlier receptions."""
@@ -74,7 +73,7 @@ class BurstCombiner:
 
     @property
     def erased_symbols(self) -> int:
-        """OFDM symbols of received frames of which nothing was usable."""
+        """Unusable OFDM symbols of received frames."""
         return max(0, int(self._sums[3]))
 
     @property
@@ -84,31 +83,37 @@ class BurstCombiner:
 
     @property
     def cycles(self) -> int:
-        """The most often that any frame was received."""
+        """The largest number of receptions of a frame."""
         return max(self.receptions.values(), default=0)
 
     def manifest(self, last: bool = False) -> Manifest | None:
-        """The manifest, once enough of it has been received.
+        """The manifest, None until it is decoded.
 
-        A list decoder takes up to half a second over a long manifest. After a failure it waits for a quarter more
-        frames, or, where this is the ``last`` time to try, for any news, so that a burst that is never decoded costs
-        little. Raises LinkError where the content makes no sense.
+        List decoding of a long manifest takes up to half a second. After a failure the next attempt waits for a quarter
+        more frames, or, for the ``last`` attempt, for any new frame: this bounds the time spent on an undecodable
+        burst. Raises LinkError for invalid content, each time.
         """
+        if self._invalid is not None:
+            raise self._invalid
         if self._manifest is None and self._undecoded and (last or self.num_received >= self._next_try):
             self._next_try, self._undecoded = self.num_received + max(1, self.num_received // 4), False
             data = control.decode_manifest(self._llr, self.header, self.fmt)
             if data is not None:
-                self._manifest = Manifest.from_bytes(data)
+                try:
+                    self._manifest = Manifest.from_bytes(data)
+                except LinkError as error:
+                    self._invalid = error
+                    raise
         return self._manifest
 
     @property
     def capacity(self) -> int:
-        """Payload symbols that the burst's frames hold."""
+        """Payload symbols in all frames of the burst."""
         return self._matched.size
 
     @property
     def symbols_received(self) -> int:
-        """Payload symbols of the frames that were received."""
+        """Payload symbols in the received frames."""
         return len(self.receptions) * self._matched.shape[1]
 
     def num_bytes(self, *more: ReceivedFrame) -> int:
@@ -117,23 +122,21 @@ class BurstCombiner:
         return num_frames * self._matched.shape[1] * (self._matched.itemsize + self._inv_noise_var.itemsize)
 
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of ``num`` payload symbols from ``start``, the copies of all cycles combined: matched-filter outputs (num,)
-        complex64, which are the equalised symbols over their noise_var, and 1/noise_var (num,) float32; 0 where nothing
-        was received."""
+        """For ``num`` payload symbols from ``start``, combined over cycles: equalised symbols over their noise_var,
+        complex64 (num,), and 1/noise_var, float32 (num,); both 0 for symbols not received."""
         return collect(self._matched, num, start), collect(self._inv_noise_var, num, start)
 
 
 def rebuild(received: SoftSymbols, manifest: Manifest, numels: list[int], estimator: str = "linear") -> ReceivedWeights:
-    """The weights of tensors of ``numels`` weights: each part of the payload in turn, the last that arrived counts.
+    """Decode the payload to tensors of ``numels`` weights: the last part that arrived is the result.
 
-    Raises NothingReceivedError where no part arrived, and LinkError where manifest and architecture do not fit each
-    other.
+    Raises NothingReceivedError if no part arrived, and LinkError if manifest and architecture do not match.
     """
     needed = manifest.num_symbols(numels)
     if needed > received.capacity:
         raise LinkError(
-            f"the manifest wants {needed} payload symbols, the frames hold {received.capacity}; "
-            "the sender's architecture is another one"
+            f"the manifest needs {needed} payload symbols, the frames hold {received.capacity}; "
+            "the sender has another architecture"
         )
     start, arrived, lost = 0, None, None
     for part in manifest.parts:

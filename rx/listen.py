@@ -1,4 +1,4 @@
-"""Listening: samples in, bursts out, until the bursts that were asked for are complete or patience ends."""
+"""Listening: samples in, bursts out, until enough bursts are complete or the timeout ends."""
 
 import itertools
 import time
@@ -15,14 +15,14 @@ from airnet_sdr.dsp.sync import MAX_CFO
 from airnet_sdr.rx.combine import BurstCombiner
 from airnet_sdr.rx.config import ListenConfig
 
-IDLE_S = 1.0  # a complete burst is reported once no samples have come for this long...
-SILENT_FRAMES = 1.5  # ...or no frame in this many frame lengths of samples
-MAX_BURSTS = 16  # remembered at a time; beyond, the one with the fewest frames is forgotten
-MAX_BYTES = 4 << 30  # of the symbols of all of them
+IDLE_S = 1.0  # a complete burst is reported after this long without samples...
+SILENT_FRAMES = 1.5  # ...or after this many frame lengths without a frame
+MAX_BURSTS = 16  # kept at a time; a further one replaces the one with the fewest frames
+MAX_BYTES = 4 << 30  # for the symbols of all bursts
 
 
 class Listener:
-    """Samples in, bursts out: sorts the frames of a stream by burst and knows when a burst is over."""
+    """Sorts the frames of a stream by burst and detects the end of a burst."""
 
     def __init__(
         self,
@@ -32,20 +32,20 @@ class Listener:
         max_bytes: int = MAX_BYTES,
     ):
         self.receiver = FrameReceiver(fmt, max_cfo, num_threads)
-        self.max_bytes = max_bytes  # of the symbols of all bursts
-        self.num_ignored = 0  # frames for which there was no memory
+        self.max_bytes = max_bytes  # for the symbols of all bursts
+        self.num_ignored = 0  # frames dropped for lack of memory
         self.bursts: dict[Header, BurstCombiner] = {}
-        self.current: BurstCombiner | None = None  # the burst that the last frame belongs to
+        self.current: BurstCombiner | None = None  # the burst of the last frame
         self.last: ReceivedFrame | None = None
-        self.on_frame: Callable[[ReceivedFrame], None] = lambda frame: None  # told of every frame
-        self.seconds = 0.0  # of work so far
+        self.on_frame: Callable[[ReceivedFrame], None] = lambda frame: None  # called with every frame
+        self.seconds = 0.0  # processing time so far
 
     def push(self, samples: np.ndarray) -> int:
-        """Take the next samples; the number of frames found."""
+        """Process the next samples; returns the number of frames found."""
         return self._timed(self.receiver.push, samples)
 
     def finish(self) -> int:
-        """The stream has ended; the number of frames found in its rest."""
+        """Process the end of the stream; returns the number of frames found in it."""
         return self._timed(self.receiver.finish)
 
     def _timed(self, find, *samples) -> int:
@@ -55,8 +55,8 @@ class Listener:
         return num_found
 
     def _collect(self, frames: list[ReceivedFrame]) -> int:
-        for key, of_burst in itertools.groupby(frames, lambda frame: BurstCombiner.key(frame.header)):
-            of_burst = list(of_burst)
+        for key, group in itertools.groupby(frames, lambda frame: frame.header.burst_key):
+            of_burst = list(group)
             burst = self._burst(key, of_burst)
             self.last = of_burst[-1]
             if burst is None:
@@ -94,26 +94,26 @@ class Listener:
         return sum(burst.num_bytes() for burst in self.bursts.values())
 
     def _forget(self, keys: Iterable[Header]) -> None:
-        """Forget the burst with the fewest frames, complete ones last."""
+        """Drop the burst with the fewest frames, complete ones last."""
         del self.bursts[min(keys, key=lambda key: (self.bursts[key].complete, self.bursts[key].num_received))]
 
     def ranked(self) -> list[BurstCombiner]:
-        """The bursts that are not refused, the best first: complete ones, then those with most frames."""
+        """The bursts not refused, best first: complete ones, then those with most frames."""
         bursts = [burst for burst in self.bursts.values() if not burst.refused]
         return sorted(bursts, key=lambda burst: (burst.complete, burst.num_received), reverse=True)
 
     @property
     def best(self) -> BurstCombiner | None:
-        """The first of `ranked`, None where nothing was received."""
+        """The first of `ranked`, None if nothing was received."""
         return next(iter(self.ranked()), None)
 
     def decoded(self) -> list[BurstCombiner]:
-        """The bursts that are complete and whose manifest is known."""
+        """The complete bursts with a decoded manifest."""
         return [burst for burst in self.bursts.values() if _decoded(burst)]
 
     def ready(self, cycles: int = 1, idle: bool = False) -> list[BurstCombiner]:
-        """Those of `decoded` to which nothing is to be expected any more: another burst or silence has followed, the
-        stream is ``idle``, or they were received ``cycles`` times."""
+        """The bursts of `decoded` that are over: another burst or silence has followed, the stream is ``idle``, or they
+        were received ``cycles`` times."""
         over = idle or self.silent_frames > SILENT_FRAMES
         return [
             burst
@@ -131,11 +131,11 @@ class Listener:
 
 
 def listen(source: Source, listener: Listener, config: ListenConfig) -> Iterator[BurstCombiner]:
-    """Feed the listener; yields bursts to report, until whoever asks has enough.
+    """Feed the listener from the source; yields bursts to report.
 
-    Complete bursts come as they are ready, with ``follow`` again at each new cycle. At the end of the stream, or after
-    ``timeout_s`` without a frame, come those that were not yielded, the best first. A burst that is ``refused`` by
-    whoever asks is not yielded again. Raises RadioTimeoutError when no sample comes within ``timeout_s``.
+    Complete bursts are yielded when over, with ``follow`` at each new cycle. At the end of the stream, or after
+    ``timeout_s`` without a frame, the others follow, best first. A burst that the caller marks ``refused`` is not
+    yielded again. Raises RadioTimeoutError if no sample comes within ``timeout_s``.
     """
     quiet_since = time.monotonic()
     reported: dict[Header, int] = {}
@@ -165,7 +165,7 @@ def listen(source: Source, listener: Listener, config: ListenConfig) -> Iterator
 
 
 def _reported(bursts: list[BurstCombiner], reported: dict[Header, int]) -> Iterator[BurstCombiner]:
-    """Those of the bursts that are new, or have a new cycle."""
+    """The bursts that are new or have a new cycle."""
     for burst in bursts:
         cycles = min(burst.receptions.values())
         if not burst.refused and cycles > reported.get(burst.header, 0):
@@ -174,11 +174,10 @@ def _reported(bursts: list[BurstCombiner], reported: dict[Header, int]) -> Itera
 
 
 def _decoded(burst: BurstCombiner | None) -> bool:
-    """Whether a burst is complete and its manifest known; one whose manifest makes no sense is refused."""
+    """Whether a burst is complete and its manifest decoded, be its content valid or not."""
     if burst is None or burst.refused or not burst.complete:
         return False
     try:
         return burst.manifest() is not None
-    except LinkError:
-        burst.refused = True
-        return False
+    except LinkError:  # whoever rebuilds the burst meets it again, and refuses the burst
+        return True

@@ -1,6 +1,7 @@
 """The report as a picture: constellation, channel, error of each layer, accuracy sent and received."""
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from airnet_sdr.dsp.units import db
 from airnet_sdr.rx.combine import BurstCombiner
 
 
-def draw(path: str | Path, report: dict, burst: BurstCombiner) -> None:
-    """The picture: constellation, channel, error of each layer, accuracy sent and received."""
+def draw(path: str | os.PathLike, report: dict, burst: BurstCombiner) -> None:
+    """Draw the report: constellation, channel, error of each layer, accuracy sent and received."""
     frame, fmt = burst.latest, burst.fmt
     figure = Figure(figsize=(11, 8), layout="constrained")
     constellation, channel, layers, accuracy = figure.subplots(2, 2).flat

@@ -1,4 +1,4 @@
-"""Receive a network over a radio, rebuild it and measure it: `python rx/receive.py --radio ADDRESS --report R.json`."""
+"""Receive a network over a radio, rebuild and evaluate it: `python rx/receive.py --radio ADDRESS --report R.json`."""
 
 import dataclasses
 import sys
@@ -17,9 +17,9 @@ from airnet_sdr.rx.config import ListenConfig, OutputConfig, ReceiveConfig
 
 
 def add_receiver_options(parser: CommandParser, architecture: bool = True) -> None:
-    """The options that decide what is done with a burst, shared with the simulations.
+    """Add the options of the receiver, shared with the simulations.
 
-    ``architecture``: offer that option, too, which a sender in the same command has already.
+    ``architecture``: add that option, too; False if the command has it from the sender.
     """
     group = parser.add_argument_group("receiver")
     add_options(group, OutputConfig)
@@ -33,13 +33,13 @@ def main(argv=None) -> int:
     add_receiver_options(parser)
     radio = add_radio_options(parser, sending=False)
     add_options(radio, ListenConfig)
-    radio.add_argument("--record", metavar="FILE.sigmf-meta", help="also record what comes over the radio")
+    radio.add_argument("--record", metavar="FILE.sigmf-meta", help="also record the received samples")
     options = parser.options(argv)
-    return run_command(parser, lambda: run(options))
+    return run_command(parser, lambda: dispatch(options))
 
 
-def run(options: dict) -> None:
-    """What the options ask for."""
+def dispatch(options: dict) -> None:
+    """Check the board or receive, by the options."""
     radio = config_from(RadioConfig, options)
     if options["check"]:
         check_board(options["radio"], radio)
@@ -60,8 +60,8 @@ def run(options: dict) -> None:
 
 
 def warn(error: Exception) -> None:
-    """Say that a burst was passed over."""
-    print(f"receive: warning: a burst was passed over: {error}", file=sys.stderr, flush=True)
+    """Warn that a burst was skipped."""
+    print(f"receive: warning: burst skipped: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

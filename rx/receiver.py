@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from torch import nn
 
+from airnet_sdr.dsp import losses
 from airnet_sdr.dsp.errors import InputError, LinkError, NothingReceivedError, RadioError
 from airnet_sdr.dsp.frame import VERSION
 from airnet_sdr.dsp.host.options import config_from, split_options
@@ -30,12 +31,12 @@ from airnet_sdr.rx.listen import Listener, listen
 from airnet_sdr.rx.report import Rebuilt, make_report, write_json
 from airnet_sdr.rx.samples import ArraySource
 
-MAX_THREADS = 4  # of the receiver's signal processing
+MAX_THREADS = 4  # for the receiver's signal processing
 
 
 @dataclasses.dataclass(frozen=True)
 class Reception:
-    """A network that arrived: the module, the receiver's report, the burst, and what the manifest says of it."""
+    """A received network: the module, the receiver's report, the burst, and the model card."""
 
     network: nn.Module
     report: dict
@@ -44,11 +45,11 @@ class Reception:
 
     @property
     def accuracy(self) -> float | None:
-        """Top-1 of the network on the evaluation data, 0 to 1; None where it was not evaluated."""
+        """Top-1 accuracy on the evaluation data, 0 to 1; None if not evaluated."""
         return self.report["accuracy"]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the weights as a checkpoint, with their measured accuracy or, failing that, the one that was sent."""
+        """Write the weights as a checkpoint, with the measured accuracy, otherwise that of the model card."""
         measured = self.report["batch_norm_inputs"] is not None
         checkpoint = Checkpoint(
             self.card.architecture,
@@ -63,12 +64,12 @@ class Reception:
 
     def draw(self, path: str | os.PathLike) -> None:
         """Draw constellation, channel, error of each layer and accuracy to a PNG file."""
-        from airnet_sdr.rx.picture import draw  # half a second to import, and most receptions go without
+        from airnet_sdr.rx.picture import draw  # half a second to import, rarely needed
 
         draw(path, self.report, self.burst)
 
     def write(self, files: OutputConfig) -> None:
-        """Write the files that are asked for."""
+        """Write the configured files."""
         if files.save is not None:
             self.save(files.save)
         if files.report is not None:
@@ -84,8 +85,8 @@ def receive(samples, config: ReceiveConfig | None = None, **options) -> Receptio
     options : fields of `ReceiveConfig`, put over ``config``, of `ListenConfig` and of `RadioConfig`, among which
         ``rate_hz`` and ``freq_hz`` say what the samples are
 
-    Raises NothingReceivedError when no network was received, InputError for an option that makes no sense, RadioError
-    when the radio fails.
+    Raises NothingReceivedError if no network was received, InputError for an invalid option, RadioError if the radio
+    fails.
 
     >>> from airnet_sdr.sim.loopback import transmit
     >>> from airnet_sdr.tx.sender import make_burst
@@ -96,12 +97,12 @@ def receive(samples, config: ReceiveConfig | None = None, **options) -> Receptio
     """
     receiving, listening, radio = split_options(options, ReceiveConfig, ListenConfig, RadioConfig)
     config = dataclasses.replace(config or ReceiveConfig(), **receiving)
-    listening, radio = ListenConfig(**listening), config_from(RadioConfig, radio)
-    if listening.follow:
+    listen_config, radio_config = ListenConfig(**listening), config_from(RadioConfig, radio)
+    if listen_config.follow:
         raise InputError("`follow` reports many receptions; use airnet_sdr.rx.receiver.receive_from")
     address = samples if isinstance(samples, str) else None
-    source = ArraySource(samples, radio) if address is None else open_source(address, radio)
-    return next(receive_from(source, config, listening))
+    source = ArraySource(samples, radio_config) if address is None else open_source(address, radio_config)
+    return next(receive_from(source, config, listen_config))
 
 
 def receive_from(
@@ -113,16 +114,16 @@ def receive_from(
 ) -> Iterator[Reception]:
     """Open the source and listen: one reception, or, with ``follow``, one at each new cycle or model.
 
-    A burst that cannot be rebuilt is passed over: listening goes on until another one can, or, with ``follow``, in any
-    case. Where nothing was rebuilt in the end, the error of the best burst is raised.
+    A burst that cannot be rebuilt is skipped, and listening continues. If no burst was rebuilt at the end, the error
+    of the best one is raised.
 
-    record : path of a recording of what is heard, with an annotation a frame
-    on_refused : told of the error of each burst that is passed over
+    record : path of a recording of the received samples, with an annotation per frame
+    on_refused : called with the error of each skipped burst
 
     Raises as `receive`.
     """
     check(config)
-    Listener()  # loads what it needs before anybody can tell that it listens: loading may not be interrupted
+    Listener()  # loads libraries before the radio opens: loading must not be interrupted
     with source, recording(record, source) as written:
         started = time.perf_counter()
         listener = Listener(
@@ -131,7 +132,7 @@ def receive_from(
             max_bytes=listening.memory_mb << 20,
         )
         if written:
-            source = RecordedSource(source, written)
+            source = RecordedSource(source, written)  # type: ignore[assignment] # it passes all of a source on
             listener.on_frame = lambda frame: written.annotate(*frame.annotation(listener.receiver.fmt))
         refusals: list[LinkError] = []
         num_rebuilt = 0
@@ -141,7 +142,7 @@ def receive_from(
             except RadioError:
                 raise
             except LinkError as error:
-                burst.refused = not isinstance(error, NothingReceivedError)  # which another cycle may mend
+                burst.refused = not isinstance(error, NothingReceivedError)  # another cycle may make it decodable
                 refusals.append(error)
                 on_refused(error)
                 continue
@@ -154,7 +155,7 @@ def receive_from(
 
 
 def check(config: ReceiveConfig) -> None:
-    """Refuse early what would fail only after the reception; InputError naming it."""
+    """Check before listening what would otherwise fail after the reception; InputError."""
     resolve_architecture(config.architecture)
     if config.evaluate not in (None, "none", *LOADERS):
         raise InputError(f"no data set {config.evaluate!r}; `evaluate` must be none or one of: {', '.join(LOADERS)}")
@@ -165,9 +166,9 @@ def check(config: ReceiveConfig) -> None:
 def evaluate_burst(
     burst: BurstCombiner | None, listener: Listener, config: ReceiveConfig, radio: dict, started: float
 ) -> Reception:
-    """Rebuild and evaluate one burst, and report on it; NothingReceivedError when there is nothing to rebuild.
+    """Rebuild and evaluate one burst, and make its report; NothingReceivedError if it has no decodable network.
 
-    radio : what the source says of itself, with its warnings
+    radio : the source's description, with its warnings
     started : `time.perf_counter` when listening began
     """
     manifest = None if burst is None else burst.manifest(last=True)
@@ -184,7 +185,7 @@ def evaluate_burst(
     score, num_inputs = _evaluate(module, config.evaluate or card.dataset, config.data_dir)
     warnings = [*radio.get("warnings", []), *_warnings(listener)]
     if statistics_of(module) and not num_inputs:
-        warnings.append("batch norm's statistics are not measured: without evaluation data there are no inputs for it")
+        warnings.append("batch norm statistics are not measured, as there is no evaluation data")
     samples = listener.receiver.num_samples
     timing = {
         "seconds_total": time.perf_counter() - started,
@@ -193,13 +194,14 @@ def evaluate_burst(
         "samples_per_second": samples / seconds_dsp if seconds_dsp > 0 else None,
     }
     about = {name: value for name, value in radio.items() if name != "warnings"}
+    about["lost_samples"] = losses.num_lost(listener.receiver.losses)
     report = make_report(rebuilt, score, about, timing, warnings)
     report["batch_norm_inputs"] = num_inputs or None
     return Reception(module, report, burst, card)
 
 
 def _evaluate(module: nn.Module, dataset: str, data_dir: str | None) -> tuple[float | None, int]:
-    """Accuracy on the test images of the data set, None for "none", and the inputs that batch norm was measured on."""
+    """Accuracy on the test images of the data set, None for "none", and the number of batch norm inputs."""
     if dataset == "none":
         return None, 0
     if dataset not in LOADERS:
@@ -209,14 +211,14 @@ def _evaluate(module: nn.Module, dataset: str, data_dir: str | None) -> tuple[fl
 
 
 def _truth(config: ReceiveConfig, card: ModelCard) -> list[np.ndarray] | None:
-    """The weights as sent, a vector a tensor; InputError where ``truth`` names another network."""
+    """The weights as sent, one vector per tensor; InputError if ``truth`` is another network."""
     if config.truth is None:
         return None
     checkpoint = checkpoints.load(config.truth, resolve_architecture(config.architecture))
     checkpoint = extract_widths(checkpoint, card.widths)
     if (checkpoint.arch, checkpoint.widths) != (card.architecture, card.widths):
         raise InputError(
-            f"`truth` is a {_with_widths(checkpoint.arch, checkpoint.widths)}, the network that arrived is a "
+            f"`truth` is a {_with_widths(checkpoint.arch, checkpoint.widths)}, the received network is a "
             f"{_with_widths(card.architecture, card.widths)}; give the model that was sent"
         )
     return to_vectors(checkpoint.tensors)
@@ -248,6 +250,7 @@ def _warnings(listener) -> list[str]:
         warnings.append(f"{listener.receiver.num_not_finite} samples were not finite numbers and count as 0")
     if listener.num_ignored:
         warnings.append(f"{listener.num_ignored} frames did not fit the memory and were ignored; raise `memory_mb`")
+    warnings += losses.as_warnings(listener.receiver.losses)
     if len(listener.bursts) > 1:
-        warnings.append(f"{len(listener.bursts)} different bursts were heard")
+        warnings.append(f"{len(listener.bursts)} different bursts were received")
     return warnings

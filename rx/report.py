@@ -1,4 +1,4 @@
-"""The receiver's report: what arrived, how well, and what it cost, as JSON and as a few lines."""
+"""The receiver's report: frames, errors, accuracy and channel uses, as JSON and as text."""
 
 import dataclasses
 import json
@@ -20,8 +20,8 @@ SCHEMA = 1
 
 @dataclasses.dataclass(frozen=True)
 class Rebuilt:
-    """What was rebuilt from what: `specs` of the network's tensors, their weights as estimated, and, where it is known,
-    the `truth`, a vector (numel,) float32 a tensor."""
+    """A rebuilt burst: `specs` of the network's tensors, their estimated weights, and the true weights `truth`, if
+    known, a vector (numel,) float32 per tensor."""
 
     burst: BurstCombiner
     manifest: Manifest
@@ -31,7 +31,7 @@ class Rebuilt:
 
 
 def make_report(rebuilt: Rebuilt, accuracy: float | None, radio: dict, timing: dict, warnings: list[str]) -> dict:
-    """Assemble the report of one burst; every number plain, missing ones None. `docs/reference.md` has the fields."""
+    """Make the report of one burst, of plain numbers, None if missing. `docs/reference.md` has the fields."""
     burst, manifest, specs, weights = rebuilt.burst, rebuilt.manifest, rebuilt.specs, rebuilt.weights
     card, plans, truth = manifest.card, weights.part.tensor_plans(len(specs)), rebuilt.truth
     snr, cfo, sco = burst.sync
@@ -89,7 +89,7 @@ def make_report(rebuilt: Rebuilt, accuracy: float | None, radio: dict, timing: d
 def channel_uses(
     header: Header, manifest: Manifest, specs: list[TensorSpec], fmt: FrameFormat = DEFAULT_FORMAT
 ) -> dict[str, int]:
-    """What one cycle costs, in samples (total) and in subcarriers of OFDM symbols (the rest)."""
+    """Channel uses of one cycle: samples (total) and subcarriers of OFDM symbols (the rest)."""
     frames = header.num_frames
     return {
         "total": frames * frame_samples(header, fmt),
@@ -106,7 +106,7 @@ def write_json(path: str | Path, report: dict) -> None:
 
 
 def summary(report: dict) -> str:
-    """A few lines for a person."""
+    """The report as a few lines of text."""
     frames, sync, weights = report["frames"], report["sync"], report["weights"]
     sent, got = report["accuracy_sent"], report["accuracy"]
     lines = [
@@ -126,7 +126,7 @@ def summary(report: dict) -> str:
 
 
 def _errors(w_hat, w) -> np.ndarray:
-    """Squared error and power of one tensor, centred and normalised to unit power first; a constant tensor has none."""
+    """Squared error and power of one tensor, centred and normalised to unit power first; 0 for a constant tensor."""
     w = w.astype(np.float64)
     power = np.mean((w - w.mean()) ** 2)
     return np.array([0.0, 0.0]) if power == 0 else np.array([np.sum((w_hat - w) ** 2) / power, w.size])

@@ -1,4 +1,4 @@
-"""Samples in memory as a source: an array, or any iterable of blocks."""
+"""Samples in memory as a source: an array or an iterable of blocks."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from airnet_sdr.dsp.radio import Address, RadioConfig, Source
 
 
 class ArraySource(Source):
-    """Gives complex64 (n,), or the blocks of an iterable, one after the other."""
+    """Reads complex64 (n,), or the blocks of an iterable in turn."""
 
     def __init__(self, samples, config: RadioConfig = RadioConfig()):
         super().__init__(Address("samples", "in memory"), config)

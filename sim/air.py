@@ -1,10 +1,10 @@
-"""The air between processes: takes samples from one radio address, puts them through the channel, passes them on.
+"""The air between processes: samples from one radio address, through the channel, to another address.
 
     python sim/air.py --rx "zmq:tcp://127.0.0.1:5555?bind=1" --tx "zmq:tcp://127.0.0.1:5556?bind=1" --preset room
 
 The sample count is the clock: while the sender pauses, the air waits, so the output depends on input and seed only.
-The channel holds back some 8,000 samples; they come out with the silence that a sender puts after its last frame, with
-``--idle-s``, or at the end of a recording.
+The channel delays some 8,000 samples; the silence after a sender's last frame, ``--idle-s``, or the end of a recording
+flushes them.
 """
 
 import dataclasses
@@ -32,25 +32,30 @@ from airnet_sdr.sim.channel import Channel, ChannelConfig, add_channel_options, 
 class AirConfig:
     """The two ends of an air between processes, its clock and its seed."""
 
-    rx: str = option(None, "where the sender is", metavar="ADDRESS")
-    tx: str = option(None, "where the receiver is", metavar="ADDRESS")
+    rx: str = option(None, "address that receives from the sender", metavar="ADDRESS")
+    tx: str = option(None, "address that sends to the receiver", metavar="ADDRESS")
     freq_hz: float = option(FREQ_HZ, "carrier frequency", 1e-3, 1e12, metavar="F")
     rate_hz: float = option(RATE_HZ, "samples a second", 1e-3, 1e12, metavar="R")
-    seed: int = option(0, "of everything random", 0, 2**63 - 1, metavar="S")
+    seed: int = option(0, "seed of all random numbers", 0, 2**63 - 1, metavar="S")
     idle_s: float = option(
-        math.inf, "end when no sample has come for T seconds after the last one", 1e-3, 1e9, words=("inf",), metavar="T"
+        math.inf,
+        "end T seconds after the last sample",
+        1e-3,
+        1e9,
+        choices=("inf",),
+        metavar="T",
     )
 
     def __post_init__(self):
         check_fields(self)
 
     def radio(self, **settings) -> RadioConfig:
-        """The radios' config; samples keep their scale."""
+        """The radios' config, without scaling of samples."""
         return RadioConfig(self.freq_hz, self.rate_hz, backoff_db=None, **settings)
 
 
 def main(argv=None) -> int:
-    """Run the air until it is told to stop (SIGINT, SIGTERM), the recording ends or the sender is idle."""
+    """Run the air until SIGINT or SIGTERM, the end of the recording, or an idle sender."""
     parser = CommandParser(prog="air", description=__doc__, epilog="addresses:\n" + ADDRESS_HELP)
     add_options(parser, AirConfig)
     parser.require("rx", "tx")
@@ -60,7 +65,7 @@ def main(argv=None) -> int:
 
 
 def air(config: AirConfig, channel: ChannelConfig) -> None:
-    """Open both ends, relay, and say what passed; being told to stop is a good end."""
+    """Open both ends, relay, and print the sample counts; a stop signal is success."""
     radio = config.radio(timeout_s=math.inf)
     with open_source(config.rx, radio) as source:
         radio = dataclasses.replace(radio, freq_hz=source.freq_hz, rate_hz=source.rate_hz)
@@ -74,7 +79,7 @@ def relay(source: Source, sink: Sink, config: ChannelConfig, seed: int = 0, idle
     """All samples of `source` through one channel to `sink`, until the source ends, or is idle after a first sample."""
     channel = Channel(config, source.rate_hz, source.freq_hz, seed, signal_power=NOMINAL_POWER)
     patience_s = math.inf
-    with suppress(RadioTimeoutError):  # idle; the sink's own patience has no end
+    with suppress(RadioTimeoutError):  # idle: the end
         while (block := source.read(patience_s)) is not None:
             sink.send(channel.process(block))
             patience_s = idle_s

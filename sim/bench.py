@@ -4,7 +4,8 @@ loss: implementation loss over the airs of the receiver's contract · stress: th
 interference: loss against an oracle by cell ·
 detection: missed and false frames, header and manifest errors · speed: samples a second beside liquid's
 ofdmflexframerx, and where the time goes · scale: memory and speed over a long stream · flowgraph: GNU Radio's air,
-socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute. Prints one table, writes
+socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute · start: what the first second is made of ·
+training: images a second, one training alone and two at once. Prints one table and the processor, writes
 out/bench/SECTION.json.
 """
 
@@ -29,7 +30,18 @@ from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.options import add_options, config_from, option
 from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, table, write
 
-SECTIONS = ("loss", "stress", "interference", "detection", "speed", "scale", "flowgraph", "realtime")
+SECTIONS = (
+    "loss",
+    "stress",
+    "interference",
+    "detection",
+    "speed",
+    "scale",
+    "flowgraph",
+    "realtime",
+    "start",
+    "training",
+)
 QUICK = {"seeds": 2, "num_weights": 500_000, "scale_samples": 4_000_000}  # where nothing else is asked for
 
 

@@ -1,7 +1,7 @@
 """The demonstration: sender, simulated air and receiver as three processes over ZMQ: `python sim/demo.py`.
 
-Writes report.json and report.png. The air is simulated: 15 dB, a carrier offset of 40 kHz with the clock offset that
-goes with it, and two echoes; by this program's own channel, or with ``--air gnuradio`` by a GNU Radio flowgraph.
+Writes report.json and report.png. The simulated air has 15 dB, a carrier offset of 40 kHz with the matching clock
+offset, and two echoes; this program's channel makes it, or with ``--air gnuradio`` a GNU Radio flowgraph.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -25,17 +26,17 @@ from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, 
 
 ROOT = Path(__file__).resolve().parents[1]
 AIR = ["--snr-db", "15", "--cfo-hz", "40e3", "--echo", "2.3:-8:60", "--echo", "6.1:-14:-130"]
-AIRS = {"python": ("sim/air.py", False), "gnuradio": ("sim/gnuradio_air.py", True)}  # and whether the sender binds
+AIRS = {"python": ("sim/air.py", False), "gnuradio": ("sim/gnuradio_air.py", True)}  # command; whether the sender binds
 
 
 @dataclasses.dataclass(frozen=True)
 class DemoConfig:
-    """Which model crosses which air, and where the report goes."""
+    """The model, the air, and the folder of the report."""
 
     model: str = option("fashion", "a shipped model or a checkpoint", metavar="NAME|PATH")
-    air: str = option("python", "whose channel blocks", choices=tuple(AIRS))
-    out: Path = option(Path("out/demo"), "folder of report and picture", metavar="DIR")
-    seed: int = option(1, "of the air", 0, 2**63 - 1, metavar="S")
+    air: str = option("python", "implementation of the channel", choices=tuple(AIRS))
+    out: Path = option(Path("out/demo"), "output folder", metavar="DIR")
+    seed: int = option(1, "seed of the air", 0, 2**63 - 1, metavar="S")
     timeout_s: float = option(120.0, "give up after T seconds", 1e-3, 1e9, metavar="T")
 
     def __post_init__(self):
@@ -43,7 +44,7 @@ class DemoConfig:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports that nobody listens on right now."""
+    """TCP ports that are free now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for s in sockets:
@@ -52,10 +53,10 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def started(name: str, command: list[str]):
-    """A process of this project, shown with its command, ended when the block is left."""
+def started(name: str, command: list[str]) -> Iterator[subprocess.Popen]:
+    """Start a process, print its command, and end it when the context is left."""
     argv = [sys.executable, str(ROOT / command[0]), *command[1:]]
-    process = subprocess.Popen(argv, start_new_session=True)  # Ctrl-C is the demo's alone, which ends them all
+    process = subprocess.Popen(argv, start_new_session=True)  # Ctrl-C goes to the demo only, which ends all
     try:
         print(f"[{name}] python {' '.join(command)}", flush=True)
         yield process
@@ -69,7 +70,7 @@ def started(name: str, command: list[str]):
 
 
 def demo(config: DemoConfig) -> None:
-    """Run the three processes and say how it ended."""
+    """Run the three processes and print the result."""
     report, picture = config.out / "report.json", config.out / "report.png"
     report.unlink(missing_ok=True)
     first, second = (f"zmq:tcp://127.0.0.1:{port}" for port in free_ports(2))
@@ -98,6 +99,7 @@ def demo(config: DemoConfig) -> None:
 
 
 def main(argv=None) -> int:
+    """Parse and run the demo."""
     parser = CommandParser(prog="demo", description=__doc__)
     add_options(parser, DemoConfig)
     options = parser.options(argv)

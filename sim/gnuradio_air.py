@@ -1,12 +1,11 @@
-"""The air as a GNU Radio flowgraph: what `sim/air.py` does, by GNU Radio's own channel blocks, over ZMQ or recordings.
+"""The air as a GNU Radio flowgraph: `sim/air.py` with GNU Radio's channel blocks, over ZMQ or recordings.
 
     python sim/gnuradio_air.py --rx zmq:tcp://127.0.0.1:5555 --tx "zmq:tcp://127.0.0.1:5556?bind=1" --preset room
 
-GNU Radio's sources connect and its sinks bind: the sender needs ?bind=1, the receiver none. It runs under its own
-Python (this environment's, else /usr/bin/python3) in a process of its own; `sim/channel/flowgraphs/headless_air.py`
-runs there, and says what of GNU Radio's is in the way of exactness. What it can't do is refused. Results are
-repeatable with a seed, but are other draws than those of `sim/air.py`, and depend on it but for phase noise, whose seed
-GNU Radio fixes.
+GNU Radio's sources connect and its sinks bind: the sender needs ?bind=1, the receiver none. The flowgraph,
+`sim/channel/flowgraphs/headless_air.py`, runs in a separate process under a Python with GNU Radio (this environment's,
+else /usr/bin/python3); its docstring lists the limits of GNU Radio's accuracy. Unsupported options are refused. A seed
+makes results repeatable, but its draws differ from those of `sim/air.py`; GNU Radio fixes the seed of phase noise.
 """
 
 import dataclasses
@@ -35,16 +34,16 @@ from airnet_sdr.sim.channel.gnuradio_settings import settings
 
 @dataclasses.dataclass(frozen=True)
 class GnuRadioAirConfig(AirConfig):
-    """An air that GNU Radio makes: where its Python is, and the patience with it."""
+    """The GNU Radio air: its Python and its timeout."""
 
-    gnuradio_python: str | None = option(None, "the Python that has GNU Radio (default: found)", metavar="PATH")
+    gnuradio_python: str | None = option(None, "Python with GNU Radio (default: search)", metavar="PATH")
     timeout_s: float = option(
-        20.0, "give up on a GNU Radio that says nothing for T seconds", 1e-3, 1e9, words=("inf",), metavar="T"
+        20.0, "give up if GNU Radio does not report for T seconds", 1e-3, 1e9, choices=("inf",), metavar="T"
     )
 
 
 def main(argv=None) -> int:
-    """Run the air until it is told to stop (SIGINT, SIGTERM), the recording ends or the sender is idle."""
+    """Run the air until SIGINT or SIGTERM, the end of the recording, or an idle sender."""
     parser = CommandParser(prog="gnuradio_air", description=__doc__, epilog="addresses:\n" + ADDRESS_HELP)
     add_options(parser, GnuRadioAirConfig)
     parser.require("rx", "tx")
@@ -56,7 +55,7 @@ def main(argv=None) -> int:
 
 
 def air(config: GnuRadioAirConfig, channel: ChannelConfig) -> None:
-    """Translate, start GNU Radio, and say what passed; being told to stop is a good end."""
+    """Translate the settings, run GNU Radio, and print the sample counts; a stop signal is success."""
     ends = {"rx": source_of(config.rx), "tx": sink_of(config.tx)}
     radio = recorded(config.rx, config.radio(timeout_s=config.timeout_s))
     translated = settings(channel, radio.rate_hz, radio.freq_hz, config.seed)

@@ -1,7 +1,7 @@
 """The whole link in one process: `python sim/loopback.py --model fashion --snr-db 10 --report R.json`.
 
-Sender, channel and receiver are the very functions of `tx/send.py`, `sim/air.py` and `rx/receive.py`; with the same
-options and seed the result is the same as theirs over ZMQ.
+It calls the functions of `tx/send.py`, `sim/air.py` and `rx/receive.py`; with the same options and seed the result
+equals theirs over ZMQ.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ import numpy as np
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import check_outputs
-from airnet_sdr.dsp.host.options import add_options, config_from
+from airnet_sdr.dsp.host.options import add_options, check_known, checked_number, config_from
 from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ, RadioConfig
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
 from airnet_sdr.rx.config import OutputConfig, ReceiveConfig
@@ -35,11 +35,11 @@ from airnet_sdr.tx.config import SendConfig, TransmissionConfig
 from airnet_sdr.tx.send import add_sender_options
 from airnet_sdr.tx.sender import describe, make_burst
 
-PLAN_SNR_DB = 10.0  # of a channel without noise
+PLAN_SNR_DB = 10.0  # for a channel without noise
 
 
 def through_air(burst: Burst, channel: Channel, cycles: int = 1) -> Iterator[tuple[np.ndarray, int]]:
-    """A burst sent ``cycles`` times through the channel: blocks complex64 (n,), and values that the sender clipped."""
+    """A burst sent ``cycles`` times through the channel: blocks complex64 (n,), and the number of values clipped."""
     for samples, _ in transmission(burst, cycles):
         scaled, num_clipped = to_full_scale(samples)
         yield channel.process(scaled), num_clipped
@@ -57,11 +57,11 @@ def transmit(
     freq_hz: float = FREQ_HZ,
     **options,
 ) -> np.ndarray:
-    """A burst through the simulated air: the received samples (n,) complex64.
+    """Send a burst through the simulated air; returns the received samples (n,) complex64.
 
     options : fields of `ChannelConfig`, put over ``config`` or the ``preset``
 
-    Raises InputError for an option that makes no sense.
+    Raises InputError for an invalid option.
 
     >>> from airnet_sdr.tx.sender import make_burst
     >>> transmit(make_burst("fashion"), preset="bench", seed=1).dtype
@@ -69,17 +69,18 @@ def transmit(
     """
     if config is not None and preset is not None:
         raise InputError("the channel is given twice; give `config` or `preset`")
+    check_known(options, ChannelConfig)
     base = {} if config is None else dataclasses.asdict(config)
     config = channel_config(base | options, preset)
-    TransmissionConfig(cycles=cycles)  # checks it
-    if cycles == 0:
-        raise InputError("`cycles` must be at least 1 here: an array has an end; got 0")
-    channel = Channel(config, rate_hz, freq_hz, seed, signal_power=NOMINAL_POWER)
+    cycles = int(checked_number("cycles", cycles, 1, 2**31, whole=True))  # an array has an end
+    seed = int(checked_number("seed", seed, 0, 2**63 - 1, whole=True))
+    radio = RadioConfig(rate_hz=rate_hz, freq_hz=freq_hz)
+    channel = Channel(config, radio.rate_hz, radio.freq_hz, seed, signal_power=NOMINAL_POWER)
     return np.concatenate([samples for samples, _ in through_air(burst, channel, cycles)])
 
 
 def send_through(burst: Burst, channel: Channel, listener: Listener, cycles: int = 1) -> int:
-    """Send a burst through the channel into the listener, in bounded memory; values that the sender clipped."""
+    """Send a burst through the channel into the listener, in bounded memory; returns the number of values clipped."""
     num_clipped = 0
     for samples, clipped in through_air(burst, channel, cycles):
         listener.push(samples)
@@ -90,7 +91,7 @@ def send_through(burst: Burst, channel: Channel, listener: Listener, cycles: int
 
 @dataclasses.dataclass(frozen=True)
 class Link:
-    """The configs of a whole link: what is sent, what the air does, what is received."""
+    """The configs of a whole link: sender, air and receiver."""
 
     sending: SendConfig
     channel: ChannelConfig
@@ -100,7 +101,7 @@ class Link:
 
 
 def loopback(model: str, link: Link) -> Reception:
-    """Run the link; the reception of its burst."""
+    """Run the link; returns the reception of its burst."""
     started = time.perf_counter()
     check(link.receiving)
     burst = make_burst(model, link.sending)
@@ -121,9 +122,9 @@ def loopback(model: str, link: Link) -> Reception:
 
 
 def link_from(options: dict) -> Link:
-    """The link that a command's options describe; the plan is for the channel's SNR unless another is given.
+    """The link of a command's options; by default the plan is for the channel's SNR.
 
-    The truth is the model that is sent, unless another is named or a folder of models is given.
+    The default truth is the sent model; there is none for a folder of models.
     """
     channel = channel_config(options, options["preset"])
     plan_snr_db = PLAN_SNR_DB if channel.snr_db is None else channel.snr_db
@@ -142,7 +143,7 @@ def main(argv=None) -> int:
     parser = CommandParser(prog="loopback", description=__doc__)
     add_sender_options(parser)
     add_options(parser, TransmissionConfig, ["cycles"])
-    parser.add_argument("--plan-snr-db", metavar="D", help="SNR the plan is for (default: the channel's)")
+    parser.add_argument("--plan-snr-db", metavar="D", help="SNR to plan for (default: the channel's, 10 without noise)")
     add_channel_options(parser)
     add_receiver_options(parser, architecture=False)
     add_options(parser, RadioConfig, ["freq_hz", "rate_hz"])

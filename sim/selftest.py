@@ -1,8 +1,8 @@
 """One PlutoSDR as both ends of the link: `python sim/selftest.py --radio pluto:ip:192.168.2.1 --model fashion`.
 
-``--path digital``, the default, sends through the board's digital loopback: driver, USB and converters' words, but no
-radio. ``--path cable`` sends through the radio: connect TX to RX with 30 dB of attenuation or more. Either way the
-model goes the whole way, and the report is the receiver's.
+``--path digital``, the default, sends through the board's digital loopback: driver, USB and converter words, but no
+radio. ``--path cable`` sends through the radio: connect TX to RX with 30 dB of attenuation or more. Both send a whole
+model and write the receiver's report.
 """
 
 import dataclasses
@@ -36,11 +36,11 @@ LOOPBACK = {"digital": 1, "cable": 0}
 
 @dataclasses.dataclass(frozen=True)
 class SelftestConfig:
-    """The way through the board, the transmit gain, and how many cycles are combined."""
+    """The path through the board, the transmit gain, and the number of cycles."""
 
-    path: str = option("digital", "through the converters' words, or the radio", choices=tuple(LOOPBACK))
+    path: str = option("digital", "through the digital loopback, or the radio and a cable", choices=tuple(LOOPBACK))
     tx_gain_db: float = option(-10.0, "transmit gain", -89.75, 0, metavar="G")
-    cycles: int = option(2, "combine K cycles", 1, 2**31, metavar="K")
+    cycles: int = option(2, "number of cycles to combine", 1, 2**31, metavar="K")
 
     def __post_init__(self):
         check_fields(self)
@@ -54,7 +54,7 @@ def through_board(
     receiving: ReceiveConfig,
     config: SelftestConfig,
 ) -> Iterator[Reception]:
-    """Repeat a burst on the board's transmitter, receive it on the same board's receiver."""
+    """Repeat a burst on the board's transmitter and receive it on the same board."""
     sending = dataclasses.replace(
         radio, gain_db=config.tx_gain_db, gain_mode="manual", loopback=LOOPBACK[config.path], capture_samples=None
     )
@@ -84,7 +84,7 @@ def main(argv=None) -> int:
     """Parse and test."""
     parser = CommandParser(prog="selftest", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_sender_options(parser)
-    add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol that the plan is for (default 20)"})
+    add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol to plan for (default 20)"})
     add_options(parser, SelftestConfig)
     add_receiver_options(parser, architecture=False)
     radio = add_radio_options(parser, sending=False, bench=False)

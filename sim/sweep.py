@@ -4,8 +4,8 @@
     python sim/sweep.py --radio pluto:ip:192.168.2.1 --rx-radio pluto:ip:192.168.3.1 --model fashion
 
 The first is the grid of `sim.experiments.grid`: analog against digital over SNR, budget and seed, in simulation; a run
-that was stopped goes on. With --radio it is `sim/experiments/attenuation.py`, which steps the transmit attenuation of a
-board. --help lists the options of the first, --radio X --help those of the second.
+that was stopped continues. With --radio it is `sim/experiments/attenuation.py`, which steps the transmit attenuation of
+a board. --help lists the options of the first, --radio X --help those of the second.
 """
 
 import importlib
@@ -20,6 +20,7 @@ if __package__ in (None, ""):
 
 
 def main(argv=None) -> int:
+    """Run the sweep over boards where --radio is given, the simulated one otherwise."""
     argv = sys.argv[1:] if argv is None else [str(arg) for arg in argv]
     over_boards = any(arg.split("=")[0] == "--radio" for arg in argv)
     experiment = "attenuation" if over_boards else "grid.sweep"

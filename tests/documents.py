@@ -163,6 +163,30 @@ def on_boards(tree, lines):
             process.kill()
 
 
+def on_a_pair(*more):
+    """By themselves on two virtual boards, as real ones, in place of the addresses 192.168.2.1 and 192.168.3.1."""
+
+    def run(tree, lines):
+        if NO_LIBIIO is not None:
+            pytest.skip(NO_LIBIIO)
+        ports = free_ports(2)
+        options = [word for port in ports for word in ("--board", f"{port}:real=1")]
+        boards = start("-m", "sim.virtual_pluto", *options, "--clock", "lockstep", cwd=tree, data=tree / "few")
+        try:
+            _wait_for_port(ports[1])
+            for line in lines:
+                here = line.replace("192.168.2.1", f"127.0.0.1:{ports[0]}").replace(
+                    "192.168.3.1", f"127.0.0.1:{ports[1]}"
+                )
+                result = finish(start(*arguments(here), *more, cwd=tree, data=tree / "few"))
+                assert result.status == 0 and "FAILED" not in result.out + result.err, result
+        finally:
+            boards.kill()
+            boards.communicate()
+
+    return run
+
+
 def this_very_run(tree, lines):
     """Tests that run themselves would never end."""
 

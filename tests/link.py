@@ -58,7 +58,7 @@ def receive(samples):
 
 def weights_nmse(frames, vectors, estimator="linear"):
     """NMSE (linear) of the weights rebuilt from frames, each tensor centred and normalised first; and the combiner."""
-    combiner = BurstCombiner(BurstCombiner.key(frames[0].header))
+    combiner = BurstCombiner(frames[0].header.burst_key)
     for frame in frames:
         combiner.add(frame)
     received = rebuild(combiner, combiner.manifest(), [v.size for v in vectors], estimator)

@@ -465,7 +465,7 @@ def test_training_stopped_between_whole_epochs(folder, signum):
     data = save_few_images(folder / "few", 200)
     process = start("models/train.py", "--out", folder / "net", "--epochs", 10**4, data=data)
     with killed(process):
-        wait_for(lambda: (folder / "net" / "state.safetensors").exists())
+        wait_for((folder / "net" / "state.safetensors").exists)
         result = end(process, signum)
     assert result.status == STOPPED[signum]
     assert result.err.count("\n") == (signum == signal.SIGINT)

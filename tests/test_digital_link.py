@@ -13,7 +13,7 @@ from airnet_sdr.models.digital import channel_code
 from airnet_sdr.models.digital.channel_code import CodedPayload
 from airnet_sdr.models.digital.quantise import dequantise
 from airnet_sdr.models.digital.rate import best_payload, waterfall
-from airnet_sdr.models.digital.scheme import fit
+from airnet_sdr.models.digital.scheme import quantise_to_fit
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.payload import DigitalPayload
@@ -46,7 +46,7 @@ def arrives(payload, snr_db, seed):
     frames = receive(on_air(transmit(burst), snr_db, cfo=0.05, seed=seed))
     if not frames:
         return False
-    combiner = BurstCombiner(BurstCombiner.key(burst.header))
+    combiner = BurstCombiner(burst.header.burst_key)
     combiner.add(*frames)
     return channel_code.decode(*combiner.soft(0, payload.num_symbols), payload) == data
 
@@ -71,7 +71,7 @@ def here(tmp_path_factory):
         network = Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion", WIDTHS)), {}, WIDTHS)
     save(folder / "net.safetensors", network)
     tensors = list(network.tensors.values())
-    levels = fit(tensors, [2 * weights.std() for weights in tensors], 600)
+    levels = quantise_to_fit(tensors, [2 * weights.std() for weights in tensors], 600)
     codes = ",".join(str(tensor.step_code) for tensor in levels)
     network.metadata = {"bits": "4800", "steps": codes, "validation": "0.1"}
     kept = [dequantise(tensor).reshape(weights.shape) for tensor, weights in zip(levels, tensors, strict=True)]

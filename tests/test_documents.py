@@ -57,6 +57,22 @@ RUNS = [
     ),
     (how.one_by_one, ["python sim/loopback.py --model fashion --snr-db -5 --cycles 16 --seed 1"], []),
     (
+        how.on_a_pair(
+            "--unattended",
+            "--minutes",
+            "0.02",
+            "--repeats",
+            "1",
+            "--attenuation-db",
+            "20",
+            "30",
+            "--out",
+            "out/campaign",
+        ),
+        ["python sim/board_campaign.py --radio pluto:ip:192.168.2.1 --rx-radio pluto:ip:192.168.3.1"],
+        ["out/campaign/campaign.json", "out/campaign/campaign.pdf"],
+    ),
+    (
         how.on_boards,
         [
             "python -m sim.virtual_pluto --board 40431:ppm=23 --board 40432:ppm=-21 --loss-db 70",
@@ -166,6 +182,11 @@ RUNS = [
         how.in_this_process(*QUICK_BENCH),
         ["python sim/bench.py --only loss stress detection speed scale --scale-samples 1e9"],
         ["out/bench/loss.json", "out/bench/scale.json"],
+    ),
+    (
+        how.in_this_process(*QUICK_BENCH),
+        ["python sim/bench.py --only start training"],
+        ["out/bench/start.json", "out/bench/training.json"],
     ),
     pytest.param(
         how.with_gnuradio(how.in_this_process(*QUICK_BENCH)),

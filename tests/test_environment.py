@@ -24,7 +24,8 @@ IMPORTED_AS = {  # where a package's name is another than what is imported of it
     "torch_pruning": "torch-pruning",
     "zmq": "pyzmq",
 }
-NOT_IMPORTED = {"python", "pip", "libiio", "ruff"}
+OWN = {*ROOMS, "airnet_sdr", *(path.stem for path in (ROOT / "src" / "airnet_sdr").glob("*.py"))}
+NOT_IMPORTED = {"python", "pip", "libiio", "ruff", "mypy"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -60,7 +61,7 @@ def packages_imported() -> dict[str, set[str]]:
     """The packages that the tree imports, by name, with the files that do."""
     found = {}
     for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
-        tops = {name.split(".")[0] for name in imported(path)} - {""} - ROOMS - {"airnet_sdr"} - sys.stdlib_module_names
+        tops = {name.split(".")[0] for name in imported(path)} - {""} - OWN - sys.stdlib_module_names
         for top in tops:
             found.setdefault(IMPORTED_AS.get(top, top), set()).add(str(path.relative_to(ROOT)))
     return found

@@ -170,7 +170,7 @@ def test_follow_reports_every_model_that_comes(tmp_path):
         result = finish(process)
     assert (result.status, result.err) == (143, "")
     assert result.out.count("9 of 9 frames, 1 cycle(s)") == 2
-    assert "2 different bursts were heard" in result.out
+    assert "2 different bursts were received" in result.out
 
 
 def test_an_air_that_dies_in_mid_burst_and_comes_back_costs_whole_frames_only(model, tmp_path):

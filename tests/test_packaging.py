@@ -116,15 +116,20 @@ def test_the_wheel_has_one_name_and_every_file_of_the_rooms(wheel):
 
 
 def test_the_wheel_runs_without_the_checkout(wheel, tmp_path):
+    """Every module of it can be imported, all from the wheel."""
     program = (
-        "import sys, airnet_sdr, airnet_sdr.dsp.units, airnet_sdr.rx.receiver, airnet_sdr.sim.loopback\n"
+        "import importlib, pkgutil, sys, airnet_sdr\n"
+        "names = [found.name for found in pkgutil.walk_packages(airnet_sdr.__path__, 'airnet_sdr.')]\n"
+        "names = [name for name in names if 'flowgraphs' not in name]\n"
+        "modules = [importlib.import_module(name) for name in names]\n"
+        "print(len(modules), *{module.__file__ for module in modules})\n"
         "from airnet_sdr.tx import send\n"
-        "print(airnet_sdr.__file__, airnet_sdr.dsp.units.__file__)\n"
         "sys.exit(send.main(['--list']))\n"
     )
     result = run("-c", program, cwd=tmp_path, PYTHONPATH=str(wheel))
     assert result.returncode == 0 and "fashion" in result.stdout, result.stderr[-500:]
-    assert all(Path(word).is_relative_to(wheel) for word in result.stdout.splitlines()[0].split())
+    num_modules, *files = result.stdout.splitlines()[0].split()
+    assert int(num_modules) > 100 and all(Path(file).is_relative_to(wheel) for file in files)
 
 
 def test_every_entry_point_is_a_command():
@@ -157,7 +162,7 @@ class Tiny(nn.Module):
 """
 
 
-@pytest.mark.parametrize("package", ["models", "data", "nets", "dsp", "sim"])
+@pytest.mark.parametrize("package", ["models", "data"])
 def test_a_users_file_imports_its_neighbours_whatever_they_are_called(tmp_path, package):
     """At both ends: the sender's, and the receiver's, started in another folder."""
     repository = tmp_path / "theirs"

@@ -16,16 +16,16 @@ from airnet_sdr.models.payload import Payload
 
 LEAD_SAMPLES = 4096
 TAIL_SAMPLES = 16384
-TILE_FRAMES = 4  # modulated in one call: what they take in memory stays near a core
-TILES_AHEAD = 8  # bounds what threads make before it is sent, twice as many
-SHARE_WEIGHTS = 1 << 17  # of the checksum, in a call
+TILE_FRAMES = 4  # frames modulated per call: they fit a core's cache
+TILES_AHEAD = 8  # per group; threads are at most one group ahead of the sender
+SHARE_WEIGHTS = 1 << 17  # weights per call of the checksum
 
 
 @dataclasses.dataclass(frozen=True)
 class Burst:
     """One cycle, ready to be modulated: header of frame 0, manifest and payload stream (num_payload,) complex64.
 
-    `part_symbols` are the symbols of each part of the manifest, in the order of the stream.
+    `part_symbols` are the numbers of symbols of the manifest's parts, in stream order.
     """
 
     header: Header
@@ -50,7 +50,7 @@ def lay_out(
     """The burst of a network: the manifest of its parts, and their symbols one after the other.
 
     parts : payloads and their symbols (num_symbols,) complex64, as `Payload.encode` returns them
-    seed : part of the burst id, so that the same model sent twice can be two bursts
+    seed : part of the burst id, to distinguish two bursts of the same model
     run : maps a function over parts of the work, `map` or an executor's
     """
     manifest = Manifest(card, tuple(payload for payload, _ in parts))
@@ -64,9 +64,9 @@ def lay_out(
 
 
 def transmission(burst: Burst, cycles: int = 1) -> Iterator[tuple[np.ndarray, str | None]]:
-    """All that goes on the air: silence, ``cycles`` cycles of the burst (0: without end), silence, as (samples, label).
+    """Silence, ``cycles`` cycles of the burst (0: endless), silence, as (samples, label).
 
-    Each frame is one item with a label. The silence after the burst also pushes its end through the filters on the way.
+    Each frame is one item with a label. The silence after the burst flushes the filters on the way.
     """
     yield np.zeros(LEAD_SAMPLES, np.complex64), None
     for cycle in range(cycles) if cycles else itertools.count():
@@ -91,7 +91,7 @@ def modulate(burst: Burst, run=map) -> Iterator[np.ndarray]:
     numbers = range(burst.header.num_frames)
     tiles = [numbers[first : first + TILE_FRAMES] for first in numbers[::TILE_FRAMES]]
     groups = (run(tile, tiles[first : first + TILES_AHEAD]) for first in range(0, len(tiles), TILES_AHEAD))
-    # an executor makes the group after while one is sent
+    # an executor modulates the next group while one is sent
     for group, _ in itertools.pairwise(itertools.chain(groups, [None])):
         yield from itertools.chain.from_iterable(group)
 

@@ -17,21 +17,21 @@ from airnet_sdr.tx.config import SendConfig, TransmissionConfig
 
 
 def add_sender_options(parser: CommandParser) -> None:
-    """The options that decide what is sent, shared with the simulations."""
+    """Add the options of the sender, shared with the simulations."""
     group = parser.add_argument_group("sender")
     group.add_argument(
         "--model",
         metavar="NAME|PATH.safetensors",
-        help="a shipped model or a checkpoint; digital: or a folder of them, trained with --bits, to select from",
+        help="a shipped model or a checkpoint; for digital also a folder of checkpoints trained with --bits",
     )
     add_options(group, SendConfig, [name for name in SendConfig.__dataclass_fields__ if name not in OWN])
 
 
-OWN = ("snr_db", "dataset")  # the channel's SNR is an option of its own, a checkpoint names its data
+OWN = ("snr_db", "dataset")  # --snr-db is the channel's in the simulations; a checkpoint names its data set
 
 
 def main(argv=None) -> int:
-    """Parse, and do one of: list the models, check the board, mute it, send."""
+    """Parse the options, then list models, check or mute the board, or send."""
     parser = CommandParser(prog="send", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_sender_options(parser)
     add_options(parser, SendConfig, ["snr_db"])
@@ -39,13 +39,13 @@ def main(argv=None) -> int:
     parser.add_argument("--list", action="store_true", help="list the shipped models")
     radio = add_radio_options(parser, sending=True)
     add_options(radio, TransmissionConfig, ["record"])
-    radio.add_argument("--mute", action="store_true", help="PlutoSDR: silence the board, after a crash say, and end")
+    radio.add_argument("--mute", action="store_true", help="PlutoSDR: mute the board, e.g. after a crash, and exit")
     options = parser.options(argv)
-    return run_command(parser, lambda: run(options))
+    return run_command(parser, lambda: dispatch(options))
 
 
-def run(options: dict) -> None:
-    """What the options ask for."""
+def dispatch(options: dict) -> None:
+    """List models, check or mute the board, or send, by the options."""
     if options["list"]:
         list_models()
     elif options["check"]:
@@ -54,19 +54,19 @@ def run(options: dict) -> None:
         mute_board(options["radio"])
     else:
         address = required_address(options["radio"])
-        configs = (config_from(each, options) for each in (SendConfig, RadioConfig, TransmissionConfig))
-        send(options["model"], address, *configs)
+        radio, transmission = config_from(RadioConfig, options), config_from(TransmissionConfig, options)
+        send(options["model"], address, config_from(SendConfig, options), radio, transmission)
 
 
 def list_models() -> None:
-    """Print a line on each shipped model."""
+    """Print a line for each shipped model."""
     for name, facts in shipped.describe().items():
         print(f"{name:16} {facts.num_weights:>10,} weights  {100 * facts.accuracy:.2f} % on {facts.dataset}")
 
 
 def send(model: str, address: str, config: SendConfig, radio: RadioConfig, transmission: TransmissionConfig) -> None:
     """Make the burst of a model and put it on the air."""
-    from airnet_sdr.dsp.radio import open_sink  # here, as a help text needs neither NumPy nor torch
+    from airnet_sdr.dsp.radio import open_sink  # imported here, as a help text needs neither NumPy nor torch
     from airnet_sdr.tx.sender import describe, make_burst
     from airnet_sdr.tx.transmit import put_on_air
 

@@ -24,11 +24,11 @@ __all__ = ["Burst", "SendConfig", "TransmissionConfig", "describe", "load_candid
 def make_burst(network: str | os.PathLike | nn.Module, config: SendConfig | None = None, **options) -> Burst:
     """Plan, encode and lay out a network: one cycle, ready to be modulated.
 
-    network : a shipped name, the path of a checkpoint, for the digital scheme also of a folder of them, or a module,
-        for which ``architecture`` is given and perhaps ``dataset``
+    network : a shipped name, the path of a checkpoint, for the digital scheme also of a folder of checkpoints, or a
+        module, which needs ``architecture`` and may have ``dataset``
     options : fields of `SendConfig`, put over ``config``
 
-    Raises InputError for a network or option that makes no sense, or a budget that does not hold the network.
+    Raises InputError for an invalid network or option, or a budget that does not hold the network.
 
     >>> burst = make_burst("fashion", snr_db=5, seed=1)
     >>> burst.header.num_frames, burst.stream.dtype.name
@@ -43,9 +43,9 @@ def make_burst(network: str | os.PathLike | nn.Module, config: SendConfig | None
 
 
 def load_candidates(network: str | os.PathLike | nn.Module, config: SendConfig) -> Candidates:
-    """The network, or the networks of a folder, and the sensitivity that lies beside a checkpoint.
+    """The network, or the networks of a folder, and the sensitivity file beside a checkpoint.
 
-    The sensitivity is not looked for where no protection is wanted.
+    Without protection the sensitivity is not loaded.
     """
     architecture = resolve_architecture(config.architecture)
     if isinstance(network, nn.Module):
@@ -67,14 +67,14 @@ def _checkpoint_of(module: nn.Module, architecture: str | None, dataset: str | N
     """A module's weights as a checkpoint of unmeasured accuracy."""
     if architecture is None:
         raise InputError(
-            "a module needs `architecture`: a shipped or registered name, or FILE.py:NAME whose NAME() makes it"
+            "a module needs `architecture`: a shipped or registered name, or FILE.py:NAME, whose NAME() returns it"
         )
     checkpoint = Checkpoint(architecture, dataset or DATASETS.get(architecture, "none"), None, tensors_of(module))
     return checkpoints.checked(checkpoint)
 
 
 def describe(burst: Burst) -> str:
-    """A line for each part of the payload, and one on the frames."""
+    """Text lines: one for each part of the payload, and one for the frames."""
     card = burst.manifest.card
     lines, start = [], 0
     for part, num_symbols in zip(burst.manifest.parts, burst.part_symbols, strict=True):

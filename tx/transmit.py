@@ -1,4 +1,4 @@
-"""A burst on the air: over a radio that takes samples, or one that repeats a burst by itself."""
+"""Transmits a burst over a radio that takes samples, or one that repeats a burst by itself."""
 
 from collections.abc import Callable
 
@@ -9,13 +9,13 @@ from airnet_sdr.dsp.radio.record import recording
 from airnet_sdr.tx.burst import Burst, modulate, transmission
 from airnet_sdr.tx.config import TransmissionConfig
 
-WATCH_S = 1.0  # how often a radio that repeats by itself is looked after
+WATCH_S = 1.0  # interval at which a repeating radio is checked
 
 
 def put_on_air(burst: Burst, sink: Sink, config: TransmissionConfig, on_air: Callable[[], None] = lambda: None) -> None:
     """Open the sink and send the burst, as often as configured; ``on_air`` is called once a radio repeats it by itself.
 
-    A radio that can repeat the burst by itself does so where it is to go on until stopped.
+    A radio that can repeat the burst by itself does so for endless transmission.
     """
     with sink:
         cyclic = config.cycles == 0 and burst.num_samples <= sink.cyclic_samples

@@ -1,1 +1,1 @@
-"""What every command needs and no signal does: options, stopping, the process's environment, writing whole files."""
+"""Services of the commands: options, stopping, the process's environment, writing whole files."""

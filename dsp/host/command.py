@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
 from airnet_sdr.dsp.errors import LinkError
 from airnet_sdr.dsp.host import environment
@@ -30,7 +31,8 @@ class CommandParser(argparse.ArgumentParser):
             help="print the completion for bash, zsh, tcsh or fish",
         )
 
-    def error(self, message):
+    def error(self, message) -> NoReturn:
+        """End the process with the message in one line and status 1."""
         self.exit(1, f"{self.prog}: {message}; --help lists the options\n")
 
     def options(self, argv=None) -> dict:

@@ -61,7 +61,7 @@ def _is_special(path: Path) -> bool:
     """Whether something that is no regular file is there: a FIFO, a device, a folder."""
     try:
         return not stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
+    except OSError:  # nothing, or nothing that can be there: writing will say
         return False
 
 

@@ -6,21 +6,30 @@ import platform
 from pathlib import Path
 
 LIBRARIES = ("airnet-sdr", "numpy", "scipy", "numba", "torch", "pyzmq", "sigmf")
+CPU_INFO = Path("/proc/cpuinfo")
+WIDE = ("avx512", "amx")  # flags of a processor that decide its speed here
 
 
 def machine() -> dict:
-    """Processor, cores, load over the last minute and library versions."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        cpu = next((line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line), cpu)
+    """Processor, what it has for wide arithmetic, cores, load over the last minute and library versions."""
+    facts = _cpu_facts()
     return {
-        "cpu": cpu,
+        "cpu": facts.get("model name") or platform.processor() or platform.machine(),
+        "cpu_flags": [name for name in facts.get("flags", "").split() if name.startswith(WIDE)],
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
         "versions": versions(),
     }
+
+
+def _cpu_facts() -> dict[str, str]:
+    """Names and values of Linux's account of the first core; empty where there is none."""
+    if not CPU_INFO.exists():
+        return {}
+    first, *_ = CPU_INFO.read_text().split("\n\n")
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def versions() -> dict[str, str | None]:

@@ -19,8 +19,11 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, field, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from airnet_sdr.dsp.errors import InputError
+
+Config = TypeVar("Config", bound=Any)  # a frozen dataclass
 
 # bounds of the parts of an item such as AT:NUM:LEVEL_DB; a whole number where the lower bound is an int
 _PARTS = {
@@ -35,19 +38,15 @@ _PARTS = {
 }
 
 
-def option(
-    default, text: str, low=-math.inf, high=math.inf, *, choices=(), words=(), parts=(), flag=None, metavar=None
-):
+def option(default, text: str, low=-math.inf, high=math.inf, *, choices=(), parts=(), flag=None, metavar=None) -> Any:
     """A dataclass field with what is needed to check it and to offer it as an option.
 
-    low, high : bounds of a number, both allowed; infinities and nan are refused unless the bound is infinite and the
-        word is among ``words``
-    choices : the values allowed
-    words : text allowed in place of a number, as "auto"
-    parts : names of the parts of a repeatable option such as ``AT:NUM``, see `_PARTS`; KIND is one of the choices
+    low, high : bounds of a number, both allowed; nan is refused, and infinity unless "inf" is among ``choices``
+    choices : the values allowed; for a number, the words allowed in its place, as "auto"
+    parts : names of the parts of a repeatable option such as ``AT:NUM``, see `_PARTS`; KIND is one of ``choices``
     flag : the option's flag where it is not the field's name
     """
-    meta = {"help": text, "low": low, "high": high, "choices": choices, "words": words, "parts": parts}
+    meta = {"help": text, "low": low, "high": high, "choices": choices, "parts": parts}
     return field(default=default, metadata={**meta, "flag": flag, "metavar": metavar})
 
 
@@ -66,13 +65,13 @@ def check_fields(config) -> None:
             object.__setattr__(config, declared.name, _checked(declared, getattr(config, declared.name)))
 
 
-def config_from(config_class, options: Mapping, **more):
+def config_from(config_class: type[Config], options: Mapping, **more) -> Config:
     """The config of ``config_class`` that the options describe: those that are its fields, ``more`` over them."""
     known = {declared.name for declared in fields(config_class)}
     return config_class(**({name: value for name, value in options.items() if name in known} | more))
 
 
-def with_options(config_class, config, options: Mapping):
+def with_options(config_class: type[Config], config: Config | None, options: Mapping) -> Config:
     """``config``, or the default one, with options put over it. Raises InputError for an option that is no field."""
     check_known(options, config_class)
     return replace(config, **options) if config is not None else config_class(**options)
@@ -111,7 +110,8 @@ def add_options(group, config_class, names: Iterable[str] | None = None, helps: 
             settings |= {"action": "append", "metavar": _metavar(declared)}
         else:
             settings |= {"nargs": "+"} if kind is tuple else {}
-            settings["metavar"] = "{" + ",".join(meta["choices"]) + "}" if meta["choices"] else _metavar(declared)
+            listed = meta["choices"] and kind not in (int, float)
+            settings["metavar"] = "{" + ",".join(meta["choices"]) + "}" if listed else _metavar(declared)
             text += _default_text(declared)
         group.add_argument(flag_of(declared), help=text.replace("%", "%%"), **settings)
 
@@ -166,14 +166,14 @@ def _checked(declared, value):
 
 
 def _checked_value(name, value, kind, meta):
+    if kind in (int, float):
+        if isinstance(value, str) and value in meta["choices"]:
+            return math.inf if value == "inf" else value
+        return checked_number(name, value, meta["low"], meta["high"], kind is int, meta["choices"])
     if meta["choices"]:
         if value not in meta["choices"]:
             raise InputError(f"`{name}` must be one of {', '.join(map(str, meta['choices']))}; got {value!r}")
         return value
-    if isinstance(value, str) and value in meta["words"]:
-        return math.inf if value == "inf" else value
-    if kind in (int, float):
-        return checked_number(name, value, meta["low"], meta["high"], kind is int, meta["words"])
     if kind is bool:
         return bool(value)
     if kind is Path:

@@ -1,13 +1,14 @@
-"""Being told to stop: a signal raises in the work at hand, and whatever goes on without end asks again."""
+"""Stop signals: a signal raises in the current work, and endless loops check again."""
 
 import contextlib
 import signal
+from collections.abc import Iterator
 
 _stopped_by: int | None = None  # the signal that the work at hand has been told to end with
 
 
 @contextlib.contextmanager
-def stoppable():
+def stoppable() -> Iterator[None]:
     """While this lasts SIGTERM, SIGINT and SIGHUP are raised inside the work, as SystemExit or KeyboardInterrupt.
 
     So ``with`` blocks shut their radios down. A SIGHUP that is ignored (nohup) stays ignored. The signals are as before

@@ -1,4 +1,4 @@
-"""Radios behind one small interface: the only room of `dsp` with input and output.
+"""Radios behind one small interface: the only package of `dsp` with input and output.
 
 Example::
 

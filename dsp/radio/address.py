@@ -1,4 +1,4 @@
-"""Radio addresses: one grammar, ``SCHEME:TARGET``, and the table of the radios there are.
+"""Radio addresses: one grammar, ``SCHEME:TARGET``, and the table of radios.
 
 Adding a radio is one file and one entry. The file has a `Sink` and a `Source` (see `base`) and ``parse_target(text)``,
 which gives the target and its options as a dict, or raises ValueError with a hint.
@@ -6,6 +6,7 @@ which gives the target and its options as a dict, or raises ValueError with a hi
 
 import importlib
 from dataclasses import dataclass, field
+from typing import Any
 
 from airnet_sdr.dsp.errors import InputError
 
@@ -19,7 +20,7 @@ class Radio:
     source: str
     help: tuple[tuple[str, str], ...]
 
-    def load(self, name: str):
+    def load(self, name: str) -> Any:
         """A name of the module."""
         return getattr(importlib.import_module(f"airnet_sdr.dsp.radio.{self.module}"), name)
 
@@ -58,7 +59,7 @@ class Address:
 
 
 def parse(text: str) -> Address:
-    """The address that `text` names; raises InputError, with one line, for anything that makes no sense.
+    """The address that `text` names; raises InputError, with one line, for an invalid address.
 
     >>> parse("zmq:tcp://127.0.0.1:5555?pattern=push&bind=1").options
     {'pattern': 'push', 'bind': '1'}

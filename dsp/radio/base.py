@@ -1,4 +1,4 @@
-"""What every radio has in common: the two ends a command sees."""
+"""The interface of every radio: its sending and receiving ends."""
 
 import numpy as np
 
@@ -25,7 +25,7 @@ class Sink:
     def send(self, samples: np.ndarray, label: str | None = None) -> None:
         """Send complex64 (n,) of unit average power; `label` names the burst where the device keeps such names.
 
-        Raises RadioTimeoutError when nobody takes the samples within the configured timeout.
+        Raises RadioTimeoutError if no receiver takes the samples within the configured timeout.
         """
         raise_if_stopped()
         scaled, num_clipped = to_full_scale(samples, self.config.backoff_db)
@@ -54,6 +54,14 @@ class Sink:
     def __exit__(self, exc_type, exc, traceback):
         self._close(failed=exc_type is not None)
 
+    def repeat(self, samples: np.ndarray) -> None:
+        """Send complex64 (n,) of unit average power again and again, n at most `cyclic_samples`."""
+        raise NotImplementedError
+
+    def watch(self, seconds: float) -> None:
+        """Wait so long beside a burst that repeats; RadioError where the device went away."""
+        raise NotImplementedError
+
     def _open(self): ...
 
     def _close(self, failed: bool): ...
@@ -73,8 +81,8 @@ class Source:
         self.address, self.config, self.beside = address, config, beside
         self.rate_hz, self.freq_hz = config.rate_hz, config.freq_hz
         self.samples = 0
-        self.overflow = None  # lost samples were seen; None where a device cannot tell
-        self.warnings = []
+        self.overflow: bool | None = None  # lost samples were seen; None where a device cannot tell
+        self.warnings: list[str] = []
 
     def read(self, timeout_s: float | None = None) -> np.ndarray | None:
         """The next block, complex64 (n,), n as it comes; None at the end of a recording.
@@ -93,7 +101,7 @@ class Source:
             yield block
 
     def describe(self) -> dict:
-        """Plain numbers for a report, and what is odd about the source as text."""
+        """Plain numbers for a report, and warnings as text."""
         return {
             "address": str(self.address),
             "rate_hz": self.rate_hz,

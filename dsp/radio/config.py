@@ -1,4 +1,4 @@
-"""How a radio is set: carrier, rate, gain, buffers and patience of one end of a link."""
+"""Settings of a radio: carrier, rate, gain, buffers and timeout of one end of a link."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.options import check_fields, option
 
-FREQ_HZ, RATE_HZ = 2.4e9, 2.5e6  # where nothing else is said
+FREQ_HZ, RATE_HZ = 2.4e9, 2.5e6  # defaults
 GAIN_MODES = ("manual", "slow_attack", "fast_attack", "hybrid")
 BACKOFF_DB = 12.0  # rms of a burst below full scale, see `dsp.radio.scale`
 _BUFFER_SAMPLES = (1024, 1 << 24)
@@ -14,27 +14,32 @@ _BUFFER_SAMPLES = (1024, 1 << 24)
 
 @dataclass(frozen=True)
 class RadioConfig:
-    """Carrier, sample rate, gain and patience of one end of a link; a device ignores what it has no use for."""
+    """Carrier, sample rate, gain and timeout of one end of a link; a device ignores settings it does not have."""
 
     freq_hz: float = option(FREQ_HZ, "carrier frequency", 1e-3, 1e12, metavar="F")
-    rate_hz: float = option(RATE_HZ, "samples a second", 1e-3, 1e12, metavar="R")
+    rate_hz: float = option(RATE_HZ, "sample rate", 1e-3, 1e12, metavar="R")
     gain_db: float | str | None = option(
-        None, "gain in dB, or auto, found by listening (default: the device's)", -200, 200, words=("auto",), metavar="G"
+        None,
+        "gain in dB, or auto: measured on the air (default: the device's)",
+        -200,
+        200,
+        choices=("auto",),
+        metavar="G",
     )
     timeout_s: float = option(
-        60.0, "how long to wait for samples, or for somebody to take them", 1e-3, 1e9, words=("inf",), metavar="T"
+        60.0, "longest wait for samples, or for a receiver to take them", 1e-3, 1e9, choices=("inf",), metavar="T"
     )
-    backoff_db: float | None = BACKOFF_DB  # None sends samples at the scale they have
+    backoff_db: float | None = BACKOFF_DB  # None: samples are not scaled
     bandwidth_hz: float | None = option(
         None, "PlutoSDR: width of the analog filters (default: the rate)", 1e-3, 1e12, metavar="B"
     )
-    gain_mode: str = option("manual", "PlutoSDR: what sets the gain", choices=GAIN_MODES)
+    gain_mode: str = option("manual", "PlutoSDR: gain control", choices=GAIN_MODES)
     buffer_samples: int | None = option(
-        None, "PlutoSDR: samples of a buffer (default: the driver's choice)", *_BUFFER_SAMPLES
+        None, "PlutoSDR: samples per buffer (default: the driver's choice)", *_BUFFER_SAMPLES
     )
     num_buffers: int = option(4, "PlutoSDR: kernel buffers", 1, 64)
     capture_samples: int | None = option(
-        None, "PlutoSDR: one contiguous capture of N samples, then end", *_BUFFER_SAMPLES
+        None, "PlutoSDR: receive one contiguous capture of N samples (default: stream)", *_BUFFER_SAMPLES
     )
     loopback: int = 0  # of a sink's board: 1 digital, 2 radio frequency
 

@@ -1,4 +1,4 @@
-"""A receive gain for what is on the air, found by listening: robust against bursts of others in the band."""
+"""Receive gain from a measurement on the air, robust against bursts of other users of the band."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ from airnet_sdr.dsp.units import db
 
 LOOK_S = 1.0  # long against the bursts and beacons of WiFi
 PART_S = 1e-3
-OCCUPANCY = 0.3  # of the time at least: what is on the air for less is somebody else's
+OCCUPANCY = 0.3  # share of time: signals on the air for less are other users'
 LEVEL_DBFS = -16.0  # rms of both rails over full scale 1.0: peaks of OFDM are some 10 dB above
-CLIPPED_DBFS = -4.0  # a level above has lost its peaks: by how much, it does not say
+CLIPPED_DBFS = -4.0  # above this level peaks are clipped, and the level is not known
 TOLERANCE_DB = 2.0
 MAX_STEP_DB = 20.0
 

@@ -6,11 +6,12 @@ import functools
 import math
 import os
 import threading
+from typing import Any
 
 from airnet_sdr.dsp.errors import RadioTimeoutError
 
 
-def bounded(call, timeout_s: float, what: str):
+def bounded(call, timeout_s: float, what: str) -> Any:
     """``call()`` in a thread of its own; RadioTimeoutError when it takes longer, if ever. Ctrl-C comes through."""
     outcome = {}
 
@@ -31,7 +32,7 @@ def bounded(call, timeout_s: float, what: str):
 
 
 @functools.cache
-def quieten():
+def quieten() -> None:
     """Libraries print lines of their own to C's `stderr`, beside the one line that an error is here: not any more.
 
     Python's standard error, and what the C library says when it aborts, do not go that way.

@@ -1,4 +1,4 @@
-"""The options of a command that opens a radio, and what such commands do beside their work: check a board, mute it."""
+"""Options of commands that open a radio, and their side tasks: check and mute a board."""
 
 import argparse
 
@@ -11,7 +11,10 @@ _BOTH = ["freq_hz", "rate_hz", "gain_db", "bandwidth_hz", "buffer_samples", "num
 _SENDING = [*_BOTH, "timeout_s"]
 _RECEIVING = [*_BOTH, "gain_mode", "capture_samples"]
 _HELPS = {
-    True: {"gain_db": "PlutoSDR: transmit gain, -89.75 to 0 dB (default -10)", "timeout_s": "patience with a receiver"},
+    True: {
+        "gain_db": "PlutoSDR: transmit gain, -89.75 to 0 dB (default -10)",
+        "timeout_s": "longest wait for a receiver",
+    },
     False: {"gain_db": "PlutoSDR: receive gain in dB, or auto (default 40)"},
 }
 
@@ -23,13 +26,13 @@ def add_radio_options(parser: argparse.ArgumentParser, sending: bool, bench: boo
     add_options(group, RadioConfig, _SENDING if sending else _RECEIVING, _HELPS[sending])
     if bench:
         group.add_argument(
-            "--check", action="store_true", help="PlutoSDR: what is attached, a test and advice on gain, then end"
+            "--check", action="store_true", help="PlutoSDR: describe and test the board, advise on gain, and exit"
         )
     return group
 
 
 def required_address(address: str | None) -> str:
-    """The address; without one, print what addresses there are and raise InputError."""
+    """The address; without one, print the address schemes and raise InputError."""
     if address is None:
         print("radio addresses:\n" + ADDRESS_HELP)
         raise InputError("`radio` is missing; give one of the addresses above")
@@ -53,7 +56,7 @@ def check_board(address: str | None, config: RadioConfig) -> None:
 
 
 def mute_board(address: str | None) -> None:
-    """Silence the board at the address, whatever state a crash left it in."""
+    """Mute the board at the address, also after a crash."""
     require_pluto(address, "--mute")
     from airnet_sdr.dsp.radio.pluto import silence
 

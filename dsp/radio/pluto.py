@@ -148,7 +148,7 @@ class PlutoSink(Sink):
                 board, self.board = self.board, None
                 board.close()
 
-    def describe(self):
+    def describe(self) -> dict:
         """With the board's name and versions, the gain in use, and whether it ran dry."""
         board = self.board.describe() if self.board else {}
         return {**super().describe(), "gain_db": self._gain_db, "underflow": self.underflow, **board}
@@ -259,7 +259,7 @@ class PlutoSource(Source):
         elif not board.context.silent:
             board.buffers.stop_receiving()
 
-    def describe(self):
+    def describe(self) -> dict:
         """With the board's name and versions, what was lost or clipped, and advice on the gain."""
         warnings = list(self.warnings)
         num = max(self.samples, 1)

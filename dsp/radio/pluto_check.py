@@ -10,6 +10,7 @@ from airnet_sdr.dsp.ofdm import preamble_samples
 from airnet_sdr.dsp.radio import pluto_settings as settings
 from airnet_sdr.dsp.radio.address import Address
 from airnet_sdr.dsp.radio.base import RadioConfig
+from airnet_sdr.dsp.radio.pluto import ADC_FULL_SCALE
 from airnet_sdr.dsp.radio.pluto_board import Board
 from airnet_sdr.dsp.radio.pluto_library import number
 from airnet_sdr.dsp.radio.pluto_ranges import RATES_HZ
@@ -99,4 +100,4 @@ def _capture(board):
     buffers.start_receiving(NUM_SAMPLES, buffers.num_buffers, 2 * TIMEOUT_S)
     for _ in range(buffers.num_buffers):
         buffers.refill(TIMEOUT_S)
-    return (buffers.refill(TIMEOUT_S) / 2048).astype(np.complex64)
+    return (buffers.refill(TIMEOUT_S) / ADC_FULL_SCALE).astype(np.complex64)

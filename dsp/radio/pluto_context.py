@@ -7,6 +7,7 @@ when the board closes, not when Python gets round to it.
 import contextlib
 import math
 import re
+from typing import Any
 
 from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
 from airnet_sdr.dsp.radio.native import bounded
@@ -36,7 +37,7 @@ class BoardContext:
             raise not_opened(uri, error) from error
         self._hanging = False
 
-    def ask(self, what: str, call, timeout_s: float | None = None):
+    def ask(self, what: str, call, timeout_s: float | None = None) -> Any:
         """What ``call()`` gives, which reads or sets attributes; errors mapped, and never longer than the patience.
 
         A board that did not answer once is not asked again: what is to be done at the end would take for ever.

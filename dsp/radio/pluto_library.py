@@ -2,6 +2,8 @@
 
 import contextlib
 import importlib.metadata
+from collections.abc import Iterator
+from types import ModuleType
 
 from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
 from airnet_sdr.dsp.radio.native import quieten
@@ -9,7 +11,7 @@ from airnet_sdr.dsp.radio.native import quieten
 INSTALL = "pip install -e '.[pluto]', and Debian's libiio0"
 
 
-def library():
+def library() -> ModuleType:
     """pyadi-iio's module; RadioError with what to install where a part is missing or of the wrong version."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         version = importlib.metadata.version("pylibiio")
@@ -66,7 +68,7 @@ def not_opened(uri: str, error: BaseException) -> RadioError:
 
 
 @contextlib.contextmanager
-def mapped(what: str, uri: str):
+def mapped(what: str, uri: str) -> Iterator[None]:
     """Errors of libiio as ours: ``what`` failed at the board. An attribute that is no number is one, too."""
     try:
         yield

@@ -9,7 +9,7 @@ from airnet_sdr.dsp.radio.pluto_context import BoardContext
 from airnet_sdr.dsp.radio.pluto_library import number
 
 CRYSTAL_PPM = 25.0  # of each board
-OCCUPIED = DEFAULT_FORMAT.num_active / DEFAULT_FORMAT.fft_size  # of the rate, by a burst
+OCCUPIED = DEFAULT_FORMAT.occupancy  # of the rate, by a burst
 PASSED = 0.92  # of the rate, by the filters that pyadi-iio loads: -0.33 dB there at worst
 RATES_HZ = (521e3, 61.44e6)
 # where the board says what it takes: device channel, its direction, attribute; and what it takes if it does not say

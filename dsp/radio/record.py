@@ -1,4 +1,4 @@
-"""A recording beside a radio: what --record writes, of what is sent or of what is heard."""
+"""A recording beside a radio: the samples sent or received, written by --record."""
 
 import contextlib
 
@@ -10,20 +10,20 @@ from airnet_sdr.dsp.radio.scale import BACKOFF_DB
 from airnet_sdr.dsp.radio.sigmf_file import SigmfSink
 
 
-def recording(path: str | None, radio: Sink | Source):
-    """A context with the recording at ``path`` of what the radio sends or hears; without a path, of nothing."""
+def recording(path: str | None, radio: Sink | Source) -> contextlib.AbstractContextManager:
+    """A context with the recording at ``path`` of the radio's samples; None without a path."""
     if path is None:
         return contextlib.nullcontext()
     sending = isinstance(radio, Sink)
-    rate_hz, freq_hz = (radio.config if sending else radio).rate_hz, (radio.config if sending else radio).freq_hz
-    config = RadioConfig(freq_hz=freq_hz, rate_hz=rate_hz, backoff_db=BACKOFF_DB if sending else None)
+    tuned = radio.config if isinstance(radio, Sink) else radio  # a recording's own rate and frequency are its source's
+    config = RadioConfig(freq_hz=tuned.freq_hz, rate_hz=tuned.rate_hz, backoff_db=BACKOFF_DB if sending else None)
     sink = Recording(parse(f"file:{path}"), config)
     sink.hardware = str(radio.describe().get("device", radio.address))
     return sink
 
 
 class Recording(SigmfSink):
-    """A recording that is kept however the radio's work ends, by Ctrl-C or a board that went away: all that came."""
+    """A recording that is kept complete also after Ctrl-C or a radio failure."""
 
     def __exit__(self, exc_type, exc, traceback):
         self._close(failed=exc_type is not None and self.samples == 0)

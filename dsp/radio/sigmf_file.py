@@ -234,10 +234,9 @@ def left_behind(data_path: Path) -> list[str]:
             except OSError:
                 continue  # it is being written
             num_samples = data.seek(0, os.SEEK_END) // SAMPLE_BYTES
-            if part == _part(data_path):
-                part = _kept(part)
+            path = _kept(part) if part == _part(data_path) else part
         lines.append(
-            f"{part} is what a killed program has recorded: {num_samples} samples, cf32_le; delete it, or keep it with "
+            f"{path} is what a killed program has recorded: {num_samples} samples, cf32_le; delete it, or keep it with "
             "metadata of its own"
         )
     return lines

@@ -9,6 +9,7 @@ for one and a sink takes the least. On every way out a sink's gain is set to its
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 
@@ -56,12 +57,12 @@ class _Device:
         self.device = self.call("opening", lambda: self._soapy.Device(text), OPEN_TIMEOUT_S)
         self.stream = None
 
-    def call(self, what: str, function, timeout_s: float = CALL_TIMEOUT_S):
+    def call(self, what: str, function, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """What a call into the driver gives; errors mapped, and never longer than the timeout."""
         with mapped(what, self.target):
             return bounded(function, min(timeout_s, self.config.timeout_s), f"{what} soapy:{self.target}")
 
-    def ask(self, what: str, name: str, *arguments):
+    def ask(self, what: str, name: str, *arguments) -> Any:
         """What a method of the device says of this direction and channel."""
         method = getattr(self.device, name)
         return self.call(what, lambda: method(self._direction, self._channel, *arguments))
@@ -205,7 +206,7 @@ class SoapySink(Sink):
             finally:
                 device.close()
 
-    def describe(self):
+    def describe(self) -> dict:
         """With the device's name and versions, the gain in use, and whether it ran dry."""
         return {**super().describe(), "gain_db": self._gain_db, "underflow": self.underflow, **self._described}
 
@@ -275,7 +276,7 @@ class SoapySource(Source):
     def _close(self):
         self._device.close()
 
-    def describe(self):
+    def describe(self) -> dict:
         """With the device's name and versions, what was lost or clipped, and advice on the gain."""
         warnings = list(self.warnings)
         if self.overflow:

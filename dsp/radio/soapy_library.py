@@ -11,7 +11,9 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 from airnet_sdr.dsp.errors import RadioError
 from airnet_sdr.dsp.radio.native import quieten
@@ -21,7 +23,7 @@ INSTALL = "install Debian's python3-soapysdr and the radio's soapysdr-module-...
 
 
 @functools.cache
-def library():
+def library() -> ModuleType:
     """The module SoapySDR; RadioError with what to install where it is missing or made for another Python."""
     with contextlib.suppress(ModuleNotFoundError):
         return _quiet(importlib.import_module("SoapySDR"))
@@ -59,7 +61,7 @@ def _quiet(soapy):
 
 
 @contextlib.contextmanager
-def mapped(what: str, target: str):
+def mapped(what: str, target: str) -> Iterator[None]:
     """Errors of SoapySDR, which are bare RuntimeErrors, as ours."""
     try:
         yield

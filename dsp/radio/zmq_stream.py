@@ -145,7 +145,7 @@ class ZmqSource(Source):
                 return np.frombuffer(payload, np.complex64).copy()  # the frame is read-only and may be unaligned
             self.num_malformed += 1
 
-    def describe(self):
+    def describe(self) -> dict:
         """As every source; with the messages that were no samples."""
         about = super().describe()
         if self.num_malformed:

@@ -1,13 +1,13 @@
 """5G LDPC code and Gray-mapped QAM through Sionna: bytes to unit-power symbols and back.
 
 The payload of ``num_bytes`` is followed by a CRC-32, zero-padded and cut into equal code blocks, each with the CRC-24A
-of 3GPP TS 38.212 section 5.1; all is scrambled, since zeros in a row would be one QAM point in a row, and not of unit
-power; the blocks are encoded and rate-matched (sections 5.3.2 and 5.4.2) to equal shares of the
-symbols and mapped to QPSK, 16-, 64- or 256-QAM (TS 38.211 section 5.1). The code has no rate below 1/5: lower ones
-repeat the code word cyclically, and the receiver adds the repeated LLRs. Everything follows from three numbers
-(`CodedPayload`), which travel in the manifest.
+of 3GPP TS 38.212 section 5.1. Scrambling keeps the mean power at 1: a run of zeros would repeat one QAM point. The
+blocks are encoded, rate-matched (sections 5.3.2 and 5.4.2) to equal shares of the symbols and mapped to QPSK, 16-, 64-
+or 256-QAM (TS 38.211 section 5.1). The code's lowest rate is 1/5; lower rates repeat the code word cyclically, and the
+receiver adds the repeated LLRs. Everything follows from the three numbers of `CodedPayload`, which the manifest
+carries.
 
-Sionna is imported where it is used: that takes seconds.
+Sionna is imported where it is used, as its import takes seconds.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ LOWEST_RATE = 1 / 5
 HIGHEST_RATE = 0.93
 NUM_ITERATIONS = 40
 BATCH_BLOCKS = 32  # bounds the decoder's memory
-MAX_DISTANCES = 1 << 25  # between symbols and points of the constellation, of which the demapper keeps all at a time
+MAX_DISTANCES = 1 << 25  # symbol-to-point distances that the demapper holds in memory at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockCode:
-    """One code block: information bits k, its CRC included; the symbols it is sent on; coded bits a symbol."""
+    """One code block: information bits k with the CRC, payload symbols, coded bits per symbol."""
 
     info_bits: int
     num_symbols: int
@@ -40,7 +40,7 @@ class BlockCode:
 
     @property
     def rate(self) -> float:
-        """Information bits a coded bit."""
+        """Information bits per coded bit."""
         return self.info_bits / (self.num_symbols * self.bits_per_symbol)
 
     @property
@@ -59,9 +59,9 @@ class BlockCode:
         return self._parts.mapper(word[:, sent]).numpy()
 
     def decode(self, statistic: np.ndarray, information: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Matched-filter outputs (blocks, num_symbols) complex64 and their SNRs (blocks, num_symbols) float32 to bytes.
+        """Equalised symbols over noise_var (blocks, num_symbols) complex64 and their SNRs, float32, to bytes.
 
-        Returns bytes (blocks, (k - 24)/8) uint8 and whether each block's CRC held (blocks,) bool.
+        Returns bytes (blocks, (k - 24)/8) uint8 and whether each block's CRC passed (blocks,) bool.
         """
         import torch
 
@@ -92,7 +92,7 @@ class BlockCode:
 
 @dataclasses.dataclass(frozen=True)
 class CodedPayload:
-    """Bytes carried, symbols they are sent on, coded bits a symbol: what sender and receiver agree on."""
+    """Bytes, payload symbols and coded bits per symbol: they determine the code of sender and receiver."""
 
     num_bytes: int
     num_symbols: int
@@ -111,19 +111,19 @@ class CodedPayload:
 
     @property
     def num_bits(self) -> int:
-        """Bits carried, the CRC of the whole included."""
+        """Bits carried, with the payload's CRC."""
         return 8 * (self.num_bytes + CRC_BYTES)
 
     @property
     def num_blocks(self) -> int:
-        """Code blocks, all alike."""
+        """Code blocks, all of equal size."""
         low_rate = 3 * self.num_bits < self.num_symbols * self.bits_per_symbol
         largest = (MAX_INFO_BITS_LOW_RATE if low_rate else MAX_INFO_BITS) - BLOCK_CRC_BITS
         return -(-self.num_bits // largest)
 
     @property
     def block(self) -> BlockCode:
-        """Each of the blocks; the symbols that they leave over repeat the first."""
+        """One of the equal blocks; leftover symbols repeat the first block."""
         info_bits = -(-self.num_bits // (8 * self.num_blocks)) * 8 + BLOCK_CRC_BITS
         return BlockCode(info_bits, self.num_symbols // self.num_blocks, self.bits_per_symbol)
 
@@ -141,9 +141,9 @@ def encode(data: bytes, payload: CodedPayload) -> np.ndarray:
 
 
 def decode(statistic: np.ndarray, information: np.ndarray, payload: CodedPayload) -> bytes | None:
-    """Matched-filter outputs (num_symbols,) complex64 and their SNRs (num_symbols,) float32 to the bytes.
+    """Equalised symbols over noise_var (num_symbols,) complex64 and their SNRs (num_symbols,) float32 to bytes.
 
-    ``statistic`` is conj(h)·y/noise_var and ``information`` |h|²/noise_var, 0 where nothing came. None when a CRC
+    ``statistic`` is conj(h)·y/noise_var and ``information`` |h|²/noise_var, both 0 for erased symbols. None if a CRC
     fails: a digital model arrives whole or not at all.
     """
     shape = payload.num_blocks, payload.block.num_symbols
@@ -156,12 +156,12 @@ def decode(statistic: np.ndarray, information: np.ndarray, payload: CodedPayload
 
 
 def _scrambler(shape: tuple[int, int]) -> np.ndarray:
-    """Bytes that look random, the same everywhere."""
+    """Fixed pseudo-random bytes."""
     return np.frombuffer(hashlib.shake_256(b"airnet-sdr").digest(shape[0] * shape[1]), np.uint8).reshape(shape)
 
 
 class _Sionna:
-    """Sionna's parts for blocks of one size."""
+    """Sionna's encoder, decoder, mapper, demapper and CRC for one block size."""
 
     def __init__(self, info_bits: int, code_bits: int, bits_per_symbol: int):
         from sionna.phy.fec.crc import CRCDecoder, CRCEncoder

@@ -1,14 +1,14 @@
 """Levels to bytes and back: adaptive binary arithmetic coding, every bit predicted from the levels around it.
 
-A level is a row of decisions: is it 0; its sign; is its magnitude above 1, above 2, ... Each is predicted by several
-adaptive models, which know the place in the kernel, the two levels before, and how large levels were so far in the same
-output channel, in the same input channel, and in both. Pruned and quantised networks have channels that are nearly
-empty, and that is where the bits are saved. The predictions are mixed in the logistic domain by weights that learn
-(Mahoney, Adaptive weighing of context models for lossless data compression, 2005), and the bit is coded with 16-bit
-probabilities. Integer arithmetic throughout: what one machine encodes, every other decodes.
+A level is a series of binary decisions: is it 0; its sign; is its magnitude above 1, above 2, ... Several adaptive
+models predict each one. Their contexts are the position in the kernel, the two preceding levels, and the mean magnitude
+so far in the same output channel, the same input channel, and both. Most bits are saved in the nearly empty channels of
+pruned and quantised networks. Adaptive weights mix the predictions in the logistic domain (Mahoney, Adaptive weighing
+of context models for lossless data compression, 2005); the bit is coded with 16-bit probabilities. Arithmetic is
+integer: every machine decodes what another encoded.
 
-A tensor is preceded by step (16 bits), shift (8), largest level (8), output channels (16) and kernel size (8); nothing
-else of the distribution is sent.
+Each tensor begins with step (16 bits), shift (8), largest level (8), output channels (16) and kernel size (8); no other
+parameter of the distribution is sent.
 """
 
 import struct
@@ -21,7 +21,7 @@ from airnet_sdr.models.digital.quantise import MAX_LEVEL, Quantised
 
 _HEAD = struct.Struct(">HbBHB")
 _MODELS, _BUCKETS = 5, 64  # the predictions mixed, and the contexts of each
-_DECISIONS = 24  # of which a model has tables: 0, sign, above 1, above 2, ...; larger ones share the last
+_DECISIONS = 24  # decisions with tables of their own: 0, sign, above 1, above 2, ...; larger ones share the last
 _HALF, _LIMIT = 2048, 150  # of the logistic domain, in 1/256; of a model's memory, in decisions
 _FASTEST = 2  # how strongly the first decision moves a model: 1/2
 
@@ -44,13 +44,13 @@ def encode(tensors: list[Quantised]) -> bytes:
         _finish(coder, body)
         if coder[2] <= room:
             return heads + body[: coder[2]].tobytes()
-        room = int(coder[2])  # more than a byte a level: what did not fit was counted
+        room = int(coder[2])  # more than a byte per level: the coder has counted the bytes it needs
 
 
 def decode(data: bytes, numels: list[int]) -> list[Quantised]:
-    """The inverse; ``numels`` are the tensors' sizes. Zeros after the end do not matter.
+    """The inverse of `encode`; ``numels`` are the tensors' sizes. Zeros after the end are ignored.
 
-    Raises LinkError when the bytes cannot be a network of these sizes.
+    Raises LinkError if the bytes cannot be a network of these sizes.
     """
     start = len(numels) * _HEAD.size
     if len(data) < start:
@@ -86,7 +86,7 @@ def _begin(coder, body):
 
 @njit(cache=True)
 def _write(byte, coder, body):
-    """The next byte; beyond the end it is only counted."""
+    """Write the next byte; beyond the end of the buffer only count it."""
     if coder[2] < body.size:
         body[coder[2]] = byte
     coder[2] += 1
@@ -94,7 +94,7 @@ def _write(byte, coder, body):
 
 @njit(cache=True)
 def _finish(coder, body):
-    """As few bytes as tell the interval, zeros following."""
+    """Write the fewest bytes that identify the interval, assuming zeros follow."""
     for num in range(1, 5):
         unit = 1 << (32 - 8 * num)
         value = -(-coder[0] // unit) * unit
@@ -106,7 +106,7 @@ def _finish(coder, body):
 
 @njit(cache=True)
 def _code(bit, probability, coder, body, decoding):
-    """Code a bit that is 1 with ``probability`` in 1/65536; the bit."""
+    """Code a bit that is 1 with ``probability`` (in 1/65536); returns the bit."""
     width = coder[1] - coder[0]
     middle = coder[0] + (width >> 16) * probability + (((width & 0xFFFF) * probability) >> 16)
     if decoding:
@@ -128,7 +128,7 @@ def _code(bit, probability, coder, body, decoding):
 
 @njit(cache=True)
 def _decide(bit, kind, context, tables, memory, mix, coder, body, decoding):
-    """Predict, code and learn one decision of a ``kind``; ``context`` (models,) says which entry of each table."""
+    """Predict and code one decision of a ``kind``, then adapt; ``context`` (models,) is the index into each table."""
     total = 0
     stretched = np.empty(_MODELS, np.int64)
     for m in range(_MODELS):
@@ -148,7 +148,7 @@ def _decide(bit, kind, context, tables, memory, mix, coder, body, decoding):
 
 @njit(cache=True)
 def _bucket(magnitude, count):
-    """Of a mean magnitude, on a logarithmic scale: 0 to 15."""
+    """Logarithmic class of a mean magnitude: 0 to 15."""
     mean = (64 * magnitude + 16) // (count + 2)
     bucket = 0
     while mean > 0 and bucket < 15:

@@ -1,15 +1,15 @@
-"""The other compressor: nncodec, the reference of ISO/IEC 15938-17 (Neural Network Coding), to compare with.
+"""A peer for the compressor: nncodec, the reference software of ISO/IEC 15938-17 (Neural Network Coding).
 
     python models/digital/nnc.py --model models/zoo/fashion-mnist/digital/seed-1/38k.safetensors
 
-prints, for each network, the bits that its levels take in this program's coder (`models.digital.compress`) and in
-nncodec's DeepCABAC (Wiedemann et al., IEEE J. Sel. Topics Signal Process. 14(4), 2020), and for networks that were not
-trained for bits the accuracy at the same number of bytes, quantised by either: here with a uniform step a tensor, there
-with dependent (trellis-coded) quantisation and one step for all.
+prints, for each network, the bits of its levels in this program's coder (`models.digital.compress`) and in nncodec's
+DeepCABAC (Wiedemann et al., IEEE J. Sel. Topics Signal Process. 14(4), 2020). For networks not trained for bits it
+prints the accuracy at equal bytes: this program quantises with a uniform step per tensor, nncodec with dependent
+(trellis-coded) quantisation and one step for all tensors.
 
-nncodec is no dependency: it asks for numpy below 2, which this program does not run with, and for much that its coder
-does not use. `pip install --no-deps nncodec==2.1.3`, which a C++ compiler builds, is enough. Its licence, Clear BSD,
-grants no patents.
+nncodec is not a dependency: it requires numpy below 2, which this program cannot use, and packages that its coder does
+not need. `pip install --no-deps nncodec==2.1.3` is enough, and needs a C++ compiler. Its licence, Clear BSD, grants no
+patents.
 """
 
 import importlib
@@ -17,6 +17,7 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
@@ -32,7 +33,7 @@ from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.models import checkpoint as checkpoints
-from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.batch_norm import recompute_statistics
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.digital import compress
@@ -41,11 +42,11 @@ from airnet_sdr.models.digital.scheme import compress_to_fit, on_grid, weights_o
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.packing import load_vectors, to_vectors
 
-QPS = (-24, -20, -16, -12)  # the standard's quantisation parameter: the step is 2^(qp/4), steps between in quarters
+QPS = (-24, -20, -16, -12)  # quantisation parameters of the standard: the step is 2^(qp/4), interpolated in quarters
 
 
-def codec():
-    """nncodec's compress and decompress, without the frameworks and data sets that it would import. InputError."""
+def codec() -> Any:
+    """nncodec's compress and decompress, without its imports of frameworks and data sets; InputError if missing."""
     if "nncodec.framework" not in sys.modules:
         framework = types.ModuleType("nncodec.framework")
         for name in ("tensorflow_model", "pytorch_model", "use_case_init"):
@@ -56,21 +57,21 @@ def codec():
     try:
         return importlib.import_module("nncodec.nnc")
     except ImportError as error:
-        raise InputError(f"no nncodec here ({error}); pip install --no-deps nncodec==2.1.3") from error
+        raise InputError(f"nncodec is not installed ({error}); pip install --no-deps nncodec==2.1.3") from error
 
 
 def levels_to_bits(tensors, names: list[str], shapes: list[tuple[int, ...]]) -> int:
-    """Bits that nncodec makes of levels, having checked that it gives them back."""
+    """Bits of the levels in nncodec; checks that it decodes them exactly."""
     levels = {n: t.levels.reshape(s).astype(np.int32) for n, t, s in zip(names, tensors, shapes, strict=True)}
     data = codec().compress(levels, None, use_dq=False, row_skipping=True, return_bitstream=True)
     found = codec().decompress(data)
     if not all(np.array_equal(found[name], levels[name]) for name in names):
-        raise InputError("nncodec does not give the levels back; is it version 2.1.3?")
+        raise InputError("nncodec does not decode the levels that it encoded; is it version 2.1.3?")
     return 8 * len(data)
 
 
 def quantised(checkpoint: Checkpoint, qp: int) -> tuple[int, list[np.ndarray]]:
-    """Bytes and weights (numel,) of a network that nncodec quantises."""
+    """Bytes and weights (numel,) of a network quantised by nncodec."""
     data = codec().compress(
         dict(checkpoint.tensors), None, qp=qp, use_dq=True, row_skipping=True, return_bitstream=True
     )
@@ -79,11 +80,11 @@ def quantised(checkpoint: Checkpoint, qp: int) -> tuple[int, list[np.ndarray]]:
 
 
 def compare(checkpoint: Checkpoint, images, labels) -> list[tuple[str, ...]]:
-    """Rows of the table: what, bits here and there, accuracy here and there."""
+    """Rows of the table: quantisation, bits here and in nncodec, accuracy here and with nncodec."""
 
     def accuracy(vectors):
         module = load_vectors(checkpoint.module(), vectors)
-        recompute(module, images)
+        recompute_statistics(module, images)
         return f"{100 * top1(logits(module, images), labels):.2f}"
 
     tensors, steps = list(checkpoint.tensors.values()), steps_of(checkpoint.metadata)
@@ -91,11 +92,11 @@ def compare(checkpoint: Checkpoint, images, labels) -> list[tuple[str, ...]]:
         levels = on_grid(tensors, steps)
         there = levels_to_bits(levels, list(checkpoint.tensors), [tensor.shape for tensor in tensors])
         return [("levels as trained", f"{8 * len(compress.encode(levels)):,}", f"{there:,}", "", "")]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for qp in QPS:
-        num_bytes, there = quantised(checkpoint, qp)
+        num_bytes, decoded = quantised(checkpoint, qp)
         here = compress.encode(compress_to_fit(tensors, num_bytes))
-        scores = accuracy(weights_of(here, [tensor.size for tensor in tensors])), accuracy(there)
+        scores = accuracy(weights_of(here, [tensor.size for tensor in tensors])), accuracy(decoded)
         rows.append((f"quantised afterwards, qp {qp}", f"{8 * len(here):,}", f"{8 * num_bytes:,}", *scores))
     return rows
 
@@ -106,7 +107,7 @@ class NncConfig:
 
     model: tuple[str, ...] = option((), "checkpoints", metavar="NAME|PATH")
     images: int | None = option(None, "evaluate on the first test images only", 1)
-    data_dir: str | None = option(None, "where data sets are looked for first", flag="--data", metavar="DIR")
+    data_dir: str | None = option(None, "folder searched first for data sets", flag="--data", metavar="DIR")
 
     def __post_init__(self):
         check_fields(self)

@@ -1,9 +1,9 @@
-"""Weights to integer levels and back: one uniform step a tensor, a dead zone, levels rebuilt at their centroids.
+"""Weights to integer levels and back: one uniform step per tensor, a dead zone, reconstruction at the centroids.
 
-``level = sign(w)·floor(|w|/step + rounding)``: a rounding below 1/2 sends more weights to 0, which the entropy coder
-pays back (Sullivan, Efficient scalar quantization of exponential and Laplacian random variables, IEEE Trans. Inf.
-Theory 42(5), 1996). Levels other than 0 are rebuilt ``shift`` steps nearer to 0, at
-the mean of what was mapped to them.
+``level = sign(w)·floor(|w|/step + rounding)``: a rounding below 1/2 maps more weights to 0, which saves bits in the
+entropy coder (Sullivan, Efficient scalar quantization of exponential and Laplacian random variables, IEEE Trans. Inf.
+Theory 42(5), 1996). Levels other than 0 are rebuilt ``shift`` steps nearer to 0, at the mean of the weights mapped to
+them.
 """
 
 import dataclasses
@@ -11,17 +11,17 @@ import dataclasses
 import numpy as np
 
 ROUNDING = 0.4
-SHIFT_STEPS = 256  # shift is sent as an integer of so many to a step
+SHIFT_STEPS = 256  # shift is sent as an integer in 1/256 of a step
 STEPS_PER_OCTAVE = 512
 MAX_LEVEL = 127
-MAX_ROWS, MAX_KERNEL = 65535, 255  # that are told of a tensor
+MAX_ROWS, MAX_KERNEL = 65535, 255  # largest output channels and kernel size that a tensor's header holds
 
 
 @dataclasses.dataclass(frozen=True)
 class Quantised:
     """A tensor's levels (n,) int32, the code of its step (16 bits) and of its shift (8 bits, signed).
 
-    `layout` are its output channels and its kernel's size, (1, 1) where neither matters.
+    `layout` is (output channels, kernel size); (1, 1) for tensors without them.
     """
 
     levels: np.ndarray
@@ -31,7 +31,7 @@ class Quantised:
 
 
 def step_code(step: float) -> int:
-    """The nearest step that can be sent, as its code 0…65535."""
+    """The code 0…65535 of the nearest step that can be sent."""
     return int(np.clip(round(np.log2(step) * STEPS_PER_OCTAVE) + 32768, 0, 65535))
 
 
@@ -41,13 +41,13 @@ def step_value(code: int) -> float:
 
 
 def steps_of(metadata: dict[str, str]) -> list[float] | None:
-    """The steps on whose levels the weights of a checkpoint lie, where it was trained for that (`models.entropy`)."""
+    """The quantisation step of every tensor of a checkpoint trained for bits (`models.entropy`), otherwise None."""
     codes = [int(code) for code in metadata.get("steps", "").split(",") if code]
     return [step_value(code) for code in codes] or None
 
 
 def grid_of(metadata: dict[str, str]) -> list[float]:
-    """The grids on which the weights of a checkpoint lie: its steps, of a hybrid whole parts of them; [] without."""
+    """The grid of every tensor: its step, for a hybrid a fraction of it; [] if not trained for bits."""
     return [step / int(metadata.get("parts", "1")) for step in steps_of(metadata) or ()]
 
 

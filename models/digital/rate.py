@@ -1,8 +1,8 @@
-"""Which modulation and code rate for which SNR: the waterfall of every mode, measured, and the choice from it.
+"""Modulation and code rate for an SNR, selected from the measured waterfall of every mode.
 
-A code block decodes above some SNR of its own and not below. Over blocks that threshold is close to normally
-distributed, so the block error rate is Q((snr_db - mean)/sd), and few blocks tell where rates of one in thousands lie.
-`thresholds.json` holds mean and deviation for modulations, rates and block lengths, in AWGN; it is made by
+A code block, with its noise, decodes above some threshold SNR and not below. The threshold is nearly normally
+distributed over blocks, so the block error rate is Q((snr_db - mean)/sd), and a few blocks suffice to predict rates of
+one in thousands. `thresholds.json` holds mean and deviation for each modulation, rate and block length in AWGN, made by
 
     python models/digital/rate.py --write
 """
@@ -31,12 +31,12 @@ from airnet_sdr.models.digital.channel_code import BLOCK_CRC_BITS, MODULATIONS, 
 
 TABLE = Path(__file__).with_name("thresholds.json")
 TARGET_ERROR = 0.01  # of the whole model
-# Of the SNR that the receiver loses, mean and deviation over bursts, each as a + b/S. Over bursts of 10,000 to 157,752
-# symbols the means were 0.35 to 0.46 dB at -5 dB, 0.17 to 0.24 at 0, 0.11 at 10 and 20; the deviations 0.15 to 0.22,
-# 0.06 to 0.12, 0.02 to 0.05 and 0.05. On top of the means 0.1 dB for waterfalls that are known from few blocks and only
-# nearly normal: without it 9 of 300 bursts were lost at 10 dB, where 3 may be.
+# SNR loss of the receiver: mean and deviation over bursts, each as a + b/S. Over bursts of 10,000 to 157,752 symbols
+# the means were 0.35 to 0.46 dB at -5 dB, 0.17 to 0.24 at 0, 0.11 at 10 and 20; the deviations 0.15 to 0.22, 0.06 to
+# 0.12, 0.02 to 0.05 and 0.05. The means include 0.1 dB of margin, since the waterfalls are measured with few blocks and
+# are only nearly normal: without it 9 of 300 bursts were lost at 10 dB, where the target allows 3.
 LOSS_DB, SPREAD_DB = (0.2, 0.12), (0.05, 0.05)
-_SEARCH = np.linspace(0, 1, 200)[:-1]  # exponents at which a search begins
+_SEARCH = np.linspace(0, 1, 200)[:-1]  # exponents of the trial payload sizes from which bisection starts
 QUANTILES = ndtri((np.arange(200) + 0.5) / 200)
 RATES = {
     2: (0.10, 0.15, 0.20, 0.25, 0.30, 0.36, 0.43, 0.50, 0.57, 0.64),
@@ -50,15 +50,15 @@ NUM_BLOCKS, STEPS, RANGE_DB = 24, 8, (-0.3, 4.5)  # of the search, from the capa
 
 
 def best_payload(num_symbols: int, snr_db: float) -> CodedPayload:
-    """The most bytes that num_symbols carry at ``snr_db`` a symbol, arriving whole in 99 % of the cases."""
+    """The largest payload that arrives whole in 99 % of cases on ``num_symbols`` at ``snr_db`` per symbol."""
     found = [payload for m in MODULATIONS if (payload := _largest(num_symbols, m, snr_db)) is not None]
     if not found:
-        raise InputError(f"{num_symbols} symbols at {snr_db:g} dB carry nothing coded; raise the SNR or the budget")
+        raise InputError(f"{num_symbols} symbols at {snr_db:g} dB carry no coded payload; raise the SNR or the budget")
     return max(found, key=lambda payload: payload.num_bytes)
 
 
 def least_symbols(num_bytes: int, snr_db: float, most: int) -> int:
-    """The fewest of at most ``most`` symbols that carry so many bytes at ``snr_db``; InputError where all do not."""
+    """The fewest symbols, at most ``most``, that carry ``num_bytes`` at ``snr_db``; InputError if ``most`` do not."""
 
     def carry(num_symbols):
         try:
@@ -76,10 +76,10 @@ def least_symbols(num_bytes: int, snr_db: float, most: int) -> int:
 
 
 def arrival(payload: CodedPayload, snr_db: float) -> float:
-    """Probability that the whole payload arrives at an SNR a symbol; 0 where nothing was measured of its mode.
+    """Probability that the whole payload arrives at this SNR per symbol; 0 for a mode without measurements.
 
-    The receiver loses a little SNR by estimating channel and noise from pilots, more where they are weak, and not the
-    same in every burst: the mean over the bursts' loss of the product over the blocks of Q((mean - snr_db)/sd).
+    The receiver loses some SNR by estimating channel and noise from pilots; the loss grows at low SNR and varies from
+    burst to burst. The result is the mean, over that loss, of the product over the blocks of Q((mean - snr_db)/sd).
     """
     found = waterfall(payload)
     if found is None:
@@ -91,22 +91,22 @@ def arrival(payload: CodedPayload, snr_db: float) -> float:
 
 
 def waterfall(payload: CodedPayload) -> tuple[float, float] | None:
-    """Mean and deviation, in dB, of the SNR above which a block decodes; None where nothing was measured."""
+    """Mean and deviation, in dB, of the threshold SNR of a block; None for a mode without measurements."""
     rate = payload.block.rate
     tables = [(length, rows) for length, rows in _tables(payload.bits_per_symbol) if rate <= rows[-1]["rate"]]
     if not tables or (rate < tables[0][1][0]["rate"] and payload.bits_per_symbol != min(MODULATIONS)):
         return None
-    # the longest measured that is no longer than this one: its threshold is a little too high
-    rows = [rows for length, rows in tables if length <= payload.block.info_bits and rows[0]["rate"] <= rate]
-    rows = rows[-1] if rows else tables[0][1]
+    # the longest measured length up to this block's: its threshold is slightly too high
+    fitting = [rows for length, rows in tables if length <= payload.block.info_bits and rows[0]["rate"] <= rate]
+    rows = fitting[-1] if fitting else tables[0][1]
     rates = [row["rate"] for row in rows]
     mean, sd = (float(np.interp(rate, rates, [row[key] for row in rows])) for key in ("mean_db", "sd_db"))
-    # below the lowest rate the code word is repeated: the energy a bit needs stays
+    # below the lowest rate the code word is repeated: the energy per bit stays the same
     return mean + 10 * math.log10(min(rate / rates[0], 1)), sd
 
 
 def _largest(num_symbols, bits_per_symbol, snr_db) -> CodedPayload | None:
-    """The largest payload of a modulation that needs no more than the SNR: bisection over its bytes."""
+    """The largest payload of a modulation that arrives at this SNR, by bisection over its bytes."""
 
     def holds(num_bytes):
         try:
@@ -116,7 +116,7 @@ def _largest(num_symbols, bits_per_symbol, snr_db) -> CodedPayload | None:
         return payload if arrival(payload, snr_db) >= 1 - TARGET_ERROR else None
 
     most = num_symbols * bits_per_symbol // 8
-    # a modulation's rates have a lowest one; only of QPSK, which repeats, are there still lower ones
+    # the lowest measured rate of a modulation; QPSK goes below it by repetition
     lowest = 1 if bits_per_symbol == min(MODULATIONS) else RATES[bits_per_symbol][0] * most
     low = next((n for n in map(int, lowest * (most / lowest) ** _SEARCH) if holds(n)), None)
     if low is None:
@@ -130,13 +130,13 @@ def _largest(num_symbols, bits_per_symbol, snr_db) -> CodedPayload | None:
 
 @functools.cache
 def _tables(bits_per_symbol: int) -> list[tuple[int, list[dict]]]:
-    """Rows by rising block length, each list by rising rate."""
+    """(block length, rows) by rising length; the rows by rising rate."""
     rows = [row for row in json.loads(TABLE.read_text())["rows"] if row["bits_per_symbol"] == bits_per_symbol]
     return [(length, [row for row in rows if row["info_bits"] == length]) for length in INFO_BITS]
 
 
 def measure_threshold(bits_per_symbol: int, rate: float, info_bits: int, seed: int = 1) -> dict:
-    """Mean and deviation of the blocks' thresholds in AWGN, by bisection over the SNR with each one's noise held."""
+    """Mean and deviation of the blocks' threshold SNR in AWGN, by bisection with each block's noise fixed."""
     block = BlockCode(info_bits, round(info_bits / rate / bits_per_symbol), bits_per_symbol)
     rng = np.random.default_rng([seed, bits_per_symbol, round(1000 * rate), info_bits])
     data = rng.integers(0, 256, (NUM_BLOCKS, (info_bits - BLOCK_CRC_BITS) // 8), dtype=np.uint8)
@@ -171,7 +171,7 @@ def measure_thresholds() -> Iterator[dict]:
 
 
 def write_table(write: bool) -> None:
-    """Print the rows as they are measured, and write the table where it is asked for."""
+    """Print each row when it is measured; with ``write`` also write the table."""
     rows = []
     for row in measure_thresholds():
         rows.append(row)

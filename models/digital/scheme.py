@@ -1,10 +1,9 @@
-"""The digital alternative whole: weights to the bytes of a payload, and back.
+"""Weights to the bytes of a digital payload, and back.
 
-Which step each tensor gets. A tensor quantised with a step costs bits and does damage; over a grid of steps both are
-measured (bits by the entropy of the levels, damage by the same curves that plan the analog protection, at the NMSE of
-the quantised weights). For a price λ of a bit every tensor takes the step of least damage + λ·bits, and the smallest λ
-whose bytes fit is found by bisection: the Lagrangian optimum over all choices of steps (Shoham and Gersho, Efficient
-bit allocation for an arbitrary set of quantizers, IEEE Trans. ASSP 36(9), 1988).
+Every quantisation step of a tensor has a cost in bits, the entropy of the levels, and a damage, read from the curves
+that plan the analog protection at the NMSE of the quantised weights. At a price λ per bit every tensor takes the step
+of least damage + λ·bits. Bisection finds the smallest λ whose bytes fit: the Lagrangian optimum over all choices of
+steps (Shoham and Gersho, Efficient bit allocation for an arbitrary set of quantizers, IEEE Trans. ASSP 36(9), 1988).
 """
 
 import dataclasses
@@ -22,9 +21,9 @@ _FACTORS = 2 ** np.arange(0, 20, 1 / 32)
 
 
 def compressed(checkpoint, num_bytes: int, damage=None, snr_grid_db=None) -> bytes:
-    """A checkpoint's weights in at most ``num_bytes``: as they are where it was trained for bits and has few enough.
+    """A checkpoint's weights compressed to at most ``num_bytes``.
 
-    The rest as `compress_to_fit`.
+    A network trained for bits keeps its levels if they fit; any other is quantised by `compress_to_fit`.
     """
     tensors, steps = list(checkpoint.tensors.values()), steps_of(checkpoint.metadata)
     if steps:
@@ -35,11 +34,10 @@ def compressed(checkpoint, num_bytes: int, damage=None, snr_grid_db=None) -> byt
 
 
 def compress_to_fit(tensors: list[np.ndarray], num_bytes: int, damage=None, snr_grid_db=None) -> list[Quantised]:
-    """Weights, float32, quantised so that `compress.encode` makes at most ``num_bytes`` of them.
+    """Quantise float32 weights so that `compress.encode` returns at most ``num_bytes``.
 
-    ``damage`` (tensors, G) over ``snr_grid_db`` (G,), weight SNR; without it a tensor's damage is its NMSE, whatever
-    its size.
-    Raises InputError when not even the coarsest steps fit.
+    ``damage`` (tensors, G) is over the weight SNRs ``snr_grid_db`` (G,); without it the damage of every tensor is its
+    NMSE. Raises InputError if even the coarsest steps do not fit.
     """
     choices = [_choices(weights) for weights in tensors]
     costs = []
@@ -50,7 +48,7 @@ def compress_to_fit(tensors: list[np.ndarray], num_bytes: int, damage=None, snr_
         else:
             weight_snr_db = 10 * np.log10(np.maximum(1 / np.maximum(nmse, 1e-12) - 1, 1e-12))
             costs.append(np.interp(weight_snr_db, snr_grid_db, damage[i]) + 1e-9 * nmse)
-    low, high = 0.0, 1.0  # prices of a bit: at the lower one too many, at the higher one they fit
+    low, high = 0.0, 1.0  # prices per bit: too many bytes at the lower, few enough at the higher
     best = _at_price(choices, costs, high)
     while len(compress.encode(best)) > num_bytes:
         low, high = high, 16 * high
@@ -75,15 +73,15 @@ def weights_of(data: bytes, numels: list[int]) -> list[np.ndarray]:
 
 
 def on_grid(tensors: list[np.ndarray], steps: list[float], rounding: float = 0.5) -> list[Quantised]:
-    """Each tensor's weights as multiples of its step, the nearest or, with less rounding, nearer to 0."""
+    """Each tensor's weights as levels: the nearest multiple of its step, with less rounding one nearer to 0."""
     found = [quantise(weights, step_code(step), rounding) for weights, step in zip(tensors, steps, strict=True)]
     return [dataclasses.replace(tensor, shift_code=0) for tensor in found]
 
 
-def fit(tensors: list[np.ndarray], steps: list[float], num_bytes: int) -> list[Quantised]:
-    """`on_grid` with as much rounding as fits ``num_bytes``; where none does, all steps are enlarged alike.
+def quantise_to_fit(tensors: list[np.ndarray], steps: list[float], num_bytes: int) -> list[Quantised]:
+    """`on_grid` with the most rounding that fits ``num_bytes``; if none does, all steps grow by one factor.
 
-    Raises InputError where that does not make them fit either.
+    Raises InputError if no factor fits.
     """
     for factor, rounding in [(1, r) for r in np.arange(0.5, 0.2, -0.005)] + [(f, 0.2) for f in _FACTORS]:
         found = on_grid(tensors, [step * factor for step in steps], rounding)
@@ -93,7 +91,7 @@ def fit(tensors: list[np.ndarray], steps: list[float], num_bytes: int) -> list[Q
 
 
 class _Choice:
-    """One way to quantise a tensor: its levels, what they cost in bits, and the NMSE about the tensor's mean."""
+    """One way to quantise a tensor: its levels, their bits, and the NMSE about the tensor's mean."""
 
     def __init__(self, weights, step, rounding, power):
         self.tensor = quantise(weights, step_code(step), rounding)
@@ -110,8 +108,8 @@ def _choices(weights) -> list[_Choice]:
 
 
 def _at_price(choices, costs, price) -> list[Quantised]:
-    picked = []
+    selected = []
     for options, cost in zip(choices, costs, strict=True):
         bits = np.array([option.bits for option in options])
-        picked.append(options[int(np.argmin(cost + price * bits))].tensor)
-    return picked
+        selected.append(options[int(np.argmin(cost + price * bits))].tensor)
+    return selected

@@ -1,10 +1,10 @@
-"""A network of one's own, as an example: which modulation is it? IQ samples in, one of six classes out.
+"""Example of a user's network: modulation classification, IQ samples in, one of six classes out.
 
     python models/train.py --architecture models/examples/modulation.py:modulation --out out/modulation
 
-Nothing in this program knows this file: `--architecture` runs it, on the sender's machine and on the receiver's,
-takes `modulation` for the network, and `load_data` for what it is trained and evaluated on. The data are generated:
-256 samples of random symbols, 8 samples each, of random phase, a little carrier offset and 3 to 20 dB of SNR.
+The program does not know this file: `--architecture` runs it at the sender and at the receiver, builds the network with
+`modulation` and takes training and evaluation data from `load_data`. The data are generated: 256 samples of random
+symbols, 8 samples each, with random phase, a small carrier offset and an SNR of 3 to 20 dB.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def load_data(split: str, data_dir=None) -> tuple[Tensor, Tensor]:
     signals = np.empty((num, NUM_SAMPLES), np.complex128)
     for label, name in enumerate(CLASSES):
         rows = labels == label
-        signals[rows] = transmit(name, np.count_nonzero(rows), rng)
+        signals[rows] = transmit(name, int(np.count_nonzero(rows)), rng)
     phase = 2 * np.pi * rng.random((num, 1)) + rng.uniform(-0.01, 0.01, (num, 1)) * np.arange(NUM_SAMPLES)
     noise_var = 10 ** (-rng.uniform(3, 20, (num, 1)) / 10)
     noise = rng.standard_normal((num, NUM_SAMPLES, 2)) @ [1, 1j] * np.sqrt(noise_var / 2)

@@ -3,6 +3,7 @@
 import dataclasses
 import struct
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,8 +23,8 @@ from airnet_sdr.models.payload.tensors import TENSOR_BYTES, TensorPlan, normalis
 from airnet_sdr.models.plan_config import PlanConfig
 
 MAX_TENSORS = 65533
-PART_WEIGHTS = 1 << 17  # mapped in a call
-CHUNK_SYMBOLS = 1 << 16  # estimated in a call: they stay in a core's cache
+PART_WEIGHTS = 1 << 17  # weights mapped per call
+CHUNK_SYMBOLS = 1 << 16  # symbols estimated per call, which fit a core's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,22 +36,22 @@ class AnalogPlan:
 
     @property
     def card(self) -> ModelCard:
-        """Of the network that was selected."""
+        """The card of the selected network."""
         return self.checkpoint.card
 
 
 @dataclasses.dataclass(frozen=True)
 class AnalogPayload:
-    """The plan of every tensor, in the architecture's order."""
+    """The plans of all tensors, in the architecture's order."""
 
-    kind = "analog"
+    kind: ClassVar[str] = "analog"
     tensors: tuple[TensorPlan, ...]
 
     @classmethod
     def plan(cls, candidates: Candidates, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> AnalogPlan:
-        """The network, or the member of nested ones for this channel, and the protection of its tensors.
+        """The network, or the nested network for this channel, and the protection of its tensors.
 
-        Without a wish for protection it is as measured, where that was done, by size for nested networks, or none.
+        The default protection is by measured sensitivity if there is one, by size for nested networks, else none.
         """
         checkpoint, sensitivity = candidates.only, candidates.sensitivity
         nested = "members" in checkpoint.metadata
@@ -65,10 +66,10 @@ class AnalogPayload:
 
     def decode(self, received: SoftSymbols, numels: list[int], estimator: str = "linear") -> ReceivedWeights:
         """Combine copies and estimate the weights: by linear MMSE, NMSE 1/(1 + SNR after combining) each, or, with the
-        estimator "bayes", by their posterior mean given the density that the manifest names.
+        estimator "bayes", by the posterior mean given the density in the manifest.
 
-        Symbols along a curve are decoded by their posterior mean either way: a curve folds, and a weight far out in a
-        heavy tail, which no Gaussian would be, must not be taken for one on the turn below.
+        Symbols along a curve are always decoded by the posterior mean: with a Gaussian density, a weight in a heavy
+        tail would be taken for one on the neighbouring turn of the curve.
         """
         self._check(numels)
         vectors, expected, start = [], [], 0
@@ -99,14 +100,14 @@ class AnalogPayload:
         ]
 
     def to_bytes(self) -> bytes:
-        """Number of tensors (16 bits), then each plan; InputError when a value does not fit."""
+        """Number of tensors (16 bits), then each plan; InputError if a value does not fit."""
         if len(self.tensors) > MAX_TENSORS - 1:
             raise InputError(f"manifest: tensors must be fewer than {MAX_TENSORS}; got {len(self.tensors)}")
         return struct.pack(">H", len(self.tensors)) + b"".join(plan.to_bytes() for plan in self.tensors)
 
     @classmethod
     def from_bytes(cls, body: bytes) -> tuple["AnalogPayload", bytes]:
-        """The inverse, and the bytes after it."""
+        """Decode; returns the payload and the remaining bytes."""
         (count,) = struct.unpack_from(">H", body)
         end = 2 + count * TENSOR_BYTES
         if count > MAX_TENSORS - 1 or end > len(body):

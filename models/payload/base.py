@@ -1,8 +1,8 @@
-"""What every payload has in common: the protocol of a scheme, and the symbols it is decoded from.
+"""The protocol of a payload scheme, and of the received symbols from which it is decoded.
 
-A scheme says how weights become payload symbols and back. It is one class with `plan`, `encode` and `decode` side by
-side, and one entry in `models.payload.SCHEMES`. An instance is what the manifest says of one payload: all that the
-receiver must know to decode it.
+A scheme maps weights to payload symbols and back. It is one class with `plan`, `encode` and `decode` side by side, and
+one entry in `models.payload.SCHEMES`. An instance holds the parameters of one payload that the manifest carries and the
+receiver needs to decode it.
 """
 
 from __future__ import annotations
@@ -23,21 +23,23 @@ from airnet_sdr.models.sensitivity import Sensitivity
 
 
 class SoftSymbols(Protocol):
-    """Payload symbols as received, over frames or in white noise."""
+    """Received payload symbols, from frames or from a simulation in white noise."""
 
-    run: Callable  # maps a function over parts of the work: `map`, or an executor's
+    @property
+    def run(self) -> Callable:
+        """Maps a function over parts of the work: `map`, or an executor's."""
 
     @property
     def capacity(self) -> int:
-        """Payload symbols that can be asked for."""
+        """Payload symbols available to `soft`."""
 
     @property
     def symbols_received(self) -> int:
-        """Payload symbols that came, in whatever frames: what bounds the work that a manifest may ask for."""
+        """Payload symbols received; bounds the work that a manifest can request."""
 
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of ``num`` symbols from ``start``: matched-filter outputs (num,) complex64, which are the equalised symbols
-        over their noise_var, and 1/noise_var (num,) float32; both 0 where nothing was received."""
+        """For ``num`` symbols from ``start``: equalised symbols over their noise_var (num,) complex64, and 1/noise_var
+        (num,) float32; both 0 for symbols not received."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Section:
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-    """What may be sent: one network, or several of which the scheme selects one; and its sensitivity, if measured."""
+    """The networks from which the scheme selects one, and the sensitivity of a single network if measured."""
 
     checkpoints: tuple[Checkpoint, ...]
     sensitivity: Sensitivity | None = None
@@ -85,10 +87,10 @@ class Candidates:
 
 @dataclasses.dataclass(frozen=True)
 class ReceivedWeights:
-    """Weights as estimated, a vector (numel,) float32 a tensor, and the NMSE that the receiver expects of each.
+    """Estimated weights, a vector (numel,) float32 per tensor, and the NMSE that the receiver expects of each.
 
-    The NMSE is None for digital weights: the receiver does not know what the quantiser cost. `part` is the part of the
-    payload that they came in.
+    The NMSE is None for digital weights: the receiver does not know the quantisation error. `part` is the payload part
+    that carried them.
     """
 
     vectors: list[np.ndarray]
@@ -97,11 +99,11 @@ class ReceivedWeights:
 
 
 class Plan(Protocol):
-    """What a scheme decided to send: the network, and whatever `encode` needs."""
+    """A scheme's decisions for one network: the input of `encode`."""
 
     @property
     def card(self) -> ModelCard:
-        """Of the network that was selected."""
+        """The card of the selected network."""
 
 
 class Payload(Protocol):
@@ -111,27 +113,27 @@ class Payload(Protocol):
 
     @classmethod
     def plan(cls, candidates: Candidates, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> Plan:
-        """Select the network and decide how it is sent; InputError where the budget does not hold it."""
+        """Select the network and plan its transmission; InputError if it does not fit the budget."""
 
     @classmethod
     def encode(cls, plan, run: Callable = map) -> tuple[Self, np.ndarray]:
         """The payload, and its symbols (num_symbols,) complex64 of unit average power."""
 
     def decode(self, received: SoftSymbols, numels: list[int], estimator: str = "linear") -> ReceivedWeights:
-        """Weights from symbols. NothingReceivedError where they do not arrive, LinkError where nothing fits."""
+        """Weights from symbols. NothingReceivedError if they did not arrive, LinkError if the sizes do not fit."""
 
     def num_symbols(self, numels: list[int]) -> int:
-        """Payload symbols that it takes; LinkError where it is not of tensors of ``numels`` weights."""
+        """Payload symbols; LinkError if the payload does not fit tensors of ``numels`` weights."""
 
     def tensor_plans(self, num_tensors: int) -> list[TensorPlan | None]:
-        """How each tensor's analog symbols travel; None where it has none."""
+        """The plan of each tensor's analog symbols; None for a tensor without."""
 
     def describe(self, name: str, stream: np.ndarray) -> list[str]:
-        """Lines for a person about the symbols of the network ``name``."""
+        """Text lines that describe the symbols of network ``name``."""
 
     def to_bytes(self) -> bytes:
-        """Its body in the manifest."""
+        """The body in the manifest."""
 
     @classmethod
     def from_bytes(cls, body: bytes) -> tuple[Self, bytes]:
-        """The inverse, and the bytes after it; struct.error, IndexError or InputError where it makes no sense."""
+        """Decode; the payload and the remaining bytes. struct.error, IndexError or InputError for invalid bytes."""

@@ -4,6 +4,7 @@ import dataclasses
 import struct
 from collections.abc import Callable
 from dataclasses import astuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.sensitivity import Sensitivity
 
 _BODY = struct.Struct(">IIB")
-MOST_MISSING = 8  # times the symbols that came: no code word is decoded of fewer, and memory is what came
+MOST_MISSING = 8  # payload symbols per received symbol: with fewer received no code word decodes; bounds memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +40,12 @@ class DigitalPlan:
 class DigitalPayload:
     """Bytes, symbols and modulation: the channel code follows from them."""
 
-    kind = "digital"
+    kind: ClassVar[str] = "digital"
     coded: CodedPayload
 
     @classmethod
     def plan(cls, candidates: Candidates, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> DigitalPlan:
-        """Compress the network, or the best of several that fits, to the bytes that the budget carries."""
+        """Compress the network, or the best of several that fit, to the bytes that the budget carries."""
         sensitivity = candidates.sensitivity
         if candidates.from_folder:
             checkpoint, config = select_digital(list(candidates.checkpoints), config.protected("none"), fmt)
@@ -62,7 +63,7 @@ class DigitalPayload:
         return cls(plan.coded), channel_code.encode(plan.data, plan.coded)
 
     def decode(self, received: SoftSymbols, numels: list[int], estimator: str = "linear") -> ReceivedWeights:
-        """The weights exactly as sent; NothingReceivedError where a code block was not decoded."""
+        """The weights exactly as sent; NothingReceivedError if a code block was not decoded."""
         data = None
         if self.coded.num_symbols <= MOST_MISSING * received.symbols_received:
             data = channel_code.decode(*received.soft(0, self.coded.num_symbols), self.coded)
@@ -78,7 +79,7 @@ class DigitalPayload:
         return self.coded.num_symbols
 
     def tensor_plans(self, num_tensors: int) -> list[TensorPlan | None]:
-        """None of a tensor: no symbol is analog."""
+        """None for every tensor: no symbol is analog."""
         return [None] * num_tensors
 
     def describe(self, name: str, stream: np.ndarray) -> list[str]:
@@ -95,7 +96,7 @@ class DigitalPayload:
 
     @classmethod
     def from_bytes(cls, body: bytes) -> tuple["DigitalPayload", bytes]:
-        """The inverse, and the bytes after it."""
+        """Decode; returns the payload and the remaining bytes."""
         return cls(CodedPayload(*_BODY.unpack_from(body))), body[_BODY.size :]
 
 
@@ -107,22 +108,21 @@ def plan_digital(
 ) -> tuple[bytes, CodedPayload]:
     """Compressed weights, and the coded payload that carries the most bytes at ``snr_db``.
 
-    The payload takes the budget where one is given, and else as many symbols as the analog weights would, ``copies``
-    times.
+    The payload fills the budget; without one, the symbols of the weights sent linearly ``copies`` times.
     """
     payload = best_payload(whole_budget(checkpoint, config, fmt), config.snr_db)
-    damage = (None, None)
-    if sensitivity is not None:
-        damage = sensitivity.damage(list(checkpoint.tensors)), sensitivity.snr_grid_db
-    return compressed(checkpoint, payload.num_bytes, *damage), payload
+    if sensitivity is None:
+        return compressed(checkpoint, payload.num_bytes), payload
+    damage = sensitivity.damage(list(checkpoint.tensors))
+    return compressed(checkpoint, payload.num_bytes, damage, sensitivity.snr_grid_db), payload
 
 
 def select_digital(
     checkpoints: list[Checkpoint], config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT
 ) -> tuple[Checkpoint, PlanConfig]:
-    """Of networks trained for numbers of bits (`models.entropy`) the best that fits, and the plan's budget.
+    """Select the best fitting network trained for bits (`models.entropy`); returns it, and the config with its budget.
 
-    Which is best is read in their metadata: their accuracy on training images kept for validation.
+    The best has the highest validation accuracy in its metadata.
     """
     trained = [checkpoint for checkpoint in checkpoints if {"bits", "validation"} <= checkpoint.metadata.keys()]
     if not trained:

@@ -1,11 +1,12 @@
-"""Hybrid payload: a digital base and, as analog symbols after it, what quantisation took from each weight.
+"""Hybrid payload: a digital base, then the quantisation residual of each weight as analog symbols.
 
-Below the SNR of the base the network is lost; above, the error goes on falling with the SNR, as in hybrid
+Below the threshold SNR of the base the network is lost; above it the error falls with the SNR, as in hybrid
 digital-analog coding (Mittal and Phamdo, IEEE Trans. Inf. Theory 48(5), 2002).
 """
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,9 +29,9 @@ from airnet_sdr.models.plan_config import PlanConfig
 
 @dataclasses.dataclass(frozen=True)
 class HybridPlan:
-    """A digital base and its analog refinement: what each tensor still lacks.
+    """A digital base and its analog refinement, the residual of each tensor.
 
-    `base` and `residual` are vectors (numel,) float32 a tensor, `protection` is that of the residual.
+    `base` and `residual` are vectors (numel,) float32 per tensor, `protection` is that of the residual.
     """
 
     digital: DigitalPlan
@@ -40,50 +41,48 @@ class HybridPlan:
 
     @property
     def card(self) -> ModelCard:
-        """Of the network."""
+        """The card of the network."""
         return self.digital.card
 
 
 @dataclasses.dataclass(frozen=True)
 class HybridPayload:
-    """A digital payload, and the analog one of what it leaves."""
+    """A digital payload, and the analog payload of its residual."""
 
-    kind = "hybrid"
+    kind: ClassVar[str] = "hybrid"
     digital: DigitalPayload
     analog: AnalogPayload
 
     @classmethod
     def plan(cls, candidates: Candidates, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> HybridPlan:
-        """Divide the budget between base and refinement, which is protected by tensor size where nothing is asked."""
+        """Divide the budget between base and refinement; the default protection of the refinement is by tensor size."""
         return plan_hybrid(candidates.only, config.protected("size"), fmt)
 
     @classmethod
     def encode(cls, plan: HybridPlan, run: Callable = map) -> tuple["HybridPayload", np.ndarray]:
-        """The payload, and its symbols (num_symbols,) complex64: those of the base first."""
+        """The payload, and its symbols (num_symbols,) complex64, the base first."""
         analog, symbols = encode_vectors(plan.residual, plan.protection, run)
         digital, coded = DigitalPayload.encode(plan.digital)
         return cls(digital, analog), np.concatenate([coded, symbols])
 
     def decode(self, received: SoftSymbols, numels: list[int], estimator: str = "linear") -> ReceivedWeights:
-        """The base plus the estimate of what it left; the weights' power is that of their estimate and its error."""
+        """The base plus the estimated residual; the weights' power is that of the estimate plus its expected error."""
         refinement = Section(received, self.digital.num_symbols(numels))
         base = self.digital.decode(received, numels)
         rest = self.analog.decode(refinement, numels, estimator)
+        vectors = [rest_of + base_of for rest_of, base_of in zip(rest.vectors, base.vectors, strict=True)]
         expected = []
-        for vector, weights, nmse, plan in zip(
-            rest.vectors, base.vectors, rest.expected_nmse, self.analog.tensors, strict=True
-        ):
-            vector += weights
+        for vector, nmse, plan in zip(vectors, rest.expected_nmse, self.analog.tensors, strict=True):
             error = nmse * plan.scale**2
             expected.append(error / (float(np.var(vector, dtype=np.float64)) + error) if error else 0.0)
-        return ReceivedWeights(rest.vectors, expected)
+        return ReceivedWeights(vectors, expected)
 
     def num_symbols(self, numels: list[int]) -> int:
-        """Payload symbols of both."""
+        """Payload symbols of base and refinement."""
         return self.digital.num_symbols(numels) + self.analog.num_symbols(numels)
 
     def tensor_plans(self, num_tensors: int) -> list[TensorPlan | None]:
-        """Those of the refinement."""
+        """The plans of the refinement."""
         return self.analog.tensor_plans(num_tensors)
 
     def describe(self, name: str, stream: np.ndarray) -> list[str]:
@@ -93,22 +92,22 @@ class HybridPayload:
         return lines + self.analog.describe(f"{name}, analog refinement", stream[coded:])
 
     def to_bytes(self) -> bytes:
-        """Those of the base, then those of the refinement."""
+        """The bytes of the base, then of the refinement."""
         return self.digital.to_bytes() + self.analog.to_bytes()
 
     @classmethod
     def from_bytes(cls, body: bytes) -> tuple["HybridPayload", bytes]:
-        """The inverse, and the bytes after it."""
+        """Decode; returns the payload and the remaining bytes."""
         digital, body = DigitalPayload.from_bytes(body)
         analog, body = AnalogPayload.from_bytes(body)
         return cls(digital, analog), body
 
 
 def plan_hybrid(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> HybridPlan:
-    """A digital base with an analog refinement.
+    """Plan a digital base with an analog refinement.
 
-    The base takes as few symbols as carry the bits that the network was trained for, or the share that is asked for;
-    all others are the residual's, protected by size or not at all. Raises InputError where they do not hold it once.
+    The base gets the fewest symbols that carry the bits for which the network was trained, or the configured share; the
+    refinement gets the rest, protected by size or equally. Raises InputError if the rest does not hold it once.
     """
     if config.uep == "auto":
         raise InputError("the refinement has no measured sensitivity; send a hybrid with `uep` size or none")
@@ -125,7 +124,7 @@ def plan_hybrid(checkpoint: Checkpoint, config: PlanConfig, fmt: FrameFormat = D
     base = weights_of(data, [tensor.size for tensor in tensors.values()])
     residual = [weights - part for weights, part in zip(to_vectors(tensors), base, strict=True)]
     if not any(weights.any() for weights in residual):
-        raise InputError("the digital base holds all of this network; send it with `scheme` digital")
+        raise InputError("the digital base leaves no residual of this network; send it with `scheme` digital")
     left = dataclasses.replace(checkpoint, tensors=dict(zip(tensors, residual, strict=True)))
     copies = min((budget - num_coded) // num_symbols, 255)
     rest = dataclasses.replace(config, copies=copies, payload_uses=budget - num_coded, channel_uses=None)

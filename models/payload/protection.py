@@ -1,4 +1,4 @@
-"""Copies, power and curves of every tensor of a network, and which nested network is sent, within a budget."""
+"""Copies, power and curves of every tensor of a network, and the selection of a nested network, within a budget."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.uep import HANDICAP, Protection, best_curve, plan_protection, uniform
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.checkpoint import Checkpoint
-from airnet_sdr.models.curves import curves
+from airnet_sdr.models.curves import expansion_curves
 from airnet_sdr.models.ensemble import best_member, equivalent_snr_db, extract, from_metadata
 from airnet_sdr.models.payload.budget import payload_budget, symbols_once, whole_budget
 from airnet_sdr.models.plan_config import PlanConfig
@@ -25,8 +25,8 @@ def select_member(
 ) -> tuple[Checkpoint, PlanConfig]:
     """The nested network for this channel, with the plan's budget; a network without members is returned unchanged.
 
-    Without a budget it is the payload of the largest, ``copies`` times. Without UEP every weight of the selected member
-    is then sent as often as the budget allows.
+    The default budget is the payload of the largest, ``copies`` times. Without UEP every weight of the selected member
+    is sent as often as the budget allows.
     """
     members = from_metadata(checkpoint.metadata, checkpoint.arch)
     if not members:
@@ -55,12 +55,12 @@ def protect(
     sensitivity: Sensitivity | None = None,
     fmt: FrameFormat = DEFAULT_FORMAT,
 ) -> Protection:
-    """Copies and power of every tensor.
+    """Copies, power and curve of every tensor.
 
-    Without UEP every symbol is sent ``copies`` times at equal power, or along the curve that does more in as many uses.
-    With it the same number of payload symbols, or the budget where one is given, is divided so that the expected damage
-    is least (`dsp.uep.plan_protection`): the damage measured, or, where ``uep`` is "size", the error's share of each
-    tensor, whichever it is, so that small tensors, which cost little, are protected better.
+    Without UEP every symbol is sent ``copies`` times at equal power, or along the curve of less error in as many uses.
+    With UEP the same number of payload symbols, or the budget if given, is divided for least expected damage
+    (`dsp.uep.plan_protection`). The damage is measured, or, for ``uep`` "size", the NMSE of each tensor, so that small
+    tensors, which cost few symbols, are protected better.
     """
     num_symbols = np.array([num_pairs(tensor.size) for tensor in checkpoint.tensors.values()])
     budget = payload_budget(checkpoint, config, fmt)
@@ -70,7 +70,7 @@ def protect(
             f"{checkpoint.arch} needs {needed} payload symbols, the budget has room for {budget}; "
             "raise `payload_uses` or `channel_uses`, or send a smaller model"
         )
-    usable = curves() if config.expansion == "auto" else ()
+    usable = expansion_curves() if config.may_expand else ()
     if config.uep == "none":
         return uniform(num_symbols, *best_curve(config.copies, float(linear(config.snr_db)), usable, HANDICAP))
     budget = int(num_symbols.sum()) * config.copies if budget is None else budget
@@ -84,5 +84,5 @@ def protect(
             f"no sensitivity.json beside the checkpoint of {checkpoint.arch}; make it with "
             "python models/sensitivity.py, or set `uep` to size or none"
         )
-    max_copies = max(8, 2 * -(-budget // int(num_symbols.sum())))  # so that the budget can be spent on a small network
+    max_copies = max(8, 2 * -(-budget // int(num_symbols.sum())))  # so that a small network can use the whole budget
     return plan_protection(num_symbols, damage, snr_grid_db, config.snr_db, budget, min(max_copies, 255), usable)

@@ -1,4 +1,4 @@
-"""How one tensor travels as analog symbols: its plan, and the eight bytes that the manifest gives it.
+"""The plan of one tensor's analog symbols, and its eight bytes in the manifest.
 
 Layout, big endian: mean (upper 16 bits of a float32), scale (16-bit code of log2, 0 for a constant tensor), copies
 (8 bits), power (8 bits, quarter dB), shape of the weights' density (8 bits, place in `dsp.expansion.SHAPES`) and curve
@@ -17,18 +17,18 @@ from airnet_sdr.dsp.uep import POWER_STEP_DB
 from airnet_sdr.models.curves import code_of, curve_of
 
 TENSOR_BYTES = struct.calcsize(">HHBbBB")
-SHAPE_WEIGHTS = 1 << 16  # that a shape is fitted to at most
-SUM_WEIGHTS = 1 << 18  # summed in a call
+SHAPE_WEIGHTS = 1 << 16  # at most, to which a shape is fitted
+SUM_WEIGHTS = 1 << 18  # summed per call
 _TENSOR = struct.Struct(">HHBbBB")
 _SCALE_STEPS_PER_OCTAVE = 256
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorPlan:
-    """How one tensor travels: value = mean + √2·scale·symbol part; each symbol ``copies`` times at ``power_db``.
+    """Plan of one tensor: value = mean + √2·scale·symbol part; each symbol ``copies`` times at ``power_db``.
 
-    `curve` is what the symbols are expanded by, None for nothing; `density` that of (value - mean)/scale, which a
-    Bayesian receiver makes use of.
+    `curve` expands the symbols, None for linear; `density` is that of (value - mean)/scale, for the Bayesian
+    receiver.
     """
 
     mean: float
@@ -40,7 +40,7 @@ class TensorPlan:
 
     @property
     def uses(self) -> int:
-        """Payload symbols of a pair of weights."""
+        """Payload symbols per pair of weights."""
         return self.copies * (1 if self.curve is None else self.curve.dims)
 
     def num_symbols(self, numel: int) -> int:
@@ -48,7 +48,7 @@ class TensorPlan:
         return num_pairs(numel) * self.uses
 
     def to_bytes(self) -> bytes:
-        """Encode; InputError when a value does not fit."""
+        """Encode; InputError if a value does not fit."""
         power = self.power_db / POWER_STEP_DB
         if not (1 <= self.copies <= 255 and -128 <= power <= 127):
             raise InputError(
@@ -63,7 +63,7 @@ class TensorPlan:
 
     @classmethod
     def from_bytes(cls, data: bytes, offset: int) -> "TensorPlan":
-        """Decode the eight bytes at ``offset``; struct.error where they make no sense."""
+        """Decode the eight bytes at ``offset``; struct.error if they are invalid."""
         mean, scale, copies, power, shape, curve = _TENSOR.unpack_from(data, offset)
         if copies < 1 or not np.isfinite(_mean_value(mean)):
             raise struct.error("a tensor without copies or finite mean")
@@ -74,11 +74,11 @@ class TensorPlan:
 
 
 def centre_and_scale(weights: np.ndarray, run=map) -> tuple[float, float]:
-    """Mean and RMS about it of finite weights (n,), as the manifest carries them: receiver and sender agree exactly.
+    """Mean of finite weights (n,) and RMS about it, rounded as in the manifest: sender and receiver agree exactly.
 
-    ``run`` maps a function over parts of the weights, `map` or an executor's. InputError where some are not finite.
+    ``run`` maps a function over parts of the weights, `map` or an executor's. InputError if some are not finite.
     """
-    reference = float(weights[0])  # sums of the offsets from it lose nothing where the mean is far from 0
+    reference = float(weights[0])  # offsets from it keep their precision for means far from 0
     parts = (weights[first : first + SUM_WEIGHTS] for first in range(0, weights.size, SUM_WEIGHTS))
     total, squares = np.sum(list(run(lambda part: sums(part, reference), parts)), axis=0) / weights.size
     if not np.isfinite(total):
@@ -90,9 +90,9 @@ def centre_and_scale(weights: np.ndarray, run=map) -> tuple[float, float]:
 
 
 def normalisation(weights: np.ndarray, curve: Curve | None = None, run=map) -> tuple[float, float, Density]:
-    """Mean, scale and density of finite weights (n,), as the manifest carries them.
+    """Mean, scale and density of finite weights (n,), rounded as in the manifest.
 
-    The scale is the RMS about the mean, or, along a curve whose power another moment decides, that moment's.
+    The scale is the RMS about the mean; for a curve it is that of the moment that sets the curve's power.
     """
     mean, scale = centre_and_scale(weights, run)
     if scale == 0:

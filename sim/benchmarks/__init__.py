@@ -1,0 +1,1 @@
+"""The benchmarks, one module a section; `sim/bench.py` runs them."""

@@ -1,8 +1,8 @@
-"""Detection: frames missed in noise at any carrier offset, frames found where there is only noise, control words lost.
+"""Detection: frames missed in noise at any carrier offset, false frames in noise alone, control words lost.
 
 A frame counts as received when its preamble was found and its header decoded; each of the frames is a stream of its
-own, with noise before and after, a fractional delay and the clock offset that goes with its carrier offset. Noise is
-searched by the whole receiver. Control words are decoded over a known flat channel; the same SNR through the whole
+own, with noise before and after, a fractional delay and the clock offset that matches its carrier offset. The whole
+receiver searches the noise. Control words are decoded over a known flat channel; the same SNR through the whole
 receiver is shown too.
 """
 
@@ -80,15 +80,15 @@ def receive_alone(burst: Burst, snr_db: float, num: int, trials: np.ndarray) -> 
         channel = Channel(air, RATE_HZ, FREQ_HZ, int(trial))
         number = int(trial) % len(sent)
         samples = [channel.process(part) for part in (sent[number], np.zeros(GAP_SAMPLES, np.complex64))]
-        frames = receive(np.concatenate([*samples, channel.flush()]))
+        frames = receive_frames(np.concatenate([*samples, channel.flush()]))
         header = dataclasses.replace(burst.header, frame=number)
         received = sum(frame.header == header for frame in frames)
         outcomes.append({"cfo": cfo, "received": received == 1, "others": len(frames) - received})
     return outcomes
 
 
-def receive(samples: np.ndarray) -> list:
-    """All frames of a stream whose header was decoded: not what is read backwards from them."""
+def receive_frames(samples: np.ndarray) -> list:
+    """All frames of a stream with a decoded header, without those extrapolated backwards."""
     receiver = FrameReceiver()
     return [frame for frame in receiver.push(samples) + receiver.finish() if not frame.supplement]
 
@@ -104,22 +104,22 @@ def receive_noise(blocks: np.ndarray) -> list[int]:
 
 
 def decode_control(name: str, trials: np.ndarray) -> list[bool]:
-    """Whether each random header, or manifest of 200 bytes, was not decoded as it was sent."""
+    """Whether each random header, or manifest of 200 bytes, was decoded wrongly or not at all."""
     layout = layout_burst(150_000, MANIFEST_BYTES, 0)
     noise_var = 1 / float(linear(CONTROL_SNR_DB))
     errors = []
     for trial in trials:
         rng = np.random.default_rng([3, trial])
         if name == "header":
-            sent = Header(int(rng.integers(1 << 12)), int(rng.integers(1 << 14)), 1 << 14, 24, 7)
-            received = control.decode_headers(_in_noise(control.encode_header(sent), noise_var, rng)[None])[0]
+            header = Header(int(rng.integers(1 << 12)), int(rng.integers(1 << 14)), 1 << 14, 24, 7)
+            received = control.decode_headers(_in_noise(control.encode_header(header), noise_var, rng)[None])[0]
+            errors.append(received != header)
         else:
             sent = rng.bytes(manifest_capacity(layout, FMT))
             soft = _in_noise(control.encode_manifest(sent, layout).reshape(-1), noise_var, rng)[: manifest_uses(layout)]
             llr = np.zeros(control.manifest_block_bits(layout), np.float32)
             control.add_llr(soft, 0, llr)
-            received = control.decode_manifest(llr, layout)
-        errors.append(received != sent)
+            errors.append(control.decode_manifest(llr, layout) != sent)
     return errors
 
 

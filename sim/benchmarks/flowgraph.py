@@ -1,8 +1,8 @@
 """GNU Radio's air end to end, from our sender's socket to our receiver's: MS/s with noise and carrier offset, losses.
 
 Ten bursts through one flowgraph: the first is sent before GNU Radio has started, two after an idle spell longer than
-all its timeouts. Every sample is compared with what was sent, at 40 dB: one that is missing turns all after it into an
-error. A speed is that of a whole burst, from its first sample sent to its last one received, the wait for a sleeping
+all its timeouts. Every sample is compared with the sent one, at 40 dB: a missing sample makes all later ones
+wrong. A speed is that of a whole burst, from its first sample sent to its last one received, the wait for a sleeping
 source included. The peer is our own air at the same settings, in this process, without sockets.
 """
 
@@ -28,7 +28,7 @@ from airnet_sdr.sim.demo import free_ports
 
 CONFIG = ChannelConfig(snr_db=40, cfo_hz=40e3, sco_ppm=0)
 BURSTS, IDLE_BEFORE, IDLE_S = 10, (4, 8), 5.0
-PADDING = 64  # more than the flowgraph keeps at the end of a stream
+PADDING = 64  # more than the flowgraph holds back at the end of a stream
 MESSAGE_SAMPLES = 1 << 17
 SPEED = 8.0  # MS/s on two cores
 
@@ -41,14 +41,14 @@ def take_measures(config: BenchConfig) -> list[Measure]:
         return [Measure("GNU Radio is not installed: apt-get install gnuradio", np.nan, "")]
     num, idle_s = (500_000, 1.0) if config.quick else (8_000_000, IDLE_S)
     samples = white(num) * np.float32(np.sqrt(NOMINAL_POWER / 2))
-    seconds, errors, lost = through(python, samples, idle_s)
+    seconds, errors, lost = send_bursts(python, samples, idle_s)
     rates = [1e-6 * num / s for s in seconds]
     if len(rates) < BURSTS:
         return [Measure("samples lost", float(lost), "", 0.0, True, f"in burst {len(rates)}")]
     steady = [rate for number, rate in enumerate(rates) if number not in (0, *IDLE_BEFORE)]
     trials = f"{len(steady)} bursts of {num:,}"
     own = speeds({"own": (lambda: Channel(CONFIG, RATE_HZ, FREQ_HZ, 1, NOMINAL_POWER).process(samples), num)}, 1)
-    detail = {"all": spread(steady), f"after {idle_s:g} s idle": min(rates[number] for number in IDLE_BEFORE)}
+    detail: dict = {"all": spread(steady), f"after {idle_s:g} s idle": min(rates[number] for number in IDLE_BEFORE)}
     detail |= {"the first, start included": rates[0], "our own air, one process": own["own"]["wall"]["median"]}
     bursts = f"{BURSTS} bursts, one before the start, {len(IDLE_BEFORE)} after {idle_s:g} s idle"
     what = "GNU Radio's air, noise and CFO, socket to socket"
@@ -59,8 +59,8 @@ def take_measures(config: BenchConfig) -> list[Measure]:
     ]
 
 
-def through(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float], int, int]:
-    """Seconds of each burst, bursts that differ from what was sent, and samples lost; it ends at the first loss."""
+def send_bursts(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float], int, int]:
+    """Send bursts until the first loss; seconds of each, number of wrong bursts, and samples lost."""
     one, two = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
     ends = {"rx": {"block": "pull_source", "endpoint": one}, "tx": {"block": "push_sink", "endpoint": two}}
     argument = json.dumps({**ends, **settings(CONFIG, RATE_HZ, FREQ_HZ, 1), "idle_s": None})
@@ -75,7 +75,7 @@ def through(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float
             if number in IDLE_BEFORE:
                 time.sleep(idle_s)
             started = time.perf_counter()
-            sending = threading.Thread(target=send, args=(sink, burst))
+            sending = threading.Thread(target=send_messages, args=(sink, burst))
             sending.start()
             if number == 0:
                 stack.enter_context(Flowgraph(python, HEADLESS_AIR, argument, config.timeout_s))
@@ -87,19 +87,19 @@ def through(python: str, samples: np.ndarray, idle_s: float) -> tuple[list[float
                 return seconds, errors + 1, start + samples.size - first - rest.size
             errors += not alike(rest[start - first :][: samples.size], samples, start)
             rest, first = rest[start + samples.size - first :], start + samples.size
-        sink.send(np.zeros(PADDING, np.complex64))  # pushes out what the flowgraph keeps
+        sink.send(np.zeros(PADDING, np.complex64))  # flushes the flowgraph
         total = first + read(source, BURSTS * burst.size - first, rest).size
     return seconds, errors, max(0, BURSTS * burst.size - total)
 
 
-def send(sink: Sink, burst: np.ndarray) -> None:
-    """A burst in messages."""
+def send_messages(sink: Sink, burst: np.ndarray) -> None:
+    """Send a burst in messages."""
     for start in range(0, burst.size, MESSAGE_SAMPLES):
         sink.send(burst[start : start + MESSAGE_SAMPLES])
 
 
 def read(source: Source, count: int, rest: np.ndarray) -> np.ndarray:
-    """The rest of before and what comes until there are count samples, or nothing comes any more."""
+    """Read until ``rest`` and the new samples are ``count``, or no more arrive; returns all of them."""
     blocks, size = [rest], rest.size
     with contextlib.suppress(RadioTimeoutError):
         while size < count:
@@ -109,9 +109,9 @@ def read(source: Source, count: int, rest: np.ndarray) -> np.ndarray:
 
 
 def alike(received: np.ndarray, sent: np.ndarray, first: int) -> bool:
-    """Whether samples, of which the first has that number, are what was sent but for carrier offset and noise.
+    """Whether samples, from number ``first`` on, equal the sent ones except for carrier offset and noise.
 
-    The phase is taken as it is from part to part: GNU Radio's oscillator has steps of 2⁻³² of the rate.
+    The phase is fitted per part: GNU Radio's oscillator has steps of 2⁻³² of the rate.
     """
     step = 2 * np.pi * CONFIG.cfo_hz / RATE_HZ
     for start in range(0, sent.size, MESSAGE_SAMPLES):

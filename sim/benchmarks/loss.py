@@ -63,8 +63,8 @@ def take_measures(config: BenchConfig) -> list[Measure]:
     if ROWS[-1].name in snr_eff_db and ROWS[-2].name in snr_eff_db:
         gain_db = snr_eff_db[ROWS[-1].name] - snr_eff_db[ROWS[-2].name]
         what = "S_eff gain of 16 cycles over one: short of 12 dB by"
-        trials = f"{config.seeds} seeds"
-        measures.append(Measure(what, abs(12 - gain_db), "dB", 0.4, trials=trials, detail={"gain_db": gain_db}))
+        seeds = f"{config.seeds} seeds"
+        measures.append(Measure(what, abs(12 - gain_db), "dB", 0.4, trials=seeds, detail={"gain_db": gain_db}))
     return measures
 
 
@@ -73,7 +73,7 @@ def summarise_row(row: Row, burst: Burst, trials: list[dict]) -> Measure:
     overhead = overhead_db(burst)
     loss = spread(t["loss_db"] for t in trials)
     lost = sum(t["expected"] - t["received"] for t in trials)
-    detail = {"loss": loss, "lost": f"{lost} of {sum(t['expected'] for t in trials)} frames"}
+    detail: dict = {"loss": loss, "lost": f"{lost} of {sum(t['expected'] for t in trials)} frames"}
     detail |= {"estimation": loss["median"] - sum(overhead.values()), "overhead": sum(overhead.values()), **overhead}
     value = loss["median"] if not lost or row.bound_db is None else np.inf  # a lost frame breaks the row's contract
     return Measure(row.name, value, "dB", row.bound_db, trials=f"{len(trials)} seeds", detail=detail)
@@ -95,7 +95,7 @@ def trial(burst: Burst, vectors: list[np.ndarray], row: Row, seed: int) -> dict:
     channel = Channel(config, RATE_HZ, FREQ_HZ, seed, NOMINAL_POWER)
     listener = Listener(burst.fmt)
     send_through(burst, channel, listener, row.cycles)
-    combined = listener.bursts.get(BurstCombiner.key(burst.header))
+    combined = listener.bursts.get(burst.header.burst_key)
     error = nmse(combined, vectors)
     h = response(config, seed, burst)
     energy = row.cycles * sum(x.size * power(to_full_scale(x)[0]) for x in modulate(burst))

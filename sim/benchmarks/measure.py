@@ -1,4 +1,4 @@
-"""What a benchmark hands back: one measured number with its bound or peer, and how a table and a JSON file show it."""
+"""Result of a benchmark: a measured number with its bound or peer, as a table row and as JSON."""
 
 import json
 import math
@@ -20,11 +20,11 @@ from airnet_sdr.dsp.host.options import check_fields, option
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """How large the benchmarks are. ``quick`` is for tests: fewer trials, the same code."""
+    """Size of the benchmarks. ``quick`` is for tests: fewer trials, the same code."""
 
-    model: str = option("fashion", "whose weights are sent for losses", metavar="NAME|PATH")
-    seeds: int = option(20, "trials of a row of losses", 1)
-    workers: int = option(2, "processes of a section", 1)
+    model: str = option("fashion", "model to send for the losses", metavar="NAME|PATH")
+    seeds: int = option(20, "trials per row of losses", 1)
+    workers: int = option(2, "processes per section", 1)
     num_weights: int = option(25_000_000, "weights of the random network of speed and scale", 1, flag="--weights")
     scale_samples: int = option(200_000_000, "length of the stream of scale", 1)
     quick: bool = option(False, "few trials, for tests: about a minute for everything")
@@ -35,7 +35,7 @@ class BenchConfig:
 
 @dataclass(frozen=True)
 class Measure:
-    """One number: what was measured, its bound (None: shown only) and the facts behind it."""
+    """One measured number, its bound (None: shown only) and details."""
 
     what: str
     value: float
@@ -69,10 +69,12 @@ def over_processes(function: Callable, shared: tuple, items: list, workers: int)
 
 
 def table(measures: list[Measure]) -> Table:
-    """All measures, one line each."""
-    shown = Table("measured", "", "bound", "", "trials", "detail", title="make bench")
-    for column, justify in ((1, "right"), (2, "right")):
-        shown.columns[column].justify = justify
+    """All measures, one line each; below them the processor, what it has for wide arithmetic, and how busy it was."""
+    about = machine()
+    caption = f"{about['cpu']}, {about['cores']} cores, load {about['load']:.1f}, {' '.join(about['cpu_flags'])}"
+    shown = Table("measured", "", "bound", "", "trials", "detail", title="make bench", caption=escape(caption))
+    for column in (1, 2):
+        shown.columns[column].justify = "right"
     marks = {None: "", True: "[green]holds[/]", False: "[red]missed[/]"}
     for m in measures:
         bound = "" if m.bound is None else f"{'≤' if m.at_most else '≥'} {m.bound:g}"

@@ -5,6 +5,8 @@ one pilot in eight subcarriers, four fifths of the subcarriers active. Ours take
 polar code, its payload stays soft, and with 72 bits of header and a manifest it carries more control.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from airnet_sdr.dsp.frame import FrameFormat, payload_slots
@@ -92,7 +94,7 @@ def compare(fft_size: int, num_samples: int, repeats: int, receive) -> dict:
     }
 
 
-def scan(fft_size: int, noise: np.ndarray):
+def scan(fft_size: int, noise: np.ndarray) -> Callable[[], None]:
     """liquid's receiver over noise alone, as a function."""
     import liquid
 

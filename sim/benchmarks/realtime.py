@@ -2,9 +2,9 @@
 
 One board sends a burst without end, the other is read for a minute by the driver, every sample through the whole
 receiver: `dsp.radio` and `rx.listen.Listener`, as in `rx/receive.py`. Then the first board is streamed to as well,
-buffer after buffer. The boards count what nobody took, or brought, in time, and how much time they could not make
-pass because the machine was elsewhere; frames carry numbers, so that a gap shows. Virtual boards cost a core what USB
-and a board do by themselves: `board's share` is the processor time that they take.
+buffer after buffer. The boards count samples not taken or not brought in time, and the time that they lost to other
+processes; frame numbers show gaps. Virtual boards use processor time for the work of USB and a real board: `boards'
+share`.
 """
 
 import json
@@ -27,7 +27,7 @@ from airnet_sdr.tx.burst import modulate
 RATE_HZ = 5e6
 SECONDS = 60.0
 NUM_WEIGHTS = 300_000
-NUM_BUFFERS = 32  # of 2^18 samples: 1.7 s, longer than a process has to wait for its turn on a busy machine
+NUM_BUFFERS = 32  # of 2^18 samples: 1.7 s, longer than a busy machine delays a process
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -50,7 +50,7 @@ def take_measures(config: BenchConfig) -> list[Measure]:
 
 
 def minute(rate_hz: float, seconds: float, streams: bool) -> dict:
-    """Send, and listen for so long; what was lost where."""
+    """Send and listen for ``seconds``; returns the losses of each part."""
     burst = random_burst(np.random.default_rng(1).standard_normal(NUM_WEIGHTS).astype(np.float32))
     samples = np.concatenate(list(modulate(burst)))
     listener, stop = Listener(burst.fmt), threading.Event()
@@ -63,7 +63,7 @@ def minute(rate_hz: float, seconds: float, streams: bool) -> dict:
             with open_source(boards.addresses[1], RadioConfig(**{**vars(config), "gain_db": 60})) as source:
                 if streams:
                     sender.start()
-                    for _ in range(16):  # until the burst is there
+                    for _ in range(16):  # until the burst arrives
                         source.read()
                 before = boards.state()
                 started, num, slowest = time.monotonic(), source.samples, 0.0
@@ -123,7 +123,7 @@ class Boards:
             self._states = json.loads(line)
 
     def state(self) -> dict:
-        """Samples lost by each board so far, seconds that could not be made to pass, processor time."""
+        """Samples lost by each board so far, seconds behind real time, processor time."""
         time.sleep(0.1)  # states are printed every 20 ms
         states = self._states
         ticks = Path(f"/proc/{self._process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]

@@ -1,13 +1,14 @@
 """Scale: a long stream through the receiver, block by block, in a process of its own: peak memory and time per sample.
 
-The stream is made as it goes: laps of equal length, each one cycle of 25 million random weights at 20 dB and noise.
-One burst that is received again must not cost more memory each time, and the last lap must take no longer than the
-first; the cycles are combined into weights at the end. `--scale-samples 1e9` is the contract's length; the default is
+The stream is generated in laps of equal length, each one cycle of 25 million random weights at 20 dB and noise.
+Further cycles of the burst must not use more memory, and the last lap must take no longer than the second; at the end
+the cycles are combined to weights. `--scale-samples 1e9` is the contract's length; the default is
 a fifth.
 """
 
 import resource
 import time
+from collections.abc import Iterator
 from multiprocessing import get_context
 
 import numpy as np
@@ -44,7 +45,9 @@ def receive_laps(num_weights: int, num_samples: int) -> dict:
     """The stream through a receiver: memory, seconds of each lap, frames and NMSE."""
     weights = np.random.default_rng(1).standard_normal(num_weights).astype(np.float32)
     burst = random_burst(weights)
-    noise = white(1 << 22) * np.float32(np.sqrt(NOISE_VAR / 2))  # read from random places: drawing it would take longer
+    noise = white(1 << 22) * np.float32(
+        np.sqrt(NOISE_VAR / 2)
+    )  # read from random offsets, which is faster than drawing
     rng = np.random.default_rng(3)
     lap = max(num_samples // LAPS, burst.num_samples)
     start_gb = peak_gb()
@@ -75,7 +78,7 @@ def receive_laps(num_weights: int, num_samples: int) -> dict:
     }
 
 
-def one_lap(burst, num_samples: int):
+def one_lap(burst, num_samples: int) -> Iterator[np.ndarray]:
     """A cycle of the burst, then silence, num_samples in all."""
     left = num_samples
     for samples in modulate(burst):

@@ -8,6 +8,7 @@ and so are the ratios to liquid.
 """
 
 import importlib.util
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -66,29 +67,30 @@ def take_measures(config: BenchConfig) -> list[Measure]:
     recording = record(burst)
     noise = white(recording.size)
     detector = PreambleDetector(burst.fmt)
-    profiles = {
-        "receiver, samples to weights, 1 thread": (partial(receive, recording, burst, 1), RECEIVER_STAGES),
-        "sender, weights to samples, 1 thread": (partial(send, weights, map), SENDER_STAGES),
+    profiles: dict[str, tuple[Callable, dict]] = {
+        "receiver, samples to weights, 1 thread": (partial(receive_burst, recording, burst, 1), RECEIVER_STAGES),
+        "sender, weights to samples, 1 thread": (partial(send_weights, weights, map), SENDER_STAGES),
     }
     with ThreadPoolExecutor(2) as pool:
-        works = {}
+        works: dict[str, tuple[Callable, int]] = {}
         for label, threads, run in (("1 thread", 1, map), ("2 threads", 2, pool.map)):
             works[f"receiver, samples to weights, {label}"] = (
-                partial(receive, recording, burst, threads),
+                partial(receive_burst, recording, burst, threads),
                 recording.size,
             )
             works[f"receiver on noise alone, {label}"] = partial(listen, noise, threads), noise.size
             works[f"preamble scan of noise, {label}"] = partial(scan, detector, noise, run), noise.size
-            works[f"sender, weights to samples, {label}"] = partial(send, weights, run), burst.num_samples
+            works[f"sender, weights to samples, {label}"] = partial(send_weights, weights, run), burst.num_samples
         found = speeds(works, repeats)
     measures = []
     for name, clocks in found.items():
         detail = {"wall": clocks["wall"], "a core": clocks["cpu"]["median"]}
         if name in profiles:
-            detail |= shares(*profiles[name])
+            work, stages = profiles[name]
+            detail |= shares(work, stages)
         bound = FULL_RATE if name.endswith("2 threads") else None
         measures.append(Measure(name, clocks["wall"]["median"], "MS/s", bound, False, f"{repeats} runs", detail))
-    measures[0].detail["frames"] = f"{receive(recording, burst, 1)} of {burst.header.num_frames}"
+    measures[0].detail["frames"] = f"{receive_burst(recording, burst, 1)} of {burst.header.num_frames}"
     return measures + peers(noise, repeats, config.quick)
 
 
@@ -98,11 +100,11 @@ def peers(noise: np.ndarray, repeats: int, quick: bool) -> list[Measure]:
         return [Measure("liquid-dsp is not installed: pip install -e '.[bench]'", np.nan, "")]
     measures = []
     for fft_size in (64,) if quick else (64, 256, 1024):
-        detail = peer.compare(fft_size, 200_000 if quick else 4_000_000, repeats, receive)
+        detail = peer.compare(fft_size, 200_000 if quick else 4_000_000, repeats, receive_burst)
         what = f"our receiver over liquid's ofdmflexframerx, M = {fft_size}, prefix {fft_size // 4}, a core"
         measures.append(Measure(what, detail.pop("ratio"), "×", 2.0, False, f"{repeats} runs", detail))
     part = noise[:4_000_000]
-    found = speeds({size: (peer.scan(size, part), part.size) for size in (64, 256, 1024)}, repeats)
+    found = speeds({str(size): (peer.scan(size, part), part.size) for size in (64, 256, 1024)}, repeats)
     speed = {f"M = {size}": clocks["cpu"]["median"] for size, clocks in found.items()}
     what = "liquid's ofdmflexframerx on noise alone, a core"
     return [*measures, Measure(what, max(speed.values()), "MS/s", detail=speed)]
@@ -115,7 +117,7 @@ def random_burst(weights: np.ndarray, run=map) -> Burst:
 
 
 def record(burst: Burst) -> np.ndarray:
-    """The burst through a channel at 20 dB, 40 kHz off with the clock that goes with it."""
+    """The burst through a channel at 20 dB, with 40 kHz of carrier offset and the matching clock offset."""
     channel = Channel(ChannelConfig(snr_db=20, cfo_hz=40e3, delay_samples=1000.4), RATE_HZ, FREQ_HZ)
     parts = [channel.process(samples) for samples, _ in transmission(burst)]
     return np.concatenate([*parts, channel.flush()])
@@ -126,8 +128,8 @@ def white(num: int) -> np.ndarray:
     return np.random.default_rng(2).standard_normal(2 * num, dtype=np.float32).view(np.complex64)
 
 
-def receive(samples: np.ndarray, burst: Burst, threads: int = 1) -> int:
-    """From samples to weights; the number of frames received."""
+def receive_burst(samples: np.ndarray, burst: Burst, threads: int = 1) -> int:
+    """Receive and rebuild the weights; returns the number of frames received."""
     listener = Listener(burst.fmt, num_threads=threads)
     for start in range(0, samples.size, PUSH):
         listener.push(samples[start : start + PUSH])
@@ -139,7 +141,7 @@ def receive(samples: np.ndarray, burst: Burst, threads: int = 1) -> int:
 
 
 def listen(samples: np.ndarray, threads: int) -> None:
-    """The whole receiver over samples of which nothing is to be made."""
+    """Run the whole receiver over samples without a burst."""
     receiver = FrameReceiver(num_threads=threads)
     for start in range(0, samples.size, PUSH):
         receiver.push(samples[start : start + PUSH])
@@ -152,7 +154,7 @@ def scan(detector: PreambleDetector, samples: np.ndarray, run) -> None:
         detector.scan(samples[start : start + PUSH], run)
 
 
-def send(weights: np.ndarray, run) -> None:
-    """From weights to samples, frame by frame."""
+def send_weights(weights: np.ndarray, run) -> None:
+    """Modulate weights to samples, frame by frame."""
     for _ in modulate(random_burst(weights, run), run):
         pass

@@ -1,4 +1,4 @@
-"""Time taken: speeds of pieces of work measured in turn, and where the time of a piece goes."""
+"""Speeds of pieces of work, measured in turn, and the shares of their stages."""
 
 import contextlib
 import functools
@@ -12,10 +12,10 @@ from airnet_sdr.sim.benchmarks.measure import spread
 def speeds(works: dict[str, tuple[Callable, int]], repeats: int) -> dict[str, dict]:
     """MS/s of each work (function, samples): over wall time and over processor time of all threads, with extremes.
 
-    Each is run once before, for compilers and caches; then all in turn, so that other load meets all alike.
-    Processor time hardly depends on what else runs.
+    Each is run once before, for compilers and caches; then all in turn, so that other load affects all equally.
+    Processor time hardly depends on other load.
     """
-    found = {name: {"wall": [], "cpu": []} for name in works}
+    found: dict[str, dict[str, list[float]]] = {name: {"wall": [], "cpu": []} for name in works}
     for round_ in range(repeats + 1):
         for name, (work, num_samples) in works.items():
             wall, cpu = time.perf_counter(), time.process_time()
@@ -30,9 +30,10 @@ def speeds(works: dict[str, tuple[Callable, int]], repeats: int) -> dict[str, di
 def shares(work: Callable, stages: dict[str, list[tuple]]) -> dict[str, str]:
     """Percent of work()'s processor time in each stage, a list of (owner, function's name), without stages inside it.
 
-    The functions are wrapped while work runs, in one thread; those that are not there are passed over.
+    The functions are wrapped while work runs, in one thread; missing ones are skipped.
     """
-    spent, running = defaultdict(float), []
+    spent: dict[str, float] = defaultdict(float)
+    running: list[float] = []
 
     def timed(stage, function):
         @functools.wraps(function)

@@ -1,10 +1,10 @@
-"""Implementation loss where something breaks: events inside frames, echoes past the prefix, fading, clipping.
+"""Implementation loss under stress: events inside frames, echoes past the prefix, fading, clipping.
 
 Events come in the middle of OFDM symbol 12. The bound, where there is one, is a receiver that loses the frames they
-touch and no others; *attainable* is one that loses only the OFDM symbols hit, or uses them at the SNR that is left:
+touch and no others; *attainable* is one that loses only the OFDM symbols hit, or uses them at their remaining SNR:
 with f the payload's share hit and S' the SNR there, NMSE = (1 − f)/(1 + S) + f/(1 + S'). A rail clipped at A standard
 deviations keeps α = 1 − 2Q(A) of its amplitude and gains the noise E|clip − x|² − (1 − α)² (Bussgang 1952). For
-echoes past the prefix attainable is an equaliser that makes signal of them.
+echoes past the prefix attainable is an equaliser that uses their energy.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ CLIP_DB = 3.0
 
 @dataclasses.dataclass(frozen=True)
 class StressRow(loss.Row):
-    """A row with what its events cost at best.
+    """A row with the least cost of its events.
 
     share : of the payload that is hit; hit_noise : noise there over the signal, inf where erased; touched : share of
     the payload in the frames touched, None for no bound; distortion : noise everywhere over signal and noise

@@ -1,4 +1,4 @@
-"""The simulated air: impairments, their order and their options, and GNU Radio's version of them.
+"""The simulated air: impairments, their order and options, and the same in GNU Radio.
 
 >>> import numpy as np
 >>> channel = Channel(channel_preset("room", snr_db=20), rate_hz=2.5e6, freq_hz=2.4e9, seed=1)

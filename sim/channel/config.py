@@ -1,4 +1,4 @@
-"""What the simulated air can do, as a checked dataclass, as presets and as options of a command."""
+"""The simulated air's options: a checked dataclass, presets, and command-line options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -10,22 +10,26 @@ from airnet_sdr.sim.channel.impairments import KINDS, PROFILES
 
 @dataclass(frozen=True)
 class ChannelConfig:
-    """What the air does. The defaults do nothing. Positions count samples at the impairment's own input."""
+    """The impairments of the air, all off by default. Positions count samples at the impairment's own input."""
 
-    snr_db: float | None = option(None, "SNR per payload symbol; none: no noise", -100, 200)
-    tx_clip_db: float | None = option(None, "sender's full scale over the rms of a rail", -40, 100)
-    junk_samples: int = option(0, "junk sent before the burst", 0, 2**24)
-    junk_db: float = option(12.0, "peak of a junk rail over the rms of a rail of the signal", -100, 100)
-    delay_samples: float = option(0.0, "silence before everything, fractions allowed", 0, 2**26)
+    snr_db: float | None = option(None, "SNR per payload symbol (default: no noise)", -100, 200)
+    tx_clip_db: float | None = option(
+        None, "sender's full scale over the rms of I or Q (default: no clipping)", -40, 100
+    )
+    junk_samples: int = option(0, "samples of noise sent before the burst", 0, 2**24)
+    junk_db: float = option(12.0, "peak of that noise in I or Q over the signal's rms", -100, 100)
+    delay_samples: float = option(0.0, "delay of the signal, fractions allowed", 0, 2**26)
     echoes: tuple = option(
         (),
-        "echo beside the direct path, level over it; repeatable; the whole is scaled to unit power",
+        "echo, its level relative to the direct path; repeatable; the sum has unit power",
         parts=("DELAY", "LEVEL_DB", "PHASE_DEG"),
         flag="--echo",
     )
-    tdl: str | None = option(None, "profile of Rayleigh taps", choices=tuple(PROFILES))
-    doppler_hz: float = option(0.0, "maximum Doppler shift: the path, or each tap of --tdl, fades", 0, 1e6)
-    rician_k_db: float | None = option(None, "power of the steady wave over the fading rest; none: Rayleigh", -100, 100)
+    tdl: str | None = option(None, "profile of Rayleigh taps (default: none)", choices=tuple(PROFILES))
+    doppler_hz: float = option(0.0, "maximum Doppler shift of the fading path, or of each tap of --tdl", 0, 1e6)
+    rician_k_db: float | None = option(
+        None, "power of the constant wave over the fading ones (default: Rayleigh)", -100, 100
+    )
     bursts: tuple = option((), "burst of interference; repeatable", parts=("AT", "NUM", "LEVEL_DB"), flag="--burst")
     interference: tuple = option(
         (),
@@ -37,23 +41,29 @@ class ChannelConfig:
     background: str | None = option(None, "SigMF recording of a band, added over and over", metavar="FILE")
     background_snr_db: float = option(10.0, "SNR per payload symbol over the recording's mean power", -100, 200)
     cfo_hz: float = option(0.0, "carrier frequency offset", -1e9, 1e9)
-    sco_ppm: float | None = option(None, "sample clock offset; none: that of cfo_hz, as from one crystal", -1e4, 1e4)
+    sco_ppm: float | None = option(None, "sample clock offset (default: from --cfo-hz, for one crystal)", -1e4, 1e4)
     phase_noise_deg: float = option(0.0, "phase noise, degrees rms", 0, 90)
-    phase_noise_corner_hz: float = option(20e3, "up to where its spectrum is flat", 1e-3, 1e9)
-    iq_amplitude_db: float = option(0.0, "amplitude of Q over I", -20, 20)
-    iq_phase_deg: float = option(0.0, "phase error of Q", -80, 80)
-    dc_dbc: float | None = option(None, "DC offset over the signal's power", -200, 100)
-    dc_phase_deg: float = option(45.0, "phase of the DC offset")
-    gain_steps: tuple = option((), "gain from AT on; repeatable", parts=("AT", "GAIN_DB"), flag="--gain-step")
-    bits: int | None = option(None, "receiver's converter", 2, 24)
-    full_scale_db: float = option(12.0, "the converter's full scale over the rms of a rail, noise included", -40, 100)
-    drops: tuple = option((), "samples lost; repeatable", parts=("AT", "NUM"), flag="--drop")
-    repeats: tuple = option((), "samples before AT delivered twice; repeatable", parts=("AT", "NUM"), flag="--repeat")
-    events_every_samples: float | None = option(
-        None, "mean gap at which bursts, gain steps, drops and repeats recur after AT; none: once, exactly there", 1
+    phase_noise_corner_hz: float = option(
+        20e3, "corner of the phase noise, below which its spectrum is flat", 1e-3, 1e9
     )
-    cut_start_samples: int = option(0, "samples missing at the start of the recording", 0, 2**62)
-    cut_stop_samples: int | None = option(None, "sample at which the recording ends", 0, 2**62)
+    iq_amplitude_db: float = option(0.0, "amplitude of Q relative to I", -20, 20)
+    iq_phase_deg: float = option(0.0, "phase error of Q", -80, 80)
+    dc_dbc: float | None = option(None, "power of the DC offset over the signal's (default: none)", -200, 100)
+    dc_phase_deg: float = option(45.0, "phase of the DC offset")
+    gain_steps: tuple = option(
+        (), "receiver gain from sample AT on; repeatable", parts=("AT", "GAIN_DB"), flag="--gain-step"
+    )
+    bits: int | None = option(None, "bits of the receiver's converter (default: no quantisation)", 2, 24)
+    full_scale_db: float = option(12.0, "the converter's full scale over the rms of I or Q, noise included", -40, 100)
+    drops: tuple = option((), "drop NUM samples; repeatable", parts=("AT", "NUM"), flag="--drop")
+    repeats: tuple = option(
+        (), "deliver the NUM samples before AT twice; repeatable", parts=("AT", "NUM"), flag="--repeat"
+    )
+    events_every_samples: float | None = option(
+        None, "mean interval at which bursts, gain steps, drops and repeats recur after AT (default: once)", 1
+    )
+    cut_start_samples: int = option(0, "samples cut from the start of the recording", 0, 2**62)
+    cut_stop_samples: int | None = option(None, "sample at which the recording ends (default: its end)", 0, 2**62)
 
     def __post_init__(self):
         check_fields(self)
@@ -103,9 +113,9 @@ PRESETS = {
 
 
 def channel_config(options: Mapping, preset: str | None = None) -> ChannelConfig:
-    """The fields of `ChannelConfig` among the options, put over the preset; ``none`` unsets one of the preset.
+    """The `ChannelConfig` of a preset and the options that are its fields; ``none`` unsets a field of the preset.
 
-    Raises InputError for an unknown preset or a value that makes no sense.
+    Raises InputError for an unknown preset or an invalid value.
     """
     if preset is not None and preset not in PRESETS:
         raise InputError(f"`preset` must be one of {', '.join(PRESETS)}; got {preset!r}")
@@ -116,20 +126,20 @@ def channel_config(options: Mapping, preset: str | None = None) -> ChannelConfig
 
 
 def channel_preset(name: str, **options) -> ChannelConfig:
-    """The preset with options put over it; raises `InputError` for an unknown name or option."""
+    """The preset, changed by the options; raises `InputError` for an unknown name or option."""
     check_known(options, ChannelConfig)
     return channel_config(options, name)
 
 
 def add_channel_options(parser) -> None:
-    """Offer every field of `ChannelConfig`, and --preset, as options of an argparse parser."""
-    group = parser.add_argument_group("channel", "what the air does; options go over the preset")
+    """Add every field of `ChannelConfig`, and --preset, as options of an argparse parser."""
+    group = parser.add_argument_group("channel", "impairments of the air; options override the preset")
     group.add_argument("--preset", metavar="NAME", help=f"one of {', '.join(PRESETS)}")
     add_options(group, ChannelConfig)
 
 
 def _unset(declared, value):
-    """The value, or what stands for nothing where it is the word none."""
+    """The value; for the word none, the field's unset value."""
     if declared.metadata["parts"]:
         return () if list(value) == ["none"] else value
     return None if isinstance(value, str) and value.lower() == "none" else value

@@ -13,7 +13,7 @@ SINKS = {"push": "push_sink", "pub": "pub_sink", "rep": "rep_sink"}
 
 
 def recorded(address: str, config: RadioConfig) -> RadioConfig:
-    """With the rate and carrier of a recording, if the samples come from one."""
+    """The config with the rate and carrier of the recording, if the address is one."""
     if not address.startswith("file:"):
         return config
     with open_source(address, config) as source:
@@ -21,7 +21,7 @@ def recorded(address: str, config: RadioConfig) -> RadioConfig:
 
 
 def record(raw: Path, address: str, config: RadioConfig) -> None:
-    """The raw samples that GNU Radio wrote, as a recording."""
+    """Convert GNU Radio's raw samples to a recording."""
     with open_sink(address, config) as sink, open(raw, "rb") as samples:
         sink.hardware = "GNU Radio's channel blocks: simulated"
         while (block := np.fromfile(samples, "<c8", 1 << 20)).size:
@@ -32,7 +32,7 @@ def source_of(address: str) -> dict:
     """GNU Radio's block at the sender's end."""
     parsed = parse(address)
     if parsed.scheme == "file":
-        with open_source(address) as source:  # says what is wrong with it
+        with open_source(address) as source:  # checks the recording
             count = source.num_samples
         path = Path(parsed.target).with_suffix(".sigmf-data")
         if path.stat().st_size != 8 * count:

@@ -1,7 +1,7 @@
-"""GNU Radio as a process of its own: which Python has it, and a flowgraph that is watched while it runs.
+"""GNU Radio in a separate process: finds its Python, runs and monitors a flowgraph.
 
-GNU Radio is not imported here: distributions build it against an older NumPy than this program needs, and its licence
-(GPL) stays on its side of a process.
+GNU Radio is not imported here: distributions build it against an older NumPy than this program needs, and a separate
+process keeps its licence (GPL) apart.
 """
 
 import os
@@ -18,22 +18,24 @@ from pathlib import Path
 from airnet_sdr.dsp.errors import RadioError
 
 HEADLESS_AIR = Path(__file__).resolve().parent / "flowgraphs" / "headless_air.py"
-BUFFER_BYTES = 524_288  # of every block: GNU Radio's own, an eighth, costs half the speed
+BUFFER_BYTES = 524_288  # per block; GNU Radio's default, an eighth of this, halves the speed
 PROBE = "from gnuradio import analog, blocks, channels, filter, gr, zeromq; print(gr.version())"
 INSTALL = "as root, run: apt-get install gnuradio; or name its Python with --gnuradio-python"
-GRACE_S = 10.0  # to end after having been asked to
+GRACE_S = 10.0  # to end after a request
 
 
 def find_python(given: str | None = None) -> str:
     """The Python that has GNU Radio 3.10: the given one, else this environment's, the first one on PATH, the system's.
 
-    Raises RadioError, with what was tried.
+    Raises RadioError, listing the attempts.
     """
     candidates = [sys.executable, shutil.which("python3"), "/usr/bin/python3"] if given is None else [given]
     failures = []
     for python in dict.fromkeys(filter(None, candidates)):
         try:
-            found = subprocess.run([python, "-c", PROBE], capture_output=True, text=True, timeout=60, env=environment())
+            found = subprocess.run(
+                [python, "-c", PROBE], capture_output=True, check=False, text=True, timeout=60, env=environment()
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             failures.append(f"{python} ({error.strerror if isinstance(error, OSError) else 'no answer in 60 s'})")
             continue
@@ -46,7 +48,7 @@ def find_python(given: str | None = None) -> str:
 
 
 def environment() -> dict[str, str]:
-    """Of a process with GNU Radio: large buffers, one thread a block and none of OpenBLAS's beside them."""
+    """Environment of a GNU Radio process: large buffers, and OpenBLAS with one thread, as every block has its own."""
     return {
         **os.environ,
         "GR_CONF_DEFAULT_BUFFER_SIZE": str(BUFFER_BYTES),
@@ -58,7 +60,7 @@ def environment() -> dict[str, str]:
 class Flowgraph:
     """A script under GNU Radio's Python that prints how many samples came in and went out; a context manager.
 
-    Leaving the block asks it to end, and kills it should it not. It ends by itself when this process dies.
+    Leaving the context asks the process to end, and kills it if it does not. It also ends if this process dies.
     """
 
     def __init__(self, python: str, script: Path, argument: str, timeout_s: float):
@@ -72,12 +74,12 @@ class Flowgraph:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=environment(),
-            start_new_session=True,  # Ctrl-C is the starter's
+            start_new_session=True,  # Ctrl-C goes to the starter only
         )
         return self
 
     def __exit__(self, exc_type, exc, traceback):
-        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must leave no orphan
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave an orphan
         try:
             if self._process.poll() is None and not isinstance(exc, RadioError):
                 self._process.terminate()
@@ -93,7 +95,7 @@ class Flowgraph:
             signal.signal(signal.SIGINT, previous)
 
     def follow(self) -> None:
-        """Until it ends by itself; raises RadioError when it fails, or says nothing for the timeout."""
+        """Wait until it ends; raises RadioError if it fails or reports nothing within the timeout."""
         for _ in self._lines(self._timeout_s):
             pass
         status = self._process.wait()
@@ -104,7 +106,7 @@ class Flowgraph:
             )
 
     def _lines(self, timeout_s) -> Iterator[None]:
-        """One step for each of its reports, until it ends."""
+        """Yield after each of its reports, until it ends."""
         deadline, rest = time.monotonic() + timeout_s, b""
         while True:
             ready, _, _ = select.select([self._process.stdout], [], [], max(0, deadline - time.monotonic()))
@@ -119,13 +121,13 @@ class Flowgraph:
             *lines, rest = (rest + read).split(b"\n")
             for line in lines:
                 numbers = line.split()
-                if len(numbers) == 2 and all(map(bytes.isdigit, numbers)):  # GNU Radio prints now and then
+                if len(numbers) == 2 and all(map(bytes.isdigit, numbers)):  # skips GNU Radio's own output
                     self.samples_in, self.samples_out = map(int, numbers)
                     deadline = time.monotonic() + timeout_s
                     yield
 
     def _last_words(self) -> str:
-        """What it said on standard error at last, if anything."""
+        """The last line of its standard error, if any."""
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]
         return f" ({lines[-1]})" if lines else ""

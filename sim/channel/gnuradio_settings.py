@@ -27,7 +27,7 @@ SILENT_DB = -300.0  # impairments takes its phase noise in dB
 
 
 def settings(config: ChannelConfig, rate_hz: float, freq_hz: float, seed: int) -> dict:
-    """What `headless_air.py` is to do, in cycles/sample, samples and linear powers; raises InputError for the rest."""
+    """Settings of `headless_air.py` in cycles/sample, samples and linear powers; InputError for unsupported options."""
     _refuse(config)
     seed = 1 + seed % (2**31 - 1)  # GNU Radio takes 0 for "any"
     channel = Channel(config, rate_hz, freq_hz, seed, NOMINAL_POWER)
@@ -65,12 +65,12 @@ def _refuse(config: ChannelConfig) -> None:
 
 
 def _rail(power: float, level_db: float) -> float:
-    """A full scale so many dB over the rms of a rail."""
+    """The full scale ``level_db`` over the rms of I or Q."""
     return float(np.sqrt(power / 2 * linear(level_db)))
 
 
 def _fading(config: ChannelConfig, rate_hz: float) -> dict | None:
-    """Of fading_model, or with a profile of selective_fading_model."""
+    """Settings of fading_model, or for a profile of selective_fading_model."""
     if config.tdl is None and not config.doppler_hz and config.rician_k_db is None:
         return None
     rician_k = None if config.rician_k_db is None else float(linear(config.rician_k_db))
@@ -82,7 +82,7 @@ def _fading(config: ChannelConfig, rate_hz: float) -> dict | None:
 
 
 def _impairments(config: ChannelConfig, rate_hz: float) -> dict | None:
-    """Of GNU Radio's impairments, which are a sender's: turned into those of the receiver that `impairments` has.
+    """Settings of GNU Radio's impairments, a sender's, equivalent to the receiver's of `impairments`.
 
     Theirs is m·cos(p)·I + j·(Q + m·sin(p)·I), ours s·(I + j·g·(cos(φ)·Q − sin(φ)·I)), the same with tan(p) = −g·sin(φ),
     m·cos(p) = 1/(g·cos(φ)) and a gain of s·g·cos(φ) after it. Phase noise: α·m·w through a pole at 1 − α has the

@@ -1,13 +1,13 @@
-"""The simulated air: the impairments in the order in which two radios and the air between them commit them.
+"""The simulated air: the impairments in the order of two radios and the air between them.
 
     TX   junk before the burst, converter clips
     air  delay, echoes or a fading profile; the receiver's clock samples the sum; interference
     RX   noise, mixer (carrier offset, phase noise, IQ imbalance, DC), gain steps, converter
     host samples dropped or repeated, recording cut
 
-Noise enters where the first amplifier makes it: after the air, so that echoes and fading do not shape it; after the
-receiver's clock, because thermal noise is white at whatever rate it is sampled while interpolation would colour it; and
-before mixer, gain and converter, which therefore treat it like the signal. Both radios' oscillators are lumped into the
+Noise enters at the first amplifier: after the air, so that echoes and fading do not shape it; after the receiver's
+clock, because thermal noise is white at any sampling rate and interpolation would colour it; and before mixer, gain and
+converter, which act on it as on the signal. Both radios' oscillators are lumped into the
 receiver's mixer, as only their difference is seen. A transmitter's own IQ imbalance and carrier leak are not modelled.
 """
 
@@ -17,19 +17,20 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.sim.channel import impairments as imp
 from airnet_sdr.sim.channel.config import ChannelConfig
 
-BLOCK = 8192  # samples processed at once, however the input is cut: what makes the output independent of the cuts
+BLOCK = 8192  # samples processed at once: the output does not depend on the input's block lengths
 
 
 class Channel:
     """Samples through the air, block by block: ``process(block)`` as often as needed, then ``flush()`` once.
 
-    The concatenated output depends on config, rates and seed only, bit for bit, not on how the input is cut. Up to
+    The concatenated output depends on config, rates and seed only, bit for bit, not on the input's block lengths. Up to
     8192 + 64 samples are held back until more input or ``flush`` comes. signal_power is the mean power of a sample
-    inside a burst. Each impairment draws from its own stream of the seed: switching one on leaves the others' draws.
+    inside a burst. Each impairment draws from its own stream of the seed: one more does not change the others' draws.
     """
 
     def __init__(self, config: ChannelConfig, rate_hz: float, freq_hz: float, seed: int = 0, signal_power: float = 1.0):
@@ -53,7 +54,7 @@ class Channel:
         rail = np.sqrt(signal_power / 2)
         lead = imp.junk(config.junk_samples, rail * _amplitude(config.junk_db), rngs["junk"])
         silence = np.zeros(math.floor(config.delay_samples), dtype=np.complex64)
-        self._pending = np.concatenate([silence, lead])  # input not yet processed
+        self._pending = np.concatenate([silence, lead])  # unprocessed input
 
     def _make_stages(self, rate_hz, power, rngs) -> Iterator[Callable]:
         """The block diagram; each stage takes and returns complex64 samples, some have a ``flush``."""
@@ -95,7 +96,7 @@ class Channel:
             yield imp.Cut(c.cut_start_samples, c.cut_stop_samples)
 
     def process(self, block: np.ndarray) -> np.ndarray:
-        """The samples that have come out so far, complex64; block is complex64 of any length."""
+        """Process a block, complex64 of any length; returns the finished samples, complex64."""
         samples = np.concatenate([self._pending, np.asarray(block, dtype=np.complex64)])
         stop = samples.size // BLOCK * BLOCK
         outputs = [self._run(samples[start : start + BLOCK]) for start in range(0, stop, BLOCK)]
@@ -103,7 +104,7 @@ class Channel:
         return _joined(outputs)
 
     def flush(self) -> np.ndarray:
-        """The rest, once the input has ended."""
+        """The remaining samples, after the end of the input."""
         head = self.process(np.zeros(0, dtype=np.complex64))
         return _joined([head, self._run(self._pending, last=True)])
 
@@ -114,9 +115,9 @@ class Channel:
         return x
 
     def frequency_response(self, freqs) -> np.ndarray:
-        """H(f) of echoes and fading as they are at the first sample, f in cycles/sample; ones without them.
+        """H(f) of echoes and fading at the first sample, f in cycles/sample; 1 without them.
 
-        Neither the delay nor the offsets are in it.
+        Delay and offsets are not included.
         """
         if self._multipath is None:
             return np.ones(np.shape(freqs), dtype=np.complex128)
@@ -145,18 +146,11 @@ def _amplitude(level_db: float) -> float:
 
 def _noise_var(snr_db: float, signal_power: float) -> float:
     """Noise power of a sample at an SNR per payload symbol."""
-    return float(signal_power / _occupied() / linear(snr_db))
-
-
-def _occupied() -> float:
-    """The share of the sampling bandwidth on which a burst has its power."""
-    from airnet_sdr.dsp.frame import DEFAULT_FORMAT
-
-    return DEFAULT_FORMAT.num_active / DEFAULT_FORMAT.fft_size
+    return float(signal_power / DEFAULT_FORMAT.occupancy / linear(snr_db))
 
 
 def multipath(config: ChannelConfig, rate_hz: float, rng) -> imp.Multipath | None:
-    """Echoes or profile and their fading.
+    """The filter of the echoes or of the profile, with fading.
 
     A profile has unit mean power. The gains a_l of echoes are scaled so that |H|² has mean 1 over the occupied band,
     Σ_l Σ_m a_l*·a_m·sinc(occupied·(d_l − d_m)) = 1, and snr_db stays the mean SNR.
@@ -169,7 +163,7 @@ def multipath(config: ChannelConfig, rate_hz: float, rng) -> imp.Multipath | Non
     else:
         delays, levels_db, phases_deg = np.array([(0.0, 0.0, 0.0), *config.echoes]).T
         gains = np.sqrt(linear(levels_db)) * np.exp(1j * np.deg2rad(phases_deg))
-        overlap = np.sinc(_occupied() * (delays[:, None] - delays))
+        overlap = np.sinc(DEFAULT_FORMAT.occupancy * (delays[:, None] - delays))
         gains /= np.sqrt(np.real(np.conj(gains) @ overlap @ gains))
     rician_k = None if config.rician_k_db is None else float(linear(config.rician_k_db))
     num = len(delays) if config.tdl is not None else 1

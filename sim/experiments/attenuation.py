@@ -1,17 +1,17 @@
-"""The sweep that labs want: step the transmit attenuation of a board, and measure what arrives at each step.
+"""Lab sweep: steps the transmit attenuation of a board and measures the received network at each step.
 
     python sim/experiments/attenuation.py --radio pluto:ip:192.168.2.1 --rx-radio pluto:ip:192.168.3.1
 
-`sim/sweep.py --radio` is another name of it.
+`sim/sweep.py --radio` is an alias.
 
-The burst is sent without end; at each step the receiver listens afresh until every frame has come --cycles times,
-rebuilds the network, and measures accuracy and the weights' error. Rounds of all steps follow one another, so that a
-drift meets all steps alike. Beside the error stands what linear MMSE has at the SNR that the receiver measured,
-1/(1 + n·S) for weights received n times (`theory_nmse`). `short_db` is what that SNR falls short of following the
-attenuation dB for dB, best step as reference: large where converter, clipping or leakage limit, not the noise.
+The burst is sent endlessly; at each step the receiver listens anew until every frame has arrived --cycles times,
+rebuilds the network, and measures accuracy and the weights' error. Rounds of all steps are repeated, so that drift
+affects all steps equally. For comparison, `theory_nmse` is the NMSE of linear MMSE at the measured SNR, 1/(1 + n·S) for
+weights received n times. `short_db` is the measured SNR's shortfall against following the attenuation dB for dB, with
+the best step as reference: large where converter, clipping or leakage, not noise, limits the SNR.
 
-Writes attenuation.json (every trial, and means and deviations of each step), attenuation.csv (every trial) and
-attenuation.png. What was measured before an error or Ctrl-C is written, too.
+Writes attenuation.json (every trial, means and deviations of each step), attenuation.csv (every trial) and
+attenuation.png, also after an error or Ctrl-C.
 """
 
 import dataclasses
@@ -51,12 +51,12 @@ class AttenuationConfig:
     radio: str | None = option(None, "the sender's board", metavar="ADDRESS")
     rx_radio: str | None = option(None, "the receiver's board (default: that of --radio)", metavar="ADDRESS")
     attenuation_db: tuple[float, ...] = option(
-        (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0), "steps below full transmit power", 0, 89.75, metavar="A"
+        (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0), "attenuations below full transmit power, dB", 0, 89.75, metavar="A"
     )
     repeats: int = option(3, "rounds of all steps", 1, 10**6)
-    cycles: int = option(1, "cycles that a trial combines", 1, 2**31, metavar="K")
-    timeout_s: float = option(10.0, "without a frame for T seconds, a trial is lost", 1e-3, 1e9, metavar="T")
-    out: Path = option(Path("out/sweep"), "folder of the results", metavar="DIR")
+    cycles: int = option(1, "cycles combined per trial", 1, 2**31, metavar="K")
+    timeout_s: float = option(10.0, "a trial without a frame for T seconds is lost", 1e-3, 1e9, metavar="T")
+    out: Path = option(Path("out/sweep"), "output folder", metavar="DIR")
 
     def __post_init__(self):
         check_fields(self)
@@ -70,7 +70,7 @@ class AttenuationConfig:
 
 
 class Sweep:
-    """Every round of every step over two boards; `trials`, and what `boards` say of themselves, as they come."""
+    """A sweep over two boards; collects the `trials` and the descriptions of the `boards`."""
 
     def __init__(self, burst: Burst, config: AttenuationConfig, radio: RadioConfig, receiving: ReceiveConfig):
         self.burst, self.config, self.radio, self.receiving = burst, config, radio, receiving
@@ -78,7 +78,7 @@ class Sweep:
         self.boards: dict[str, dict] = {}
 
     def step_through(self) -> None:
-        """Every round of every step."""
+        """Run every round of every step."""
         samples, config = np.concatenate(list(modulate(self.burst))), self.config
         cells = [(number, step) for number in range(config.repeats) for step in config.attenuation_db]
         for number, attenuation_db in track(cells, "attenuation", console=Console(stderr=True)):
@@ -94,7 +94,7 @@ class Sweep:
             self.trials.append(row)
 
     def _receive(self, sink: Sink) -> dict:
-        """Listen once; the row of what was measured. NothingReceivedError where nothing can be rebuilt."""
+        """Listen once; returns the row of measurements. NothingReceivedError if no network can be rebuilt."""
         listening = ListenConfig(self.config.cycles, self.config.timeout_s)
         source = open_source(self.config.receiver, self.radio, beside=sink)
         try:
@@ -106,7 +106,7 @@ class Sweep:
 
 
 def row_of(reception: Reception) -> dict:
-    """What a trial's table holds of a reception."""
+    """A reception's row in the table of trials."""
     report, burst = reception.report, reception.burst
     counts = [burst.receptions.get(frame, 0) for frame in range(burst.header.num_frames)]
     snr_db = report["sync"]["snr_db"]
@@ -129,7 +129,7 @@ def row_of(reception: Reception) -> dict:
 
 
 def sweep_boards(sweep: Sweep, command: str) -> None:
-    """Sweep, write and print; what was measured is kept whatever ends the sweep."""
+    """Sweep, write and print; also after an error the measurements are written."""
     complete = False
     try:
         sweep.step_through()
@@ -145,7 +145,7 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     parser = CommandParser(prog="attenuation", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_sender_options(parser)
-    add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol that the plan is for (default 20)"})
+    add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol to plan for (default 20)"})
     add_options(parser, ReceiveConfig, ["evaluate", "estimator", "data_dir"])
     radio = add_radio_options(parser, sending=False, bench=False)
     names = [field.name for field in dataclasses.fields(AttenuationConfig) if field.name != "radio"]

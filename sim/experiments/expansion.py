@@ -1,11 +1,11 @@
-"""What bandwidth expansion is worth: NMSE of a Gaussian weight sent on k dimensions, by copies and by curves.
+"""Gain of bandwidth expansion: NMSE of a Gaussian weight sent on k dimensions, by copies and by curves.
 
     python sim/experiments/expansion.py
 
-prints, for each k and SNR per symbol, copies 1/(1 + kS), the curve that `dsp.uep` would choose, and the limit
-(1 + S)^-k, and writes out/expansion/expansion.json. Every figure is measured: random weights through
-`dsp.expansion.expand`, noise, and `posterior_mean`. --design searches for the curves anew, by Nelder and Mead's method
-from the curve for the SNR before, and writes models/curves.json: some ten minutes on one core.
+prints, for each k and SNR per symbol, copies 1/(1 + kS), the curve that `dsp.uep` selects, and the limit
+(1 + S)^-k, and writes out/expansion/expansion.json. All values are measured: random weights through
+`dsp.expansion.expand`, noise, and `posterior_mean`. --design optimises the curves by Nelder and Mead's method, each
+from the curve of the previous SNR, and writes models/curves.json: some ten minutes on one core.
 """
 
 import dataclasses
@@ -43,13 +43,13 @@ USES = (2, 3, 4, 6, 8, 11, 16)
 
 @dataclasses.dataclass(frozen=True)
 class ExpansionConfig:
-    """The SNRs, how many weights are sent how often, and where the table is written."""
+    """The SNRs, the number of weights and repetitions, and the output folder."""
 
     snr_db: tuple[float, ...] = option((-5, 0, 5, 10, 15, 20, 25), "SNR per symbol", metavar="D")
     pairs: int = option(4000, "pairs of weights in each measurement", 1)
-    seeds: int = option(5, "how often each measurement is repeated", 1, metavar="K")
+    seeds: int = option(5, "repetitions of each measurement", 1, metavar="K")
     out: Path = option(Path("out/expansion"), "folder for expansion.json", metavar="DIR")
-    design: bool = option(False, "search for the curves anew")
+    design: bool = option(False, "optimise the curves and write models/curves.json")
 
     def __post_init__(self):
         check_fields(self)
@@ -58,7 +58,7 @@ class ExpansionConfig:
 def curve_nmse_db(curve: Curve, snr_db: float, num: int, seed: int = 0) -> float:
     """NMSE in dB of ``num`` pairs of unit Gaussian weights sent along the curve at this SNR per symbol."""
     rng = np.random.default_rng(seed)
-    # one weight in each of equally likely intervals, in random order: the noise alone is left to chance
+    # stratified weights, one per equally likely interval, in random order: only the noise is random
     x = rng.permutation(norm.ppf((np.arange(2 * num) + 0.5) / (2 * num))).astype(np.float32)
     pairs = (x / np.float32(np.sqrt(2))).view(np.complex64)
     noise_var = np.float32(linear(-snr_db))
@@ -70,7 +70,7 @@ def curve_nmse_db(curve: Curve, snr_db: float, num: int, seed: int = 0) -> float
 
 
 def from_logs(logs, dims: int) -> Curve:
-    """The curve of these logarithms of its numbers."""
+    """The curve with these logarithms of its parameters."""
     numbers = [float(number) for number in np.round(np.exp(np.clip(logs, -6, 5)), 4)]
     if dims % 2:
         return Curve(None, 1.0, numbers[0], tuple(numbers[1:]))
@@ -78,7 +78,7 @@ def from_logs(logs, dims: int) -> Curve:
 
 
 def first_guess(dims: int, snr_db: float) -> np.ndarray:
-    """Logarithms of a curve that winds the faster the stronger the signal is."""
+    """Logarithms of the parameters of a curve that winds faster at higher SNR."""
     speed = 1.2 * float(linear(snr_db)) ** 0.3
     num_circles = (dims - 1) // 2
     rings = [speed * 1.8 * 2.0**i for i in range(num_circles)]
@@ -86,7 +86,7 @@ def first_guess(dims: int, snr_db: float) -> np.ndarray:
 
 
 def design_curve(dims: int, snr_db: float, start, num: int = 500) -> np.ndarray:
-    """Logarithms of the curve's numbers that leave least at this SNR, the better of what two starts lead to."""
+    """Logarithms of the curve's parameters of least NMSE at this SNR, the better of two starts."""
     found = []
     for first in (first_guess(dims, snr_db), start):
         if first is not None:
@@ -102,7 +102,7 @@ def design_curve(dims: int, snr_db: float, start, num: int = 500) -> np.ndarray:
 
 
 def design_curves() -> list[dict]:
-    """All curves, as models/curves.json has them."""
+    """All curves in the form of models/curves.json."""
     rows = []
     for dims in DIMS:
         logs = None
@@ -117,12 +117,12 @@ def design_curves() -> list[dict]:
 
 
 def compare_with_copies(levels, num: int, seeds: int) -> list[dict]:
-    """Every number of uses at every SNR: what copies and the curve chosen leave, measured, and the limit."""
+    """Measured NMSE of copies and of the selected curve, and the limit, for every number of uses and SNR."""
     rows = []
     for uses in track(USES, "expansion"):
         for snr_db in levels:
             snr = float(linear(snr_db))
-            copies, curve = best_curve(uses, snr, curves.curves())
+            copies, curve = best_curve(uses, snr, curves.expansion_curves())
             curve = LINE if curve is None else curve
             found = [curve_nmse_db(curve, snr_db + float(db(copies)), num, seed) for seed in range(seeds)]
             rows.append(
@@ -140,8 +140,8 @@ def compare_with_copies(levels, num: int, seeds: int) -> list[dict]:
 
 
 def print_table(rows: list[dict]) -> None:
-    """Copies, chosen and limit, a line for each number of uses and SNR."""
-    table = Table(title="what is left of a Gaussian weight in k uses at S per symbol, dB")
+    """Print copies, selected curve and limit, a line for each number of uses and SNR."""
+    table = Table(title="NMSE of a Gaussian weight in k uses at S per symbol, dB")
     for column in ("k", "S", "k copies", "chosen", "limit", "which"):
         table.add_column(column, justify="left" if column == "which" else "right")
     for row in rows:
@@ -157,7 +157,7 @@ def print_table(rows: list[dict]) -> None:
 
 
 def write_designs(command: str) -> None:
-    """Search for the curves anew and write models/curves.json."""
+    """Optimise the curves and write models/curves.json."""
     head = json.dumps({"command": command, "snr_db": TABLE_SNR_DB})[:-1]
     lines = ",\n".join(json.dumps(row) for row in design_curves())
     write_whole(curves.PATH, f'{head}, "curves": [\n{lines}\n]}}\n'.encode())

@@ -2,14 +2,13 @@
 
     python sim/experiments/figures.py --trials out/sweep/trials.parquet --out out/sweep
 
-known-ARCH.png: every scheme planned for the SNR that it meets, one panel for each budget. mismatch-ARCH.png: planned
-for one SNR and met at another, static and in slow fading. Both as Markdown tables, too, with what they come to. A trial
-in which nothing arrived counts as guessing among ten classes. The bound is one where the SNR is known; met at another,
-what is planned at capacity has no margin.
+known-ARCH.png: every scheme planned for the channel's SNR, one panel per budget. mismatch-ARCH.png: planned for one SNR
+and received at another, static and in slow fading. tables.md has both as Markdown tables, with a summary. A lost trial
+counts as guessing among ten classes. The bound holds for a known SNR; at another one a plan at capacity has no margin.
 
-Means are over the trials of each training seed, then over the seeds. ± is half the 95 % interval of Student's t: of a
-static channel over the seeds' means, since there mostly the networks vary; in fading, whose gains vary far more, and
-where there is one training seed, over the trials.
+Means are over the trials of each training seed, then over the seeds. ± is half the 95 % interval of Student's t: for a
+static channel over the seeds' means, since mostly the networks vary; in fading, whose gains vary far more, and for a
+single training seed, over the trials.
 """
 
 import sys
@@ -46,11 +45,11 @@ def score(row: dict) -> float:
 
 
 def mean_and_half_width(rows: list[dict]) -> tuple[float, float]:
-    """Mean accuracy in percent and half the width of its 95 % interval, not a number where one trial is all."""
+    """Mean accuracy in percent and half the width of its 95 % interval, nan for a single trial."""
     by_seed: dict[int, list[float]] = {}
     for row in rows:
         by_seed.setdefault(row["training_seed"], []).append(score(row))
-    values = [np.mean(scores) for scores in by_seed.values()]
+    values = [float(np.mean(scores)) for scores in by_seed.values()]
     mean = float(np.mean(values))
     if len(values) == 1 or rows[0]["channel"] == "fading":
         values = [each for scores in by_seed.values() for each in scores]
@@ -61,35 +60,36 @@ def mean_and_half_width(rows: list[dict]) -> tuple[float, float]:
 
 
 class Panel:
-    """Means of the trials that fit some conditions, by scheme and the SNR that was met."""
+    """Means of the trials under some conditions, by scheme and channel SNR."""
 
     def __init__(self, rows: list[dict], **conditions):
         fitting = [
             row
             for row in rows
             if all(row[name] == value for name, value in conditions.items())
-            and (row["scheme"] != "hybrid" or row["network"] is not None)  # there are few: where none fits is a gap
+            and (row["scheme"] != "hybrid" or row["network"] is not None)  # few networks: budgets without one are gaps
         ]
         self.rows = fitting
         self.levels = sorted({row["snr_db"] for row in fitting})
         self.schemes = [scheme for scheme in SCHEMES if any(row["scheme"] == scheme for row in fitting)]
 
     def at(self, scheme: str, snr_db: float) -> tuple[float, float] | None:
-        """Mean and half width; None where there is no trial."""
+        """Mean and half width; None without trials."""
         rows = [row for row in self.rows if row["scheme"] == scheme and row["snr_db"] == snr_db]
         return mean_and_half_width(rows) if rows else None
 
     def ahead(self, schemes: tuple[str, ...], snr_db: float) -> float | None:
-        """How far the best of the schemes is above digital, in points; None where there are no trials of them."""
+        """Lead of the best of the schemes over digital, in points; None without trials."""
         found, digital = [self.at(scheme, snr_db) for scheme in schemes], self.at("digital", snr_db)
         means = [each[0] for each in found if each is not None]
         return max(means) - digital[0] if means and digital is not None else None
 
     def overall(self, scheme: str) -> float:
-        """Mean over all SNRs alike."""
+        """Unweighted mean over all SNRs."""
         return float(np.mean([self.at(scheme, snr_db)[0] for snr_db in self.levels if self.at(scheme, snr_db)]))
 
     def draw(self, axes, title: str) -> None:
+        """Draw the mean of each scheme against SNR, with its interval."""
         for scheme in self.schemes:
             points = [(snr_db, *found) for snr_db in self.levels if (found := self.at(scheme, snr_db)) is not None]
             x, mean, half = np.array(points).T
@@ -112,15 +112,15 @@ class Panel:
 
 
 def known(rows: list[dict], arch: str) -> dict[str, Panel]:
-    """Planned for the SNR that is met, by budget, largest first."""
+    """Planned for the channel's SNR, by budget, largest first."""
     rows = [r for r in rows if r["arch"] == arch and r["channel"] == "static" and r["plan_snr_db"] == r["snr_db"]]
-    # the mismatch's own trials at its planned SNR are of the largest budget, too: one more level is no matter
+    # the mismatch's trials at the planned SNR have the largest budget, too, and add a level
     uses = sorted({row["payload_uses"] for row in rows}, reverse=True)
     return {_budget(budget, uses[0]): Panel(rows, payload_uses=budget) for budget in uses}
 
 
 def mismatch(rows: list[dict], arch: str) -> dict[str, Panel]:
-    """Planned for one SNR, met at others, by title."""
+    """Planned for one SNR, received at others, by title."""
     rows = [row for row in rows if row["arch"] == arch]
     most = max((row["payload_uses"] for row in rows), default=0)
     found = {}
@@ -135,10 +135,12 @@ def mismatch(rows: list[dict], arch: str) -> dict[str, Panel]:
 
 
 def findings(by_budget: dict[str, Panel], by_channel: dict[str, Panel]) -> list[str]:
-    """What the comparison comes to, in sentences."""
+    """Summary of the comparison, in sentences."""
     lines = []
     for name, panel in by_budget.items():
-        sides = {scheme: (scheme,) for scheme in ("analog", "hybrid") if scheme in panel.schemes}
+        sides: dict[str, tuple[str, ...]] = {
+            scheme: (scheme,) for scheme in ("analog", "hybrid") if scheme in panel.schemes
+        }
         if len(sides) > 1:
             sides["the better of analog and hybrid"] = tuple(sides)
         for side, schemes in sides.items():
@@ -174,7 +176,7 @@ def _budget(uses: int, most: int) -> str:
 
 
 def picture(path: Path, panels: dict[str, Panel], title: str) -> None:
-    """One panel each, side by side."""
+    """Draw the panels side by side."""
     from matplotlib.figure import Figure  # half a second to import
 
     figure = Figure(figsize=(4.2 * len(panels), 3.9), layout="constrained")
@@ -188,7 +190,7 @@ def picture(path: Path, panels: dict[str, Panel], title: str) -> None:
 
 
 def report(trials: list[Path], out: Path) -> None:
-    """Draw and print all that the trials tell."""
+    """Draw and print all figures and tables of the trials."""
     rows = [row for path in trials for row in read(path)]
     if not rows:
         raise InputError(f"no trials in {', '.join(map(str, trials))}; run sim/sweep.py")
@@ -202,13 +204,13 @@ def report(trials: list[Path], out: Path) -> None:
         for name, panel in {**by_budget, **by_channel}.items():
             text += [f"**{arch}, {name}**", "", *panel.table(), ""]
         text += [*(f"- {line}" for line in findings(by_budget, by_channel)), ""]
-        text += [f"- {line}" for line in ways(rows, arch)] + [""]
+        text += [f"- {line}" for line in compare_ways(rows, arch)] + [""]
     (out / "tables.md").write_text("\n".join(text))
     print("\n".join(text))
 
 
-def ways(rows: list[dict], arch: str) -> list[str]:
-    """How many trials there were of each way, and how the fast ways compare where both were taken."""
+def compare_ways(rows: list[dict], arch: str) -> list[str]:
+    """The number of trials by way of simulation, and the difference of the fast ways from the whole link."""
     rows, lines = [row for row in rows if row["arch"] == arch], []
     for scheme in ("analog", "hybrid", "digital"):
         count = {
@@ -236,9 +238,9 @@ def _title(name: str, arch: str, rows: list[dict]) -> str:
 
 @dataclass(frozen=True)
 class FiguresConfig:
-    """The tables of trials, and where figures and tables go."""
+    """The tables of trials, and the output folder."""
 
-    trials: tuple[Path, ...] = option((), "tables of sim/sweep.py", metavar="T.parquet")
+    trials: tuple[Path, ...] = option((), "tables of trials written by sim/sweep.py", metavar="T.parquet")
     out: Path = option(Path("out/sweep"), "folder of the figures and tables.md", metavar="DIR")
 
     def __post_init__(self):

@@ -1,13 +1,13 @@
-"""What each method adds: accuracy against SNR at one payload, methods added one at a time.
+"""Ablation table: accuracy against SNR at one payload, methods added one at a time.
 
     python sim/experiments/methods.py --out out/methods
 
 writes methods.json (every run), methods.png and a table of means and deviations over training and link seeds. A run
-is one network sent once: `models.payload.protection` divides the budget of payload symbols, and each symbol arrives
-in white noise, from which `rx.combine` estimates the weights (`sim.experiments.library.white_noise`). --link sends
-the same bursts through the whole link of `sim.loopback` on an AWGN channel as well, and reports how far the two are
-apart; their equality is what allows the fast way. Where a method has several networks, the one for a channel is
-chosen on training images that no network was trained on, never on the test images.
+sends one network once: `models.payload.protection` divides the budget of payload symbols, white noise is added to each
+symbol (`sim.experiments.library.white_noise`), and `rx.combine` estimates the weights. --link also sends the same
+bursts through the whole link of `sim.loopback` on an AWGN channel and reports the difference, which justifies the fast
+way. If a method has several networks, one is selected for each channel on held-out training images, never on the test
+images.
 """
 
 import dataclasses
@@ -41,23 +41,23 @@ METHOD_NAMES = tuple(method.name for method in METHODS)
 
 @dataclasses.dataclass(frozen=True)
 class MethodsConfig(ExperimentConfig):
-    """The rows and columns of the table, and where it is written."""
+    """The rows and columns of the table, and the output folder."""
 
-    out: Path = option(Path("out/methods"), "folder for methods.json and methods.png", metavar="DIR")
+    out: Path = option(Path("out/methods"), "output folder", metavar="DIR")
     arch: str = option("fashion", "architecture of the networks", choices=tuple(DATA_NAMES))
     methods: tuple[str, ...] = option(METHOD_NAMES, "rows of the table (default: all)", choices=METHOD_NAMES)
     snr_db: tuple[float, ...] = option((-5, 0, 5, 10, 15, 20), "SNR per payload symbol", metavar="D")
-    payload_uses: int | None = option(None, "budget of symbols (default: one for each pair of weights unpruned)", 1)
+    payload_uses: int | None = option(None, "budget of symbols (default: one per pair of weights, unpruned)", 1)
     link: bool = option(False, "send every run over the whole link as well")
 
     @property
     def budget(self) -> int:
-        """Payload symbols of a run."""
+        """Payload symbols per run."""
         return self.payload_uses or num_weights(self.arch) // 2
 
 
 def measure_methods(config: MethodsConfig) -> list[dict]:
-    """A row for every method, SNR, training and link seed. InputError where there is no network to send."""
+    """A row for every method, SNR, training and link seed. InputError without networks."""
     test_set = load_test_images(config.arch, config.images, config.data_dir)
     held_out = load_held_out_images(config.arch, config.images, config.data_dir)
     shelves = [Shelf(config.networks, seed, held_out, config.arch) for seed in config.training_seeds]
@@ -73,7 +73,7 @@ def measure_methods(config: MethodsConfig) -> list[dict]:
         raise InputError(f"no network in {config.networks}; train them, see models/zoo/README.md")
     rows = []
     for method, shelf, snr_db in track(cells, "methods"):
-        sent = shelf.send(method, snr_db, config.budget)
+        sent = shelf.plan_best(method, snr_db, config.budget)
         for seed in range(100 * shelf.seed, 100 * shelf.seed + config.link_seeds):
             row = {
                 "method": method.name,

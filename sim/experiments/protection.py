@@ -1,15 +1,15 @@
-"""Ways to divide one budget among the layers of a network, by copies and power, at equal payload and energy.
+"""Comparison of ways to divide one budget among a network's layers, at equal payload and energy.
 
     python sim/experiments/protection.py --out out/protection
 
 sends the pruned networks of the table of methods and writes protection.json and a table of accuracy for each way:
 
-- uniform: every layer as often, at the same power;
-- one layer: every layer as often, and all that is left to one; which, and how often the others, is tried out on
-  images that no network was trained on;
-- Hessian, measured: least expected damage (`dsp.uep`), told by the Hessian's trace or by noise on one layer after the
-  other (`models.sensitivity`), on training images;
-- size: least error over all layers alike, which needs no measurement.
+- uniform: equal copies and power for every layer;
+- one layer: equal copies, and the rest of the budget for one layer; the layer and the copies are selected on held-out
+  training images;
+- Hessian, measured: least expected damage (`dsp.uep`), from the Hessian's trace or from noise on one layer at a time
+  (`models.sensitivity`), on training images;
+- size: least sum of the layers' NMSE, without measurements.
 """
 
 import dataclasses
@@ -46,27 +46,27 @@ from airnet_sdr.sim.experiments.library.scoring import Sent, score_in_white_nois
 from airnet_sdr.sim.experiments.library.tables import print_table
 
 ARCH = "fashion"
-MAX_COPIES = 255  # that a manifest can tell
+MAX_COPIES = 255  # that a manifest can carry
 SENSITIVITY_IMAGES, SENSITIVITY_DRAWS = 1000, 2
 
 
 @dataclasses.dataclass(frozen=True)
 class ProtectionConfig(ExperimentConfig):
-    """The network that is protected, the SNRs and the budget, and where the table is written."""
+    """The protected network, the SNRs, the budget and the output folder."""
 
-    out: Path = option(Path("out/protection"), "folder for protection.json", metavar="DIR")
-    network: str = option("pruned4", "the method whose networks are sent")
+    out: Path = option(Path("out/protection"), "output folder", metavar="DIR")
+    network: str = option("pruned4", "method of the networks to send")
     snr_db: tuple[float, ...] = option((-5, 0, 5), "SNR per payload symbol", metavar="D")
-    payload_uses: int | None = option(None, "budget of symbols (default: one for each pair of weights unpruned)", 1)
+    payload_uses: int | None = option(None, "budget of symbols (default: one per pair of weights, unpruned)", 1)
 
     @property
     def budget(self) -> int:
-        """Payload symbols of a run."""
+        """Payload symbols per run."""
         return self.payload_uses or num_weights(ARCH) // 2
 
 
 def one_layer(num_symbols, budget: int) -> list[Protection]:
-    """Every layer in turn given all that some copies of the others leave of the budget."""
+    """Protections that give one layer the rest of the budget after equal copies of the others."""
     found = []
     for layer, num in enumerate(num_symbols):
         for others in range(1, budget // int(num_symbols.sum()) + 1):
@@ -76,10 +76,12 @@ def one_layer(num_symbols, budget: int) -> list[Protection]:
     return found
 
 
-def ways(checkpoint: Checkpoint, sensitivity: Sensitivity, snr_db: float, budget: int) -> dict[str, list[Protection]]:
-    """Name and protections of every way; of several the one that does best is to be tried out.
+def divide_budget(
+    checkpoint: Checkpoint, sensitivity: Sensitivity, snr_db: float, budget: int
+) -> dict[str, list[Protection]]:
+    """The protections of every way by name; from several the caller selects the best.
 
-    Raises InputError when ``budget`` payload symbols do not hold the network once.
+    Raises InputError if ``budget`` payload symbols do not hold the network once.
     """
     num_symbols = np.array([num_pairs(tensor.size) for tensor in checkpoint.tensors.values()])
     if budget < num_symbols.sum():
@@ -112,11 +114,11 @@ def measure_protections(config: ProtectionConfig) -> list[dict]:
         cells += [
             (shelf, checkpoint, snr_db, name, tried)
             for snr_db in config.snr_db
-            for name, tried in ways(checkpoint, made, snr_db, config.budget).items()
+            for name, tried in divide_budget(checkpoint, made, snr_db, config.budget).items()
         ]
     rows = []
     for shelf, checkpoint, snr_db, name, tried in track(cells, "protection"):
-        best = shelf.best([Sent(config.network, checkpoint, protection) for protection in tried], snr_db)
+        best = shelf.select_plan([Sent(config.network, checkpoint, protection) for protection in tried], snr_db)
         for seed in range(config.link_seeds):
             rows.append(
                 {

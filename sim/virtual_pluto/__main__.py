@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from airnet_sdr.dsp.errors import InputError
@@ -16,7 +17,7 @@ from airnet_sdr.sim.virtual_pluto import Air, BoardConfig, BoardServer
 
 OWN = ("snr_db", "cfo_hz", "sco_ppm", "bits", "full_scale_db")  # of the air's options; those of a preset do nothing
 FAULTS = ("drop", "stall", "silent", "disconnect")
-BOARD_OPTIONS = {
+BOARD_OPTIONS: dict[str, Callable] = {
     "ppm": float, "noise_figure_db": float, "serial": str, "drift_ppm": float, "drift_s": float, "transmitters": int,
     "exclusive": lambda text: bool(int(text)), "real": lambda text: bool(int(text)), "iiod": str,
 }  # fmt: skip

@@ -10,7 +10,8 @@ class RxClient:
 
     def __init__(self, num_samples: int, num_buffers: int):
         self.num_samples, self.capacity = num_samples, num_samples * num_buffers
-        self._blocks, self.size = deque(), 0
+        self._blocks: deque[np.ndarray] = deque()
+        self.size = 0
 
     def put(self, words: np.ndarray) -> int:
         """Take words (n, 2) as far as there is room; how many are lost."""
@@ -45,7 +46,8 @@ class TxBuffer:
     def __init__(self, num_samples: int, cyclic: bool, num_buffers: int):
         self.cyclic, self.num_samples = cyclic, num_samples
         self._queue = RxClient(num_samples, num_buffers)
-        self._loop, self._position = None, 0
+        self._loop: np.ndarray | None = None
+        self._position = 0
         self.started = self.late = False
 
     @property

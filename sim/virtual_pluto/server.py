@@ -45,7 +45,7 @@ class BoardServer(socketserver.ThreadingTCPServer):
     @property
     def uri(self) -> str:
         """What libiio calls it."""
-        return f"ip:{self.server_address[0]}:{self.port}"
+        return f"ip:{self.server_address[0]!s}:{self.port}"
 
     def process_request(self, request, client_address):
         self._connections.add(request)

@@ -20,7 +20,7 @@ from airnet_sdr.dsp.expansion import (
 from airnet_sdr.dsp.symbols import combine, linear_mmse, repeat
 from airnet_sdr.dsp.uep import best_curve
 from airnet_sdr.dsp.units import db, linear, power
-from airnet_sdr.models.curves import curves
+from airnet_sdr.models.curves import expansion_curves
 
 SPIRAL = Curve(2.1, 0.67, 1.0)
 HELIX = Curve(None, 1.0, 1.0, (3.2,))
@@ -47,7 +47,7 @@ def nmse_db(found, sent):
     return db(np.mean(np.abs(found - sent) ** 2) / np.mean(np.abs(sent) ** 2))
 
 
-@pytest.mark.parametrize("curve", [LINE, SPIRAL, HELIX, WOUND, curves()[-1]])
+@pytest.mark.parametrize("curve", [LINE, SPIRAL, HELIX, WOUND, expansion_curves()[-1]])
 @pytest.mark.parametrize("shape", [0.5, 1.0, 2.0, 4.0])
 def test_power_is_one_whatever_the_weights_are_distributed_by(curve, shape):
     weights = 0.3 + 0.02 * gennorm.rvs(shape, size=40_000, random_state=3)
@@ -82,7 +82,7 @@ def test_the_error_expected_is_the_error_made(curve, snr_db):
 
 @pytest.mark.parametrize("snr_db, gain_db", [(10, 2.5), (15, 5.0)])
 def test_a_spiral_beats_two_copies(snr_db, gain_db):
-    spirals = tuple(curve for curve in curves() if curve.dims == 2)
+    spirals = tuple(curve for curve in expansion_curves() if curve.dims == 2)
     copies, curve = best_curve(2, linear(snr_db), spirals)
     assert copies == 1
     found = []
@@ -97,7 +97,7 @@ def test_a_spiral_beats_two_copies(snr_db, gain_db):
 @pytest.mark.parametrize("uses", [2, 3, 4, 6, 8, 11])
 @pytest.mark.parametrize("snr_db", [-5, -1, 2, 7, 13, 21, 25])
 def test_what_is_chosen_is_never_worse_than_copies(uses, snr_db):
-    copies, curve = best_curve(uses, linear(snr_db), curves())
+    copies, curve = best_curve(uses, linear(snr_db), expansion_curves())
     if curve is None:
         assert copies == uses
         return
@@ -110,7 +110,7 @@ def test_what_is_chosen_is_never_worse_than_copies(uses, snr_db):
 
 def test_the_table_of_a_curve_is_what_it_does():
     rng = np.random.default_rng(4)
-    for curve in rng.choice(np.array(curves(), object), 8, replace=False):
+    for curve in rng.choice(np.array(expansion_curves(), object), 8, replace=False):
         for snr_db in (-6, 1, 8):  # where it is no matter of a few rare errors
             pairs = gaussian(4000, 7)
             found, _ = posterior_mean(*in_noise(expand(pairs, curve), linear(snr_db)), curve)

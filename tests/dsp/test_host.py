@@ -19,7 +19,7 @@ from airnet_sdr.tests.command import ROOT
 class Config:
     copies: int = option(1, "times every weight is sent", 1, 255)
     snr_db: float | None = option(None, "SNR", -30, 60)
-    timeout_s: float = option(60.0, "patience", 0, words=("inf",))
+    timeout_s: float = option(60.0, "patience", 0, choices=("inf",))
     scheme: str = option("analog", "how weights travel", choices=("analog", "digital"))
     levels_db: tuple[float, ...] = option((0.0, 5.0), "steps", -90, 90)
     echoes: tuple = option((), "echo", parts=("DELAY", "LEVEL_DB", "PHASE_DEG"), flag="--echo")
@@ -106,3 +106,11 @@ def test_importing_the_package_changes_no_environment_and_imports_no_torch():
         [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT / "src"}
     )
     assert found.stdout.split() == ["True", "False", "False"], found
+
+
+def test_sender_and_receiver_import_no_more_of_scipy_than_they_use():
+    program = "import sys, airnet_sdr.sim.loopback; print({'scipy.stats', 'scipy.optimize'} & sys.modules.keys())"
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ROOT / "src"}
+    )
+    assert found.stdout.strip() == "set()", found

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from airnet_sdr.dsp import theory
 from airnet_sdr.dsp.errors import InputError
@@ -99,6 +100,9 @@ def test_converter():
     step = 4 / 2**5
     rounded = step * np.clip(np.rint(x / step), -32, 31)
     assert nmse(rounded, x) == pytest.approx(theory.converter_nmse(4.0, 6), rel=0.03)
+    a = np.linspace(0.5, 6, 20)
+    wanted = 2 * ((1 + a**2) * norm.sf(a) - a * norm.pdf(a))
+    np.testing.assert_allclose(theory.converter_nmse(a), wanted, rtol=1e-12, atol=1e-15)
     assert db(theory.converter_nmse(20, 12)) == pytest.approx(db((20 / 2048) ** 2 / 12), abs=1e-6)  # no clipping left
 
 

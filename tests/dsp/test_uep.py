@@ -6,7 +6,7 @@ import pytest
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.uep import Protection, best_curve, plan_protection, uniform
 from airnet_sdr.dsp.units import db, linear
-from airnet_sdr.models.curves import curves
+from airnet_sdr.models.curves import expansion_curves
 
 NUM_SYMBOLS = np.array([72, 2304, 9216, 36864, 101376, 7920])
 SNR_GRID_DB = np.arange(-10, 30, 5)
@@ -101,14 +101,14 @@ def test_with_curves_constraints_hold_and_no_simpler_plan_does_better(snr_db, ra
         at = db(plan.snr(linear(snr_db)))
         return sum(np.interp(x, grid, curve) for x, curve in zip(at, damage, strict=True))
 
-    plan = plan_protection(NUM_SYMBOLS, damage, grid, snr_db, budget, 24, curves())
+    plan = plan_protection(NUM_SYMBOLS, damage, grid, snr_db, budget, 24, expansion_curves())
     assert 0.85 * budget < plan.num_sent(NUM_SYMBOLS) <= budget and plan.uses.max() <= 24
     assert db(np.average(plan.power, weights=plan.uses * NUM_SYMBOLS)) <= 0.05
     best = expected(plan)
     assert best < expected(plan_protection(NUM_SYMBOLS, damage, grid, snr_db, budget, 24))
-    assert best < expected(uniform(NUM_SYMBOLS, *best_curve(int(ratio), linear(snr_db), curves())))
+    assert best < expected(uniform(NUM_SYMBOLS, *best_curve(int(ratio), linear(snr_db), expansion_curves())))
     for layer, num in enumerate(NUM_SYMBOLS):
         uses = np.ones(len(NUM_SYMBOLS), np.int64)
         uses[layer] += (budget - NUM_SYMBOLS.sum()) // num
-        copies, chosen = zip(*(best_curve(int(u), linear(snr_db), curves()) for u in uses), strict=True)
+        copies, chosen = zip(*(best_curve(int(u), linear(snr_db), expansion_curves()) for u in uses), strict=True)
         assert best < expected(Protection(np.array(copies), np.ones(len(uses)), chosen))

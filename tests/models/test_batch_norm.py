@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from airnet_sdr.models.batch_norm import BATCH_SIZE, live, measured_statistics, recompute, statistics_of
+from airnet_sdr.models.batch_norm import (
+    BATCH_SIZE,
+    measured_statistics,
+    normalised_by_batch,
+    recompute_statistics,
+    statistics_of,
+)
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.noise import noisy
 
@@ -15,7 +21,7 @@ def test_statistics_are_those_of_the_inputs():
     module = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Linear(3, 3), nn.BatchNorm1d(3))
     assert statistics_of(module) == ["0.running_mean", "0.running_var", "3.running_mean", "3.running_var"]
     momentum = module[0].momentum
-    assert recompute(module, INPUTS) == len(INPUTS)
+    assert recompute_statistics(module, INPUTS) == len(INPUTS)
     first, second = module[0], module[3]
     torch.testing.assert_close(first.running_mean, INPUTS.mean(0))
     torch.testing.assert_close(first.running_var, INPUTS.var(0), rtol=0.01, atol=0)
@@ -27,26 +33,26 @@ def test_statistics_are_those_of_the_inputs():
 
 def test_a_few_inputs_do_and_so_does_a_rest():
     module = nn.BatchNorm1d(3)
-    assert recompute(module, INPUTS[:20]) == 20
+    assert recompute_statistics(module, INPUTS[:20]) == 20
     torch.testing.assert_close(module.running_mean, INPUTS[:20].mean(0))
-    assert recompute(module, INPUTS[: BATCH_SIZE + 1]) == BATCH_SIZE
+    assert recompute_statistics(module, INPUTS[: BATCH_SIZE + 1]) == BATCH_SIZE
     torch.testing.assert_close(module.running_mean, INPUTS[:BATCH_SIZE].mean(0))
 
 
 def test_without_batch_norm_nothing_happens():
-    assert recompute(nn.Linear(3, 3), INPUTS) == 0 and statistics_of(build("fashion")) == []
+    assert recompute_statistics(nn.Linear(3, 3), INPUTS) == 0 and statistics_of(build("fashion")) == []
 
 
 def test_measured_statistics_undo_the_scale_of_the_weights():
     torch.manual_seed(1)
     module = build("cifar", (8,) * 7).eval()
     images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
-    recompute(module, images)
+    recompute_statistics(module, images)
     before = module(images)
     with torch.no_grad():
         module.conv2.weight *= 0.5
     assert not torch.allclose(module(images), before, atol=0.01)
-    recompute(module, images)
+    recompute_statistics(module, images)
     torch.testing.assert_close(module(images), before, atol=1e-3, rtol=1e-3)
 
 
@@ -54,7 +60,7 @@ def test_measured_statistics_fit_a_noisy_network_better_than_those_it_was_sent_w
     torch.manual_seed(1)
     module = build("cifar", (16,) * 7).eval()
     images = torch.randint(0, 256, (128, 3, 32, 32), dtype=torch.uint8)
-    recompute(module, images)
+    recompute_statistics(module, images)
     arrived = noisy(module, 1.0, torch.Generator().manual_seed(1))
 
     def spread():  # of what each normalised layer puts out; 1 is right
@@ -62,13 +68,13 @@ def test_measured_statistics_fit_a_noisy_network_better_than_those_it_was_sent_w
         return out.var().item()
 
     sent = spread()
-    recompute(arrived, images)
+    recompute_statistics(arrived, images)
     assert abs(spread() - 1) < 0.05 < abs(sent - 1)
 
 
 def test_live_normalises_each_batch_and_keeps_nothing():
     module = nn.BatchNorm1d(3).eval()
-    with live(module):
+    with normalised_by_batch(module):
         out = module(INPUTS)
     torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
     assert module.running_mean.eq(0).all() and not module.training

@@ -6,7 +6,7 @@ import torch
 from safetensors.numpy import save_file
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.models.batch_norm import measured_statistics, recompute
+from airnet_sdr.models.batch_norm import measured_statistics, recompute_statistics
 from airnet_sdr.models.checkpoint import Checkpoint, load, load_mean, save, shipped
 from airnet_sdr.models.digital.quantise import step_code, step_value
 from airnet_sdr.models.evaluate import accuracy
@@ -89,7 +89,7 @@ def test_the_mean_of_several_networks(tmp_path, tensors):
         np.testing.assert_array_equal(load_mean(str(paths[0])).tensors[name], tensor)
     narrow = (8, 8, 12, 12, 12)
     save(paths[1], Checkpoint("fashion", "fashion-mnist", 0.5, tensors_of(build("fashion", narrow)), {}, narrow))
-    with pytest.raises(InputError, match=f"{paths[1]} has not the architecture and widths"):
+    with pytest.raises(InputError, match=f"{paths[1]} differs in architecture or widths"):
         load_mean(f"{paths[0]},{paths[1]}")
 
 
@@ -108,7 +108,7 @@ def test_weights_go_into_another_architecture_of_the_same_tensors(tensors):
 def test_statistics_of_batch_norm_are_kept_but_are_no_tensors_to_send(tmp_path):
     torch.manual_seed(1)
     module = build("cifar", (4,) * 7)
-    recompute(module, torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8))
+    recompute_statistics(module, torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8))
     tensors, statistics = tensors_of(module), measured_statistics(module)
     assert len(tensors) == 8 and len(statistics) == 14
     save(tmp_path / "a", Checkpoint("cifar", "cifar10", None, tensors, {}, (4,) * 7, statistics))

@@ -56,7 +56,7 @@ def test_files_that_disagree_are_refused(tmp_path):
 def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="fashion-mnist"):
         load("imagenet", "test")
-    with pytest.raises(InputError, match="train and test"):
+    with pytest.raises(InputError, match="train or test"):
         load("fashion-mnist", "validation")
 
 

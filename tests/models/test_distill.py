@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models import distill
 from airnet_sdr.models.checkpoint import Checkpoint, save
-from airnet_sdr.models.distill import answers, distillation_loss
+from airnet_sdr.models.distill import distillation_loss, teacher_logits
 from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
@@ -38,24 +38,24 @@ IMAGES = torch.randint(0, 256, (20, 1, 28, 28), dtype=torch.uint8, generator=tor
 
 
 def test_answers_are_those_to_both_views_and_kept(teacher, monkeypatch):
-    first = answers(teacher, IMAGES)
+    first = teacher_logits(teacher, IMAGES)
     module = distill.checkpoints.load(teacher).module()
     wanted = (logits(module, IMAGES) + logits(module, IMAGES.flip(3))) / 2
     torch.testing.assert_close(first.float(), wanted, atol=2e-3, rtol=2e-3)
-    torch.testing.assert_close(answers(teacher, IMAGES.flip(3)), first, atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(teacher_logits(teacher, IMAGES.flip(3)), first, atol=2e-3, rtol=2e-3)
 
     monkeypatch.setattr(distill, "logits", None)  # nobody is asked again
-    assert torch.equal(answers(teacher, IMAGES), first)
+    assert torch.equal(teacher_logits(teacher, IMAGES), first)
 
 
 def test_answers_that_are_damaged_or_to_other_images_are_asked_again(teacher):
-    first = answers(teacher, IMAGES)
+    first = teacher_logits(teacher, IMAGES)
     (kept,) = teacher.parent.glob("answers-*")
     kept.write_bytes(b"damaged")
-    assert torch.equal(answers(teacher, IMAGES), first)
-    assert len(answers(teacher, IMAGES[:7])) == 7
+    assert torch.equal(teacher_logits(teacher, IMAGES), first)
+    assert len(teacher_logits(teacher, IMAGES[:7])) == 7
 
 
 def test_no_teacher_is_named():
     with pytest.raises(InputError, match="nosuch"):
-        answers("nosuch", IMAGES)
+        teacher_logits("nosuch", IMAGES)

@@ -6,7 +6,7 @@ import pytest
 from airnet_sdr.dsp.errors import InputError, LinkError
 from airnet_sdr.dsp.expansion import SHAPES, Density
 from airnet_sdr.models.card import ModelCard
-from airnet_sdr.models.curves import curve_of, curves
+from airnet_sdr.models.curves import curve_of, expansion_curves
 from airnet_sdr.models.digital.channel_code import CodedPayload
 from airnet_sdr.models.manifest import MAX_PARTS, Manifest
 from airnet_sdr.models.payload import AnalogPayload, DigitalPayload, HybridPayload
@@ -31,7 +31,10 @@ def random_manifest(rng, num_tensors=12):
     tensors = []
     for _ in range(num_tensors):
         mean, scale = centre_and_scale(rng.standard_normal(50) * 10 ** rng.uniform(-6, 3) + rng.standard_normal())
-        density, curve = Density(SHAPES[rng.integers(len(SHAPES))]), curve_of(int(rng.integers(len(curves()) + 1)))
+        density, curve = (
+            Density(SHAPES[rng.integers(len(SHAPES))]),
+            curve_of(int(rng.integers(len(expansion_curves()) + 1))),
+        )
         copies, power_db = int(rng.integers(1, 256)), int(rng.integers(-128, 128)) / 4
         tensors.append(TensorPlan(mean, scale, copies, power_db, density, curve))
     widths = tuple(rng.integers(1, 65536, int(rng.integers(8))).tolist()) if num_tensors != 12 else ()

@@ -11,7 +11,7 @@ from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.digital.quantise import dequantise, steps_of
 from airnet_sdr.models.digital.rate import best_payload
-from airnet_sdr.models.digital.scheme import fit
+from airnet_sdr.models.digital.scheme import quantise_to_fit
 from airnet_sdr.models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
 from airnet_sdr.models.nets import FASHION_WIDTHS, build
 from airnet_sdr.models.packing import tensors_of
@@ -131,7 +131,9 @@ def divided():
     torch.manual_seed(1)
     small = Checkpoint("fashion", "fashion-mnist", 0.9, tensors_of(build("fashion", WIDTHS)), {}, WIDTHS)
     tensors = list(small.tensors.values())
-    codes = ",".join(str(level.step_code) for level in fit(tensors, [3 * tensor.std() for tensor in tensors], 2000))
+    codes = ",".join(
+        str(level.step_code) for level in quantise_to_fit(tensors, [3 * tensor.std() for tensor in tensors], 2000)
+    )
     small.metadata = {"bits": "16000", "steps": codes}
     return small
 
@@ -172,7 +174,7 @@ def test_what_no_hybrid_can_be_made_of_is_refused(divided, metadata, config, tol
 
 
 def test_of_a_network_on_its_levels_nothing_is_left_to_refine(divided):
-    levels = fit(list(divided.tensors.values()), steps_of(divided.metadata), 2000)
+    levels = quantise_to_fit(list(divided.tensors.values()), steps_of(divided.metadata), 2000)
     kept = [dequantise(level).reshape(old.shape) for level, old in zip(levels, divided.tensors.values(), strict=True)]
     network = dataclasses.replace(divided, tensors=dict(zip(divided.tensors, kept, strict=True)))
     with pytest.raises(InputError, match="`scheme` digital"):

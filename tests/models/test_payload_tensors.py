@@ -8,7 +8,7 @@ import pytest
 
 from airnet_sdr.dsp.errors import InputError, LinkError
 from airnet_sdr.dsp.expansion import GAUSSIAN, SHAPES, Curve, Density, gaussian_moment
-from airnet_sdr.models.curves import code_of, curve_of, curves
+from airnet_sdr.models.curves import code_of, curve_of, expansion_curves
 from airnet_sdr.models.payload.tensors import TENSOR_BYTES, TensorPlan, centre_and_scale, normalisation
 
 PLAN = TensorPlan(mean=0.0, scale=1.0, copies=1, power_db=0.0)
@@ -18,7 +18,10 @@ def test_a_plan_takes_eight_bytes_and_round_trips_anywhere_among_others():
     rng = np.random.default_rng(1)
     for _ in range(100):
         mean, scale = centre_and_scale(rng.standard_normal(50) * 10 ** rng.uniform(-6, 3) + rng.standard_normal())
-        density, curve = Density(SHAPES[rng.integers(len(SHAPES))]), curve_of(int(rng.integers(len(curves()) + 1)))
+        density, curve = (
+            Density(SHAPES[rng.integers(len(SHAPES))]),
+            curve_of(int(rng.integers(len(expansion_curves()) + 1))),
+        )
         plan = TensorPlan(mean, scale, int(rng.integers(1, 256)), int(rng.integers(-128, 128)) / 4, density, curve)
         data = plan.to_bytes()
         assert len(data) == TENSOR_BYTES == 8
@@ -80,11 +83,13 @@ def test_the_scale_is_right_far_from_zero_and_over_many_weights():
 
 
 def test_curves_have_codes_and_no_others_are_taken():
-    assert [code_of(curve_of(code)) for code in range(len(curves()) + 1)] == list(range(len(curves()) + 1))
+    assert [code_of(curve_of(code)) for code in range(len(expansion_curves()) + 1)] == list(
+        range(len(expansion_curves()) + 1)
+    )
     with pytest.raises(LinkError, match="curve"):
-        curve_of(len(curves()) + 1)
+        curve_of(len(expansion_curves()) + 1)
     with pytest.raises(LinkError, match="curve"):
-        TensorPlan.from_bytes(PLAN.to_bytes()[:-1] + bytes([len(curves()) + 1]), 0)
+        TensorPlan.from_bytes(PLAN.to_bytes()[:-1] + bytes([len(expansion_curves()) + 1]), 0)
 
 
 @pytest.mark.parametrize("curve", [None, Curve(2.0, 0.6, 1.0), Curve(None, 1.0, 1.0, (3.0,))])

@@ -203,10 +203,10 @@ def test_what_is_nested_already_is_not_sorted_again(small_data, tmp_path):
     train(dataclasses.replace(recipe, epochs=1), tmp_path / "first", "")
     path = tmp_path / "first" / "fashion.safetensors"
     again, images = Trainer(dataclasses.replace(recipe, widths=(), init=str(path))), torch.zeros(8, 1, 28, 28)
-    again.order(images.byte(), torch.zeros(8, dtype=torch.int64))
+    again.sort_channels(images.byte(), torch.zeros(8, dtype=torch.int64))
     assert np.array_equal(again.module.conv2.weight.detach().numpy(), load(path).tensors["conv2.weight"])
     other = Trainer(dataclasses.replace(recipe, widths=(), init=str(path), nested=((3, 5, 6, 7, 8),)))
-    other.order(images.byte(), torch.zeros(8, dtype=torch.int64))
+    other.sort_channels(images.byte(), torch.zeros(8, dtype=torch.int64))
     assert not np.array_equal(other.module.conv2.weight.detach().numpy(), load(path).tensors["conv2.weight"])
 
 

@@ -7,13 +7,13 @@ from airnet_sdr.dsp import theory
 from airnet_sdr.dsp.errors import LinkError
 from airnet_sdr.dsp.uep import uniform
 from airnet_sdr.dsp.units import db, linear, nmse, power
-from airnet_sdr.models.curves import curves
+from airnet_sdr.models.curves import expansion_curves
 from airnet_sdr.rx.combine import BurstCombiner, rebuild
 from airnet_sdr.tests.link import NUMELS, burst_of, make_burst, on_air, receive, transmit, weights_nmse
 
 
 def collected(frames):
-    combiner = BurstCombiner(BurstCombiner.key(frames[0].header))
+    combiner = BurstCombiner(frames[0].header.burst_key)
     for frame in frames:
         combiner.add(frame)
     return combiner
@@ -48,7 +48,7 @@ def test_awgn_gives_the_lmmse_bound(snr_db, copies, cycles):
 def test_curves_over_the_link_leave_what_their_table_says(snr_db, dims, copies, cycles):
     """Within what so few weights tell: the few that are taken for one on another turn make most of the error."""
     snr = linear(snr_db) * copies * cycles
-    curve = min((curve for curve in curves() if curve.dims == dims), key=lambda curve: curve.nmse(snr))
+    curve = min((curve for curve in expansion_curves() if curve.dims == dims), key=lambda curve: curve.nmse(snr))
     vectors, burst = make_burst(copies=copies, curve=curve)
     assert burst.stream.size == sum((n + 1) // 2 for n in NUMELS) * dims * copies
     assert db(power(burst.stream)) == pytest.approx(0, abs=0.05)
@@ -60,7 +60,7 @@ def test_curves_over_the_link_leave_what_their_table_says(snr_db, dims, copies, 
 
 
 def test_a_lost_frame_costs_curves_a_coordinate_and_repeats_of_it_nothing_more():
-    curve = next(curve for curve in curves() if curve.dims == 4)
+    curve = next(curve for curve in expansion_curves() if curve.dims == 4)
     vectors, burst = make_burst(curve=curve)
     frames = receive(on_air(transmit(burst), 15))
     whole, _ = weights_nmse(frames, vectors)
@@ -147,5 +147,5 @@ def test_unequal_copies_and_powers_are_undone():
 
 def test_one_frame_of_another_burst_has_another_key():
     header = make_burst(numels=(50,))[1].header
-    assert BurstCombiner.key(dataclasses.replace(header, frame=1)) == BurstCombiner.key(header)
-    assert BurstCombiner.key(dataclasses.replace(header, burst_id=header.burst_id ^ 1)) != BurstCombiner.key(header)
+    assert dataclasses.replace(header, frame=1).burst_key == header.burst_key
+    assert dataclasses.replace(header, burst_id=header.burst_id ^ 1).burst_key != header.burst_key

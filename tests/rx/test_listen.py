@@ -78,7 +78,7 @@ def test_a_complete_burst_comes_before_one_with_more_frames():
     for blocks in ([samples], np.array_split(samples, 7)):
         listener = Listener()
         found = next(listen(ArraySource(blocks), listener, ListenConfig()))
-        assert found.header == BurstCombiner.key(small.header) and found.complete
+        assert found.header == small.header.burst_key and found.complete
     assert listener.best.header == found.header
 
 
@@ -89,7 +89,7 @@ def test_a_manifest_that_does_not_decode_is_not_tried_again_without_news(monkeyp
     broken = [dataclasses.replace(frame, chunk=np.roll(frame.chunk, 17)) for frame in frames]
     calls = []
     monkeypatch.setattr(control, "decode_manifest", lambda *given: calls.append(given))
-    combiner = BurstCombiner(BurstCombiner.key(burst.header))
+    combiner = BurstCombiner(burst.header.burst_key)
     for frame in broken:
         combiner.add(frame)
         assert combiner.manifest() is None and combiner.manifest() is None
@@ -103,7 +103,7 @@ def test_a_manifest_that_does_not_decode_is_not_tried_again_without_news(monkeyp
 def test_a_manifest_that_comes_late_is_decoded_at_the_end():
     _, burst = make_burst()
     frames = frames_of(on_air(transmit(burst), -3))
-    combiner = BurstCombiner(BurstCombiner.key(burst.header))
+    combiner = BurstCombiner(burst.header.burst_key)
     for frame in frames:
         combiner.add(frame)
         combiner.manifest()
@@ -114,7 +114,7 @@ def test_memory_is_bounded_and_what_does_not_fit_is_counted():
     _, first = make_burst(seed=1)
     _, second = make_burst(seed=2)
     frames = frames_of(on_air(transmit(first), 15))
-    combiner = BurstCombiner(BurstCombiner.key(first.header))
+    combiner = BurstCombiner(first.header.burst_key)
     combiner.add(*frames)
     whole = combiner.num_bytes()
     assert whole == combiner.num_bytes(*frames) == 12 * combiner.capacity

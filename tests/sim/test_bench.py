@@ -7,6 +7,8 @@ import time
 import numpy as np
 import pytest
 
+from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host import machine
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.units import db
@@ -14,8 +16,8 @@ from airnet_sdr.models.checkpoint import Checkpoint, save
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.sim import bench
-from airnet_sdr.sim.benchmarks import flowgraph, loss, peer, speed, stress
-from airnet_sdr.sim.benchmarks.measure import Measure
+from airnet_sdr.sim.benchmarks import flowgraph, loss, peer, speed, start, start_profile, stress
+from airnet_sdr.sim.benchmarks.measure import Measure, table, write
 from airnet_sdr.sim.benchmarks.stopwatch import shares, speeds
 from airnet_sdr.sim.channel import Channel, ChannelConfig
 from airnet_sdr.tests.flowgraph import needs_gnuradio
@@ -57,6 +59,50 @@ def test_speed_and_scale_receive_everything(tmp_path):
     assert memory["holds"] and error["holds"]
 
 
+def test_stages_of_a_start_add_up_and_a_burst_is_whole(tmp_path):
+    *_, listening, link, burst = run(tmp_path, "start")
+    for measure, stages in ((listening, set()), (link, {"evaluate", "sender", "receiver", "load images"})):
+        spent = {name: value for name, value in measure["detail"].items() if name != "wall"}
+        assert {"import numpy", "import numba", "import torch", *stages} <= set(spent)
+        assert sum(spent.values()) == pytest.approx(measure["value"], abs=start.SHOWN_S * len(start_profile.STAGES))
+    assert "evaluate" not in listening["detail"] and listening["value"] < link["value"]
+    received, _, sent = burst["detail"]["frames"].split()
+    assert received == sent and burst["value"] > 0
+
+
+def test_a_command_that_fails_is_no_measure():
+    with pytest.raises(InputError, match="sparkle"):
+        start.profiled(["rx/receive.py", "--sparkle"], "-")
+    with pytest.raises(InputError, match="status 1"):
+        start.clocks(["rx/receive.py", "--sparkle"])
+
+
+def test_trainings_are_counted_alone_and_together(tmp_path):
+    alone, both, ratio = run(tmp_path, "training")
+    assert min(alone["value"], both["value"]) > 0
+    assert ratio["value"] == pytest.approx(alone["value"] / both["value"])
+
+
+def test_time_inside_a_stage_is_not_its_own():
+    found = start_profile.StartProfile()
+    inner = found.timed("inner", lambda: spin(0.06))
+    found.timed("outer", lambda: (spin(0.02), inner()))()
+    assert found.spent["outer"] < 0.06 <= found.spent["inner"]
+
+
+def test_the_table_and_the_file_name_the_processor(tmp_path, monkeypatch):
+    info = "processor\t: 0\nmodel name\t: Abacus 3000\nflags\t\t: fpu avx2 avx512f amx_bf16\n\nprocessor\t: 1\n"
+    monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
+    machine.CPU_INFO.write_text(info)
+    shown = table([Measure("x", 1.0, "")]).caption
+    assert "Abacus 3000" in shown and shown.endswith("avx512f amx_bf16")
+    write(tmp_path / "x.json", "bench", [])
+    told = json.loads((tmp_path / "x.json").read_text())["machine"]
+    assert (told["cpu"], told["cpu_flags"]) == ("Abacus 3000", ["avx512f", "amx_bf16"])
+    machine.CPU_INFO.unlink()
+    assert machine.machine()["cpu"] and machine.machine()["cpu_flags"] == []
+
+
 @needs_gnuradio
 @pytest.mark.slow
 def test_gnu_radio_loses_no_sample(tmp_path):
@@ -85,7 +131,7 @@ def test_boards_in_real_time_are_counted_on_both_sides(tmp_path):
 @pytest.mark.parametrize("fft_size", peer.NUM_ACTIVE)
 def test_both_receive_every_frame_of_the_comparison(fft_size):
     pytest.importorskip("liquid")
-    found = peer.compare(fft_size, 100_000, 1, speed.receive)
+    found = peer.compare(fft_size, 100_000, 1, speed.receive_burst)
     ours, sent, theirs, their_sent = re.findall(r"\d+", found["frames_received"])
     assert ours == sent and theirs == their_sent
 
@@ -130,7 +176,7 @@ def test_stopwatch_tells_stages_apart():
             spin(0.06)
 
     work = Work()
-    found = shares(lambda: work.outer(), {"in": [(Work, "inner"), (Work, "gone")], "out": [(Work, "outer")]})
+    found = shares(work.outer, {"in": [(Work, "inner"), (Work, "gone")], "out": [(Work, "outer")]})
     assert 70 < int(found["in"].split()[0]) < 80 and 20 < int(found["out"].split()[0]) < 30
     assert "wrapper" not in Work.inner.__name__ and not hasattr(Work.inner, "__wrapped__")
     assert 0.5e-6 * 100 < speeds({"sleep": (lambda: time.sleep(0.01), 1000)}, 1)["sleep"]["wall"]["median"] <= 0.1

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from airnet_sdr.dsp.units import db
 from airnet_sdr.models.checkpoint import Checkpoint, load, save
-from airnet_sdr.models.nets import build
+from airnet_sdr.models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, to_metadata
+from airnet_sdr.models.nets import FASHION_WIDTHS, build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.sim import loopback
 from airnet_sdr.tests.command import assert_refused, run, save_few_images
@@ -56,6 +58,44 @@ def test_the_receiver_learns_the_widths_in_band(tmp_path):
     assert report["weights"]["nmse_db"] < -25
     result = run(loopback.main, "--model", tmp_path / "narrow.safetensors", "--truth", "fashion", "--evaluate", "none")
     assert result.status == 1 and "widths 7, 9, 11, 13, 15" in result.err
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory):
+    """Random weights that claim to be two networks, one within the other: the narrow one is better below 10 dB."""
+    full, steady = np.where(np.array(SNR_GRID_DB) < 10, 0.2, 0.93), np.full(len(SNR_GRID_DB), 0.88)
+    members = [Member(FASHION_WIDTHS, 0.93, tuple(full.tolist())), Member(WIDTHS, 0.89, tuple(steady.tolist()))]
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        tensors = tensors_of(build("fashion"))
+    path = tmp_path_factory.mktemp("nested") / "net.safetensors"
+    save(path, Checkpoint("fashion", "fashion-mnist", 0.93, tensors, to_metadata(members)))
+    return path
+
+
+@pytest.mark.parametrize("snr_db, widths", [(0, WIDTHS), (25, FASHION_WIDTHS)])
+@pytest.mark.parametrize("scheme", ["analog", "digital"])
+def test_the_truth_of_nested_networks_is_the_one_that_was_sent(nested, tmp_path, snr_db, widths, scheme):
+    """Once without protection the error is that of the noise; compressed it is the quantiser's, the same either way."""
+    if scheme == "digital":
+        pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
+    options = ["--snr-db", snr_db + 2, "--plan-snr-db", snr_db, "--scheme", scheme, "--payload-uses", 160_000]
+    report = looped(nested, tmp_path, *options, "--save", tmp_path / "got.safetensors", "--uep", "none")
+    member = next(each for each in from_metadata(load(nested).metadata, "fashion") if each.widths == widths)
+    sent, got = extract(load(nested), member), load(tmp_path / "got.safetensors")
+    assert tuple(report["widths"]) == got.widths == widths and report["accuracy_sent"] == pytest.approx(
+        member.accuracy, abs=1e-4
+    )
+    assert [layer["numel"] for layer in report["layers"]] == [tensor.size for tensor in sent.tensors.values()]
+    errors = [
+        (w.size * np.mean((got.tensors[name] - w) ** 2) / np.var(w), w.size)
+        for name, w in sent.tensors.items()
+        if np.var(w)
+    ]
+    assert report["weights"]["nmse_db"] == pytest.approx(db(np.divide(*np.sum(errors, axis=0))), abs=0.01)
+    assert report["weights"]["nmse_db"] < -2
+    explicit = looped(nested, tmp_path, *options, "--uep", "none", "--truth", nested)
+    assert explicit["weights"] == report["weights"] and explicit["layers"] == report["layers"]
 
 
 @pytest.mark.parametrize("snr_db", [0, 12])

@@ -72,7 +72,7 @@ def test_the_network_that_does_best_on_the_images_to_choose_by_is_sent(networks)
     for name in ("clean", "noise"):
         module = load(networks / "fashion-mnist" / name / "seed-1" / "fashion.safetensors").module()
         shelf = Shelf(networks, 1, (pictures, logits(module, pictures).argmax(1)))  # what it says is right
-        assert shelf.send(method, 30, 9000).name == name
+        assert shelf.plan_best(method, 30, 9000).name == name
 
 
 def test_networks_that_are_close_get_more_draws(monkeypatch, networks):
@@ -91,12 +91,12 @@ def test_networks_that_are_close_get_more_draws(monkeypatch, networks):
             return draw(trial, sent, seed)
 
         monkeypatch.setattr(shelf, "score", score)
-        right += shelf.best(list(true), 0) == "b"
+        right += shelf.select_plan(list(true), 0) == "b"
         assert {seed for sent, seed in drawn if sent == "c"} == {1000, 1001}
         two = {sent: draw(trial, sent, 1000) + draw(trial, sent, 1001) for sent in true}
         hasty += max(two, key=two.get) == "b"
     assert right > hasty + 5 and right >= 90
-    assert shelf.best(["a"], 0) == "a"
+    assert shelf.select_plan(["a"], 0) == "a"
 
 
 def test_mean_and_deviation_are_over_all_seeds():

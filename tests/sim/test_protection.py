@@ -31,7 +31,7 @@ def any_sensitivity(names):
 def test_every_way_keeps_to_the_budget_and_to_the_power():
     num_symbols = np.array([(tensor.size + 1) // 2 for tensor in UNTRAINED.tensors.values()])
     budget = 4 * int(num_symbols.sum()) + 7
-    for name, tried in protection.ways(UNTRAINED, any_sensitivity(UNTRAINED.tensors), 0.0, budget).items():
+    for name, tried in protection.divide_budget(UNTRAINED, any_sensitivity(UNTRAINED.tensors), 0.0, budget).items():
         assert len(tried) == (4 * len(num_symbols) if name == "one layer" else 1)
         for each in tried:
             sent = each.copies @ num_symbols
@@ -40,7 +40,7 @@ def test_every_way_keeps_to_the_budget_and_to_the_power():
 
 
 def test_what_matters_most_is_protected_best():
-    found = protection.ways(UNTRAINED, any_sensitivity(UNTRAINED.tensors), 0.0, 3000)
+    found = protection.divide_budget(UNTRAINED, any_sensitivity(UNTRAINED.tensors), 0.0, 3000)
     for name in ("Hessian", "measured"):
         energy = found[name][0].copies * found[name][0].power
         assert energy[0] > found["uniform"][0].copies[0] and energy[0] > energy[-1]

@@ -8,7 +8,7 @@ import torch
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.checkpoint import Checkpoint, save
-from airnet_sdr.models.digital.scheme import fit
+from airnet_sdr.models.digital.scheme import quantise_to_fit
 from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
@@ -41,7 +41,7 @@ def here(tmp_path_factory):
     for num_bits in (4000, 6000, 9000):
         small = untrained(WIDTHS)
         tensors = list(small.tensors.values())
-        levels = fit(tensors, [weights.std() for weights in tensors], num_bits // 8)
+        levels = quantise_to_fit(tensors, [weights.std() for weights in tensors], num_bits // 8)
         codes = ",".join(str(tensor.step_code) for tensor in levels)
         small.metadata = {"bits": str(num_bits), "steps": codes, "validation": "0.1"}
         save(folder / ZOO / "digital" / "seed-1" / f"{num_bits}.safetensors", small)
@@ -65,12 +65,12 @@ def test_a_network_that_cannot_be_read_is_not_passed_over(here, tmp_path):
     networks = Networks(Place(tmp_path, str(here / "few"), 100), "fashion", 1)
     plan = Plan("fashion", "analog", 1, 2000, 0)
     save(tmp_path / ZOO / "clean" / "seed-1" / "fashion.safetensors", untrained(WIDTHS))
-    assert networks.choose_network(plan) == "clean"
+    assert networks.select_network(plan) == "clean"
     bad = tmp_path / ZOO / "noise" / "seed-1" / "fashion.safetensors"
     bad.parent.mkdir(parents=True)
     bad.write_bytes(b"no network")
     with pytest.raises(InputError, match="noise/seed-1"):
-        networks.choose_network(plan)
+        networks.select_network(plan)
 
 
 def begin(here, out, workers):
@@ -118,18 +118,18 @@ def test_budgets_are_parts_of_what_each_architecture_takes(monkeypatch):
 def test_networks_are_chosen_by_training_images_and_fit(here):
     networks = Networks(place(here), "fashion", 1)
     plan = Plan("fashion", "digital", 1, 5000, 5.0)
-    chosen = networks.choose_network(plan)
+    chosen = networks.select_network(plan)
     checkpoint, coded = networks.coded(plan, chosen)
     assert len(coded) <= num_bytes(plan)
     scores = networks.digital_scores(plan)
     assert scores[chosen] == max(scores.values()) == score_module(delivered(checkpoint, coded), *networks.held_out)
-    assert networks.choose_network(Plan("fashion", "digital", 1, 100, 0.0)) is None
+    assert networks.select_network(Plan("fashion", "digital", 1, 100, 0.0)) is None
 
 
 def test_the_bound_is_the_capacity(here):
     assert num_bytes(Plan("fashion", "bound", 1, 8000, 0.0)) == 1000
     plan = Plan("fashion", "bound", 1, 8000, 0.0)
-    network = Networks(place(here), "fashion", 1).choose_network(plan)
+    network = Networks(place(here), "fashion", 1).select_network(plan)
     rows = [trial.run_trial(Trial(plan, "static", "bound", snr_db, 0), network, place(here)) for snr_db in (-0.5, 0.0)]
     least_db = 10 * np.log10(2 ** (rows[0]["bits"] / 8000) - 1)
     assert [row["arrived"] for row in rows] == [least_db <= -0.5, True]
@@ -139,7 +139,7 @@ def test_the_bound_is_the_capacity(here):
 @pytest.mark.parametrize("scheme, fast", [("analog", "equivalent"), ("hybrid", "equivalent"), ("digital", "table")])
 def test_the_fast_way_meets_the_same_fading_as_the_link(here, scheme, fast):
     plan = Plan("fashion", scheme, 1, 5000, 10.0)
-    network = Networks(place(here), "fashion", 1).choose_network(plan)
+    network = Networks(place(here), "fashion", 1).select_network(plan)
     gains = [
         [trial.run_trial(Trial(plan, "fading", way, 10.0, seed), network, place(here))["gain_db"] for seed in (0, 1)]
         for way in (fast, "link")
@@ -149,7 +149,7 @@ def test_the_fast_way_meets_the_same_fading_as_the_link(here, scheme, fast):
 
 def test_a_digital_model_arrives_bit_exact_at_the_planned_snr_and_not_far_below(here):
     plan = Plan("fashion", "digital", 1, 5000, 10.0)
-    network = Networks(place(here), "fashion", 1).choose_network(plan)
+    network = Networks(place(here), "fashion", 1).select_network(plan)
     rows = [trial.run_trial(Trial(plan, "static", "link", snr_db, 0), network, place(here)) for snr_db in (10.0, 7.0)]
     assert [row["arrived"] for row in rows] == [True, False]
     checkpoint, coded = Networks(place(here), "fashion", 1).coded(plan, network)
@@ -161,7 +161,7 @@ def test_a_digital_model_arrives_bit_exact_at_the_planned_snr_and_not_far_below(
 def test_a_hybrid_is_lost_with_its_base_and_both_ways_agree_on_what_arrives(here):
     """On few images: within what as few can tell."""
     plan = Plan("fashion", "hybrid", 1, 12_000, 5.0)
-    network = Networks(place(here), "fashion", 1).choose_network(plan)
+    network = Networks(place(here), "fashion", 1).select_network(plan)
     runs = {
         (way, snr_db): trial.run_trial(Trial(plan, "static", way, snr_db, 0), network, place(here))
         for way in ("link", "equivalent")
@@ -171,7 +171,7 @@ def test_a_hybrid_is_lost_with_its_base_and_both_ways_agree_on_what_arrives(here
         assert [runs[way, snr_db]["arrived"] for snr_db in (20.0, 2.0)] == [True, False]
         assert runs[way, 2.0]["accuracy"] is None and 0 < runs[way, 20.0]["coded_uses"] < 12_000
     assert runs["link", 20.0]["accuracy"] == pytest.approx(runs["equivalent", 20.0]["accuracy"], abs=0.05)
-    assert Networks(place(here), "fashion", 1).choose_network(Plan("fashion", "hybrid", 1, 3000, 5.0)) is None
+    assert Networks(place(here), "fashion", 1).select_network(Plan("fashion", "hybrid", 1, 3000, 5.0)) is None
 
 
 def test_rows_of_other_images_are_not_mixed_in(here, tmp_path):

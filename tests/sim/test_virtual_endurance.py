@@ -16,7 +16,7 @@ from airnet_sdr.tests.link import make_burst, transmit
 from airnet_sdr.tests.pluto import boards, needs_libiio
 
 RATE_HZ = 2.5e6
-MINUTES = float(os.environ.get("AIRNET_ENDURANCE_MINUTES", 2))
+MINUTES = float(os.environ.get("AIRNET_ENDURANCE_MINUTES", "2"))
 
 
 @needs_libiio

@@ -1,7 +1,7 @@
-"""What the air and two radios do to samples, one function or small streaming class each.
+"""The impairments of the air and of two radios, one function or small streaming class each.
 
-Samples are complex64, one-dimensional. Functions are pure. A class is called block after block, keeps what the next
-block needs and, where its output lags its input, hands out the rest in ``flush()``.
+Samples are complex64, one-dimensional. Functions are pure. A class is called block after block and
+keeps its state; if its output lags its input, ``flush()`` returns the rest.
 """
 
 from airnet_sdr.sim.channel.impairments.carrier import PhaseNoise, cfo

@@ -1,8 +1,8 @@
-"""What happens at some samples only: bursts, gain steps, drops, repeats, junk, cut recordings.
+"""Impairments at single samples: interference bursts, gain steps, drops, repeats, junk, cut recordings.
 
-An event is a tuple that begins with ``at``, the sample it begins at, counted at the impairment's own input. With
-``every`` None each event happens once, exactly there; with a number each recurs for ever after ``at`` in exponentially
-distributed gaps of that mean (a Poisson process), drawn from ``rng``.
+An event is a tuple that begins with ``at``, its first sample, counted at the impairment's own input. With ``every``
+None each event happens once; with a number it recurs after ``at`` at exponentially distributed intervals of that mean
+(a Poisson process), drawn from ``rng``.
 """
 
 import heapq
@@ -13,7 +13,7 @@ from airnet_sdr.dsp.units import linear
 
 
 def _occurrences(events, every, rng):
-    """(at, *rest) in order of at."""
+    """The events (at, *rest), sorted by at."""
     if every is None:
         yield from sorted(events)
         return
@@ -26,7 +26,7 @@ def _occurrences(events, every, rng):
 
 
 class _Timeline:
-    """The events of a stream, handed out block by block."""
+    """The events of a stream, block by block."""
 
     def __init__(self, events, every, rng):
         self._source = _occurrences(tuple(events), every, rng)
@@ -44,7 +44,7 @@ class _Timeline:
         return found
 
     def spans(self, num: int) -> list:
-        """(first, stop, *rest) inside the next num samples of events (at, num_samples, *rest), begun now or before."""
+        """(first, stop, *rest) of the events (at, num_samples, *rest) that overlap the next num samples."""
         found = [(at, at + length, *rest) for at, length, *rest in self._active + self.begun(num)]
         self._active = [(first - num, stop - first, *rest) for first, stop, *rest in found if stop > num]
         return [(max(first, 0), min(stop, num), *rest) for first, stop, *rest in found]
@@ -70,7 +70,7 @@ class Bursts:
 
 
 class GainSteps:
-    """The AGC: events (at, gain_db), the gain from there on; 0 dB before. Steps are abrupt, the phase stays."""
+    """AGC steps: events (at, gain_db), the gain from ``at`` on, 0 dB before. Steps are abrupt and keep the phase."""
 
     def __init__(self, events, rng: np.random.Generator, every: float | None = None):
         self._timeline = _Timeline(events, every, rng)
@@ -85,7 +85,7 @@ class GainSteps:
 
 
 class Drops:
-    """Lost samples: events (at, num_samples), x[at : at + num_samples] is missing and what follows moves up."""
+    """Lost samples: events (at, num_samples), x[at : at + num_samples] is removed from the stream."""
 
     def __init__(self, events, rng: np.random.Generator, every: float | None = None):
         self._timeline = _Timeline(events, every, rng)
@@ -96,7 +96,7 @@ class Drops:
 
 
 class Repeats:
-    """A stale buffer: events (at, num_samples), the num_samples before x[at] come again before x[at]."""
+    """A stale buffer: events (at, num_samples), the num_samples before x[at] are repeated before x[at]."""
 
     def __init__(self, events, rng: np.random.Generator, every: float | None = None):
         self._timeline = _Timeline(events, every, rng)
@@ -107,16 +107,16 @@ class Repeats:
         seen = np.concatenate([self._past, x])
         pieces, begin = [], self._past.size
         for at, num in self._timeline.begun(x.size):
-            at += self._past.size
-            pieces += [seen[begin:at], seen[max(at - num, 0) : at]]
-            begin = at
+            stop = at + self._past.size
+            pieces += [seen[begin:stop], seen[max(stop - num, 0) : stop]]
+            begin = stop
         pieces.append(seen[begin:])
         self._past = seen[max(seen.size - self._longest, 0) :]
         return np.concatenate(pieces)
 
 
 class Cut:
-    """A recording that begins and ends anywhere: x[start:stop]; stop None keeps all."""
+    """A cut recording: x[start:stop]; stop None keeps the end."""
 
     def __init__(self, start: int, stop: int | None = None):
         self._start, self._stop = start, stop
@@ -129,5 +129,5 @@ class Cut:
 
 
 def junk(num: int, full_scale: float, rng: np.random.Generator) -> np.ndarray:
-    """What a transmitter sends before the burst (urh#659): each rail uniform in ±full_scale; (num,) complex64."""
+    """Samples of a transmitter before its burst (urh#659): I and Q each uniform in ±full_scale; (num,) complex64."""
     return rng.uniform(-full_scale, full_scale, 2 * num).astype(np.float32).view(np.complex64)

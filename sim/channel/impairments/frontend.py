@@ -37,7 +37,7 @@ def dc_offset(x: np.ndarray, level_dbc: float, phase_deg: float = 0.0, signal_po
 
 
 def clip(x: np.ndarray, full_scale: float) -> np.ndarray:
-    """Real and imaginary part each limited to ±full_scale, as a converter does (it does not wrap).
+    """Limit real and imaginary part each to ±full_scale, as a saturating converter.
 
     A power amplifier's soft compression and its memory are not modelled.
     """
@@ -45,7 +45,7 @@ def clip(x: np.ndarray, full_scale: float) -> np.ndarray:
 
 
 def quantise(x: np.ndarray, full_scale: float, bits: int) -> np.ndarray:
-    """Each rail to the codes −2^(bits−1) … 2^(bits−1) − 1 of step full_scale/2^(bits−1), rounded, saturating.
+    """I and Q each to the codes −2^(bits−1) … 2^(bits−1) − 1 of step full_scale/2^(bits−1), rounded, saturating.
 
     Uniform and ideal: no differential or integral non-linearity, no jitter. `dsp.theory.converter_nmse` bounds it.
     """

@@ -1,7 +1,7 @@
-"""Echoes, power-delay profiles and fading: one FIR whose taps may move.
+"""Echoes, power-delay profiles and fading: one FIR filter whose taps may vary.
 
-y[n] = Σ_l g_l[n]·x(n − d_l), delays d_l in samples, fractional ones through a windowed sinc. Gains that move are
-computed every 64 samples and interpolated linearly between, good to (2π·64·doppler)²/8: −62 dB at the largest Doppler
+y[n] = Σ_l g_l[n]·x(n − d_l), delays d_l in samples, fractional ones through a windowed sinc. Varying gains are
+computed every 64 samples and interpolated linearly, with an error of (2π·64·doppler)²/8: −62 dB at the largest Doppler
 allowed, rate/5000.
 """
 
@@ -38,8 +38,8 @@ class Fading:
 
     With α_m uniform in the m-th of 32 equal sectors the autocorrelation over realisations is J0(2π·doppler·τ) (Clarke
     1968; Zheng and Xiao, IEEE Trans. Commun. 51(6), 2003). A Rician K adds to the first gain one wave from a random
-    direction: its share of the power is K/(K + 1). doppler in cycles/sample; 0 draws gains that stay. Mean power is
-    over realisations, not of one. Gains are independent; Doppler spectra other than Clarke's are not modelled.
+    direction: its share of the power is K/(K + 1). doppler in cycles/sample; 0 draws constant gains. Unit mean
+    power is over realisations. Gains are independent; Doppler spectra other than Clarke's are not modelled.
     """
 
     def __init__(self, num: int, doppler: float, rng: np.random.Generator, rician_k: float | None = None):
@@ -96,9 +96,9 @@ def _filter(x, first, rows, out):
 class Multipath:
     """y[n] = Σ_l gains_l·g_l[n]·x(n − d_l): delays d_l ≥ 0 in samples, gains complex, both (L,).
 
-    g_l[n] comes from `fading`, a `Fading` of L gains, or of one for all (flat); None leaves the taps still. Output is
+    g_l[n] is from `fading`, a `Fading` of L gains, or of one for all (flat); None: constant taps. Output is
     as long as the input plus the longest delay, rounded up; it lags by up to 32 samples until `flush`. Power is not
-    normalised here. Reflectors that move (delays that change) are not modelled.
+    normalised here. Moving reflectors (varying delays) are not modelled.
     """
 
     def __init__(self, delays, gains, fading: Fading | None = None):
@@ -110,7 +110,7 @@ class Multipath:
         self._tail = int(np.ceil(self.delays.max()))
         lags = np.arange(-self._ahead, self._tail + self._ahead + 1)
         self._sincs = windowed_sinc(lags - self.delays[:, None])  # (L, M)
-        self._sincs[np.abs(self._sincs) < 1e-9] = 0  # a zero is not computed
+        self._sincs[np.abs(self._sincs) < 1e-9] = 0  # zeros are skipped
         self._first = 0
         self._buffer = np.zeros(self._tail + self._ahead, dtype=np.complex64)
 
@@ -138,7 +138,7 @@ class Multipath:
         return y
 
     def flush(self) -> np.ndarray:
-        """The rest: the echoes of the last samples."""
+        """The remaining samples: the echoes of the last input."""
         return self(np.zeros(self._tail + self._ahead, dtype=np.complex64))
 
 

@@ -53,10 +53,10 @@ def _interpolate(x, base, first, sco, delay, table, out):
 
 
 class Resampler:
-    """y[n] = x(n·(1 + sco) − delay), 0 ≤ delay < 1 sample, |sco| < 0.1; x is zero before its first and after its last.
+    """y[n] = x(n·(1 + sco) − delay), 0 ≤ delay < 1 sample, |sco| < 0.1; x is zero outside its samples.
 
-    The position is the integer n + ⌊n·sco − delay⌋ and a float64 fraction computed from n itself, so nothing drifts:
-    after 10¹² samples at 50 ppm it is right to 10⁻⁸ samples. There is no anti-alias filter: at positive sco what lies
+    The position is the integer n + ⌊n·sco − delay⌋ and a float64 fraction computed from n itself, without drift:
+    after 10¹² samples at 50 ppm its error is 10⁻⁸ samples. There is no anti-alias filter: at positive sco the band
     above 0.5 − sco cycles/sample of the output folds back.
     """
 
@@ -67,7 +67,7 @@ class Resampler:
         self._buffer = np.zeros(HALF + 1, dtype=np.complex64)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """complex64 in, complex64 out: all samples whose 64 neighbours are there."""
+        """complex64 in, complex64 out: all samples whose 64 neighbours are available."""
         x = np.concatenate([self._buffer, x])
         y = np.empty(int(x.size / (1 + self._sco)) + 2, dtype=np.complex64)
         count = _interpolate(x, self._base, self._first, self._sco, self._delay, _TABLE, y)
@@ -78,7 +78,7 @@ class Resampler:
         return y[:count]
 
     def flush(self) -> np.ndarray:
-        """The rest, up to the last input sample's instant."""
+        """The remaining samples, up to the instant of the last input sample."""
         return self(np.zeros(HALF, dtype=np.complex64))
 
 

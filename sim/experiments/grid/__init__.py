@@ -1,1 +1,1 @@
-"""The grid of `sim/sweep.py`: `plans` chooses what a scheme sends, `trial` sends it once, `sweep` runs them all."""
+"""The grid of `sim/sweep.py`: `plans` selects a scheme's network, `trial` sends it once, `sweep` runs all trials."""

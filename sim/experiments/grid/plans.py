@@ -1,19 +1,21 @@
-"""What a scheme sends for a channel and a budget: the networks there are, and the choice among them.
+"""Selection of the network that a scheme sends for a channel and a budget.
 
-A choice is made on training images that no network was trained on, never on the test images:
+Networks are selected on held-out training images, never on the test images:
 
-- analog: of the networks of `METHODS` the one that does best at the planned SNR, protected by size;
-- digital: of the networks trained for a number of bits (`models.entropy`) and of the others quantised afterwards, the
-  one that does best of those that fit what modulation and code carry at the planned SNR;
-- hybrid: of the networks trained for a digital base with an analog refinement the one that does best at the planned
-  SNR, its base as small as its bits allow;
-- bound: the same as digital with b·log2(1 + S) bits, which no code exceeds at b symbols of SNR S.
+- analog: the best network of `METHODS` at the planned SNR, protected by size;
+- digital: the best network, trained for a number of bits (`models.entropy`) or quantised after training, that fits the
+  bits that modulation and code carry at the planned SNR;
+- hybrid: the best network trained for a digital base with an analog refinement at the planned SNR, with the smallest
+  base for its bits;
+- bound: as digital, with b·log2(1 + S) bits, which no code exceeds at b symbols of SNR S.
 """
 
 import contextlib
 import dataclasses
 import math
 from pathlib import Path
+
+from torch import nn
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
@@ -34,14 +36,14 @@ from airnet_sdr.tx.burst import lay_out
 
 SCHEMES = ("analog", "hybrid", "digital", "bound")
 LATER = ("clean",)  # quantised after training; pruned ones are better when trained for their bits
-LEAST_BITS = 0.4  # a weight: below, a network that was not trained for it is lost (below 85 % at 0.42)
-DRAWS = range(1000, 1002)  # of the noise on a refinement, for a choice
-NEAR = 1.25  # times the bits that fit a network may have been trained for, and be quantised again
+LEAST_BITS = 0.4  # per weight; below, a network not trained for bits is lost (under 85 % at 0.42)
+DRAWS = range(1000, 1002)  # seeds of the noise on a refinement, for selection
+NEAR = 1.25  # largest ratio of trained bits to available bits for quantising a network again
 
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Plan:
-    """What the sender knows: the architecture of its networks, their training's seed, the budget, the planned SNR."""
+    """The sender's plan: scheme, architecture and training seed of the networks, budget, planned SNR."""
 
     arch: str
     scheme: str
@@ -52,7 +54,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where networks and data are, and how many images are looked at (None: all)."""
+    """Folders of networks and data, and the number of images (None: all)."""
 
     networks: Path
     data_dir: str | None = None
@@ -60,7 +62,7 @@ class Place:
 
 
 def reference_uses(arch: str) -> int:
-    """The payload that holds each weight of the architecture once: b."""
+    """Payload symbols of each weight of the architecture sent once: b."""
     return num_weights(arch) // 2
 
 
@@ -78,35 +80,36 @@ class Networks(Shelf):
         return sorted(self.path(scheme).parent.glob("*.safetensors"))
 
     def analog(self) -> dict[str, Method]:
-        """Each network that there is, with the method that makes most of it."""
+        """Each available network, with the best method for it."""
         return {name: method for method in METHODS for name in method.networks if self.path(name).is_file()}
 
-    def choose_network(self, plan: Plan) -> str | None:
-        """The name of the network that is sent; None where none fits."""
+    def select_network(self, plan: Plan) -> str | None:
+        """The name of the selected network; None if none fits."""
         if plan.scheme == "analog":
-            return self._choose_analog(plan)
+            return self._select_analog(plan)
         scores = self.hybrid_scores(plan) if plan.scheme == "hybrid" else self.digital_scores(plan)
         return max(scores, key=scores.get) if scores else None
 
-    def _choose_analog(self, plan: Plan) -> str | None:
+    def _select_analog(self, plan: Plan) -> str | None:
         fitting = {}
         for name in self.analog():
-            load_once(self.path(name))  # one that cannot be read is not passed over as one that does not fit
+            load_once(self.path(name))  # raises if unreadable, so that it is not taken for one that does not fit
             with contextlib.suppress(InputError):  # it does not fit
                 fitting[name] = self.sent(plan, name)
         if not fitting:
             return None
-        best = self.best(list(fitting.values()), plan.plan_snr_db)
+        best = self.select_plan(list(fitting.values()), plan.plan_snr_db)
         return next(name for name, sent in fitting.items() if sent is best)
 
     def digital_scores(self, plan: Plan) -> dict[str, float]:
+        """Score of each network that fits the plan compressed, by its name."""
         found = {}
         for path in [*self.trained_for_bits(), *filter(Path.is_file, map(self.path, LATER))]:
             checkpoint = load_once(path)
             try:
                 room = num_bytes(plan)
                 if _wanted(checkpoint) > 8 * room:
-                    continue  # others are better than what this one becomes
+                    continue  # other networks are better than this one quantised
                 coded = compressed(checkpoint, room)
             except InputError:  # it does not fit
                 continue
@@ -114,6 +117,7 @@ class Networks(Shelf):
         return found
 
     def hybrid_scores(self, plan: Plan) -> dict[str, float]:
+        """Score of each network that fits the plan as a hybrid, by its name."""
         found = {}
         for path in self.trained_for_bits("hybrid"):
             checkpoint = load_once(path)
@@ -124,11 +128,11 @@ class Networks(Shelf):
         return found
 
     def score_coded(self, checkpoint: Checkpoint, coded: bytes) -> float:
-        """Accuracy of the network that these bytes are, on the images to choose by."""
+        """Accuracy of the network in these bytes on the held-out images."""
         return self._accuracy(checkpoint, coded, False)
 
     def accuracy_sent(self, checkpoint: Checkpoint, coded: bytes) -> float:
-        """Accuracy of the network that these bytes are, on the test images."""
+        """Accuracy of the network in these bytes on the test images."""
         return self._accuracy(checkpoint, coded, True)
 
     def _accuracy(self, checkpoint, coded, test) -> float:
@@ -140,7 +144,7 @@ class Networks(Shelf):
     def sent(self, plan: Plan, name: str) -> Sent:
         """The analog network of that name, protected for the plan."""
         method = dataclasses.replace(self.analog()[name], networks=(name,))
-        return self.send(method, plan.plan_snr_db, plan.payload_uses)
+        return self.plan_best(method, plan.plan_snr_db, plan.payload_uses)
 
     def coded(self, plan: Plan, name: str) -> tuple[Checkpoint, bytes]:
         """The digital network of that name, and its bytes."""
@@ -149,12 +153,12 @@ class Networks(Shelf):
 
 
 def refined(checkpoint: Checkpoint, plan: Plan) -> HybridPlan:
-    """A digital base with an analog refinement. Raises InputError where it does not fit."""
+    """A plan of digital base and analog refinement. Raises InputError if it does not fit."""
     return plan_hybrid(checkpoint, PlanConfig("size", 1, plan.plan_snr_db, plan.payload_uses))
 
 
 def hybrid_accuracy(checkpoint: Checkpoint, hybrid: HybridPlan, snr_db: float, seed: int, images, labels) -> float:
-    """Accuracy of a hybrid whose base arrives, with the noise that the link would leave on its refinement."""
+    """Accuracy of a hybrid whose base arrives, with the link's noise on its refinement."""
     burst = lay_out(checkpoint.card, [encode_vectors(hybrid.residual, hybrid.protection)], seed)
     noisy = WhiteNoise(burst, float(linear(snr_db)), seed)
     found = rebuild(noisy, burst.manifest, [vector.size for vector in hybrid.residual]).vectors
@@ -163,19 +167,19 @@ def hybrid_accuracy(checkpoint: Checkpoint, hybrid: HybridPlan, snr_db: float, s
 
 
 def num_bytes(plan: Plan) -> int:
-    """What a digital plan has room for. Raises InputError where nothing is carried."""
+    """Bytes that a digital plan carries. Raises InputError if none."""
     if plan.scheme == "bound":
         return math.floor(plan.payload_uses * math.log2(1 + linear(plan.plan_snr_db))) // 8
     return best_payload(plan.payload_uses, plan.plan_snr_db).num_bytes
 
 
-def delivered(checkpoint: Checkpoint, coded: bytes):
-    """The network that arrives, all bytes right."""
+def delivered(checkpoint: Checkpoint, coded: bytes) -> nn.Module:
+    """The network in these bytes, received without error."""
     module = checkpoint.module()
     return load_vectors(module, weights_of(coded, [tensor.size for tensor in checkpoint.tensors.values()]))
 
 
 def _wanted(checkpoint: Checkpoint) -> float:
-    """The fewest bits that a network is tried with."""
+    """The fewest bits for which a network is tried."""
     num_weights = sum(tensor.size for tensor in checkpoint.tensors.values())
     return int(checkpoint.metadata.get("bits", 0)) / NEAR or LEAST_BITS * num_weights

@@ -3,13 +3,13 @@
     python sim/sweep.py --out out/sweep
     python sim/experiments/figures.py --trials out/sweep/trials.parquet --out out/sweep
 
-Two questions. known: every scheme is planned for the SNR that it meets, for budgets of b, b/2 and b/4 payload symbols;
-b holds every weight of the architecture once. mismatch: planned for 10 dB and met at 0 to 20 dB, static and in slow
-fading. First each plan's network is chosen (`grid.plans`), then the trials are run (`grid.trial`); both are kept as
-they are finished, in the folder of --out, and a run that was stopped goes on from there. The same options and seeds
-give the same rows, however many workers there are.
+Two experiments. known: every scheme is planned for the channel's SNR, for budgets of b, b/2 and b/4 payload symbols; b
+holds every weight of the architecture once. mismatch: planned for 10 dB and received at 0 to 20 dB, static and in slow
+fading. First each plan's network is selected (`grid.plans`), then the trials are run (`grid.trial`). Both are stored in
+the folder of --out when finished, and a stopped run continues from there. The same options and seeds give the same
+rows for any number of workers.
 
-Of every cell the first --whole-link trials go through the whole link; the others take the fast ways, which the column
+In every cell the first --whole-link trials run the whole link; the others use the faster simulations that the column
 `way` names: equivalent noise for analog, the measured waterfalls of the code for digital, both for a hybrid.
 """
 
@@ -45,31 +45,33 @@ QUESTIONS = ("known", "mismatch")
 
 @dataclass(frozen=True)
 class GridConfig(ExperimentConfig):
-    """The cells of the grid, how many trials each has, where they run, and where their rows are kept."""
+    """The cells of the grid, the trials of each, the workers, and the output folder."""
 
     link_seeds: int = option(3, "trials of a static cell", 1, metavar="K")
     fading_seeds: int = option(8, "trials of a cell in fading", 1, metavar="K")
-    whole_link: int = option(1, "of them over the whole link", 0, metavar="K")
-    out: Path = option(Path("out/sweep"), "folder of the rows; those that are finished stay", metavar="DIR")
+    whole_link: int = option(1, "number of these trials over the whole link", 0, metavar="K")
+    out: Path = option(Path("out/sweep"), "output folder; finished rows are kept", metavar="DIR")
     arch: tuple[str, ...] = option(("fashion", "cifar"), "architectures")
     schemes: tuple[str, ...] = option(SCHEMES, "schemes to compare", choices=SCHEMES)
     questions: tuple[str, ...] = option(QUESTIONS, "see above", choices=QUESTIONS)
-    snr_db: tuple[float, ...] = option(tuple(range(-5, 26, 5)), "known: SNR planned for and met", metavar="D")
-    budgets: tuple[int, ...] = option((1, 2, 4), "known: b/K symbols", 1, metavar="K")
-    plan_snr_db: tuple[float, ...] = option((10,), "mismatch: SNR planned for", metavar="D")
-    met_snr_db: tuple[float, ...] = option(tuple(range(0, 21, 2)), "mismatch: SNR met", metavar="D")
-    fading_snr_db: tuple[float, ...] = option(tuple(range(0, 21, 5)), "mismatch: mean SNR met in fading", metavar="D")
+    snr_db: tuple[float, ...] = option(tuple(range(-5, 26, 5)), "known: SNR of plan and channel", metavar="D")
+    budgets: tuple[int, ...] = option((1, 2, 4), "known: budgets of b/K symbols", 1, metavar="K")
+    plan_snr_db: tuple[float, ...] = option((10,), "mismatch: SNR of the plan", metavar="D")
+    met_snr_db: tuple[float, ...] = option(tuple(range(0, 21, 2)), "mismatch: SNR of the static channel", metavar="D")
+    fading_snr_db: tuple[float, ...] = option(
+        tuple(range(0, 21, 5)), "mismatch: mean SNR of the fading channel", metavar="D"
+    )
     workers: int = option(2, "processes", 1)
-    ray_address: str | None = option(None, "of a Ray cluster (default: one on this machine)", metavar="ADDRESS")
+    ray_address: str | None = option(None, "address of a Ray cluster (default: one on this machine)", metavar="ADDRESS")
 
     @property
     def place(self) -> Place:
-        """Where networks and images are, as a worker is told."""
+        """Folders of networks and images, for the workers."""
         return Place(self.networks.resolve(), self.data_dir, self.images)
 
 
 def plans_and_trials(config: GridConfig) -> list[Trial]:
-    """The grid that the config describes, without the cells that there are no networks or images for."""
+    """The trials of the grid, without cells that lack networks or images."""
     grid = []
     for arch, seed in itertools.product(config.arch, config.training_seeds):
         if not _can_run(config.place, arch, seed):
@@ -95,7 +97,7 @@ def plans_and_trials(config: GridConfig) -> list[Trial]:
 
 
 def _cell(plan: Plan, channel: str, snr_db: float, config: GridConfig) -> list[Trial]:
-    """The trials of one plan under one condition. The bound is the same for every seed of a static link."""
+    """The trials of one plan on one channel. The bound is the same for every seed of a static link."""
     num = config.link_seeds if channel == "static" else config.fading_seeds
     if plan.scheme == "bound" and channel == "static":
         num = 1
@@ -105,7 +107,7 @@ def _cell(plan: Plan, channel: str, snr_db: float, config: GridConfig) -> list[T
 
 
 def _can_run(place: Place, arch: str, seed: int) -> bool:
-    """Whether this architecture and seed have a network to send, and images to evaluate it on."""
+    """Whether this architecture and seed have a network, and images to evaluate it."""
     if not folder_of(place.networks, arch, "clean", seed).is_dir():
         return False
     try:
@@ -116,9 +118,9 @@ def _can_run(place: Place, arch: str, seed: int) -> bool:
     return True
 
 
-def choose_network(plan: Plan, place: Place) -> str | None:
-    """The network that a plan sends."""
-    return networks_of(place, plan.arch, plan.training_seed).choose_network(plan)
+def select_network(plan: Plan, place: Place) -> str | None:
+    """The network selected for a plan."""
+    return networks_of(place, plan.arch, plan.training_seed).select_network(plan)
 
 
 def run_trials(batch: list[Trial], network: str | None, place: Place) -> list[dict]:
@@ -127,7 +129,7 @@ def run_trials(batch: list[Trial], network: str | None, place: Place) -> list[di
 
 
 def sweep(config: GridConfig, command: str) -> None:
-    """Choose networks, run the trials whose rows are not kept yet; then make one table of all rows."""
+    """Select networks, run the trials without stored rows, then write one table of all rows."""
     grid = plans_and_trials(config)
     store = Store(config.out, SCHEMA, KEY)
     settings = json.dumps({"networks": str(config.networks), "images": config.images}, indent=1) + "\n"
@@ -136,7 +138,7 @@ def sweep(config: GridConfig, command: str) -> None:
     left = [trial for trial in grid if trial.key not in done]
     (config.out / "command.txt").write_text(command + "\n")
     with _progress() as bar, Workers(config.workers, config.ray_address) as workers:
-        choices = _choose_networks(config, grid, left, workers, bar)
+        choices = _select_networks(config, grid, left, workers, bar)
         task = bar.add_task("trials", total=len(grid), completed=len(grid) - len(left))
         for _, rows in workers.map(run_trials, _batches(left, choices, config.place)):
             store.add(rows)
@@ -145,14 +147,14 @@ def sweep(config: GridConfig, command: str) -> None:
     print(f"{len(rows)} trials in {store.table}, {len(left)} of them new")
 
 
-def _choose_networks(config: GridConfig, grid: list[Trial], left: list[Trial], workers: Workers, bar: Progress):
-    """The network of each plan, by its name; choices are kept in choices.json as they are made."""
+def _select_networks(config: GridConfig, grid: list[Trial], left: list[Trial], workers: Workers, bar: Progress):
+    """The network of each plan, by the plan's name; each selection is stored in choices.json."""
     path = config.out / "choices.json"
     choices: dict[str, str | None] = json.loads(path.read_text()) if path.is_file() else {}
     plans, wanted = list(dict.fromkeys(trial.plan for trial in grid)), {trial.plan for trial in left}
     open_plans = [plan for plan in plans if plan in wanted and _name(plan) not in choices]
     task = bar.add_task("choices", total=len(plans), completed=len(plans) - len(open_plans))
-    for (plan, _), network in workers.map(choose_network, ((plan, config.place) for plan in open_plans)):
+    for (plan, _), network in workers.map(select_network, ((plan, config.place) for plan in open_plans)):
         choices[_name(plan)] = network
         write_whole(path, (json.dumps(choices, indent=1, sort_keys=True) + "\n").encode())
         bar.advance(task)
@@ -162,17 +164,17 @@ def _choose_networks(config: GridConfig, grid: list[Trial], left: list[Trial], w
 def _batches(left: list[Trial], choices: dict[str, str | None], place: Place) -> list[tuple]:
     """The arguments of `run_trials` for each task of a worker."""
     batches = []
-    for plan, of_plan in itertools.groupby(left, lambda trial: trial.plan):
-        of_plan = list(of_plan)
+    for plan, group in itertools.groupby(left, lambda trial: trial.plan):
+        of_plan = list(group)
         parts = (of_plan[i : i + TRIALS_A_TASK] for i in range(0, len(of_plan), TRIALS_A_TASK))
         batches += [(part, choices[_name(plan)], place) for part in parts]
     return batches
 
 
 def _check_settings(path: Path, settings: str) -> None:
-    """Rows of other networks or images must not get mixed."""
+    """Refuse to mix rows of different networks or images."""
     if path.is_file() and path.read_text() != settings:
-        raise InputError(f"{path} is of another sweep ({' '.join(path.read_text().split())}); name another --out")
+        raise InputError(f"{path} belongs to another sweep ({' '.join(path.read_text().split())}); name another --out")
     path.write_text(settings)
 
 

@@ -1,15 +1,15 @@
-"""One trial: what a plan sends meets a channel once. Over the whole link, or the fast way, and the row says which.
+"""One trial: a plan's network over a channel once, by the whole link or a faster simulation, named in its row.
 
 - link: the frames, the air, the receiver and the LDPC decoder of `sim.loopback`;
-- equivalent (analog): the noise that the link leaves on the weights, at the SNR that the channel has;
-- equivalent (hybrid): the same on the refinement; whether the base arrives is decided as for digital;
-- table (digital): the whole model arrives with the probability that the measured waterfalls and the receiver's loss
-  give (`models.digital.rate.arrival`);
-- bound: it arrives where b·log2(1 + |h|² S) is no less than its bits.
+- equivalent (analog): the link's noise on the weights at the channel's SNR;
+- equivalent (hybrid): the same on the refinement; the base arrives or not as for digital;
+- table (digital): the whole model arrives with the probability from the measured waterfalls and the receiver's loss
+  (`models.digital.rate.arrival`);
+- bound: the model arrives if b·log2(1 + |h|² S) is at least its bits.
 
-Channels are static (AWGN) or a slow Rayleigh fading, flat and of 1 Hz, so that a burst of a tenth of a second sees
-hardly more than one gain h. The fast ways take the gain that the link's burst begins with: trials of one seed meet the
-same fading whatever the scheme.
+Channels are static (AWGN) or flat Rayleigh fading of 1 Hz, so that the gain h is nearly constant over a burst of a
+tenth of a second. The fast ways use the gain at the start of the burst: trials of one seed have the same fading in all
+schemes.
 """
 
 import contextlib
@@ -57,7 +57,7 @@ SCHEMA = pa.schema(
         ("snr_db", pa.float64()),
         ("training_seed", pa.int64()),
         ("link_seed", pa.int64()),
-        ("gain_db", pa.float64()),  # of the channel as the burst begins
+        ("gain_db", pa.float64()),  # of the channel at the start of the burst
         ("network", pa.string()),  # null: none fits the budget
         ("weights", pa.int64()),
         ("bits", pa.int64()),  # of the network, compressed; null: analog
@@ -73,7 +73,7 @@ SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A plan, what it meets, the seed of the link, and the way it is simulated."""
+    """A plan, its channel, the seed of the link, and the way of simulation."""
 
     plan: Plan
     channel: str
@@ -83,18 +83,18 @@ class Trial:
 
     @property
     def key(self) -> tuple:
-        """What tells its row from all others."""
+        """The key of its row."""
         values = {**dataclasses.asdict(self.plan), **dataclasses.asdict(self)}
         return tuple(values[name] for name in KEY)
 
     @property
     def seed(self) -> int:
-        """Of channel and noise, the same for all schemes."""
+        """Seed of channel and noise, the same for all schemes."""
         return zlib.crc32(f"{self.channel} {self.plan.training_seed} {self.link_seed}".encode())
 
 
 def run_trial(trial: Trial, network: str | None, place: Place) -> dict:
-    """The row of a trial; ``network`` is the choice made for its plan."""
+    """Run a trial with the ``network`` selected for its plan; returns its row."""
     row = dict.fromkeys(SCHEMA.names) | dict(zip(KEY, trial.key, strict=True))
     row |= {"gain_db": gain_db(trial), "arrived": False, "network": network}
     if network is None:
@@ -104,7 +104,7 @@ def run_trial(trial: Trial, network: str | None, place: Place) -> dict:
 
 
 def gain_db(trial: Trial) -> float:
-    """The channel's gain as a burst begins."""
+    """The channel's gain at the start of a burst."""
     air = Channel(AIRS[trial.channel], RATE_HZ, FREQ_HZ, trial.seed, signal_power=NOMINAL_POWER)
     return float(db(np.abs(air.frequency_response(0.0)) ** 2))
 
@@ -166,12 +166,12 @@ def _digital(trial: Trial, network: str, place: Place, gain_db: float) -> dict:
 
 
 def _by_table(trial: Trial, payload, gain_db: float) -> bool:
-    """Whether a coded payload arrives, drawn with the probability that the waterfalls give."""
+    """Whether a coded payload arrives, drawn with the probability from the waterfalls."""
     return bool(np.random.default_rng(trial.seed).random() < arrival(payload, trial.snr_db + gain_db))
 
 
 def _arrives(trial: Trial, checkpoint, coded: bytes, payload) -> bool:
-    """Whether the model comes out of the whole link, every bit right."""
+    """Whether the model arrives over the whole link without error."""
     plan = DigitalPlan(checkpoint.card, coded, payload)
     burst = lay_out(plan.card, [DigitalPayload.encode(plan)], trial.seed)
     received = receive_burst(burst, trial.snr_db, trial.seed, AIRS[trial.channel])
@@ -187,20 +187,20 @@ def _arrives(trial: Trial, checkpoint, coded: bytes, payload) -> bool:
 
 @functools.lru_cache(maxsize=8)
 def networks_of(place: Place, arch: str, seed: int) -> Networks:
-    """The networks of a training seed, with the images to choose by."""
+    """The networks of a training seed, with the held-out images."""
     return Networks(place, arch, seed)
 
 
 @functools.lru_cache(maxsize=16)
 def _refined(place: Place, plan: Plan, network: str):
-    """Checkpoint, and how it is divided."""
+    """The checkpoint, and its hybrid plan."""
     checkpoint = load_once(networks_of(place, plan.arch, plan.training_seed).path(network))
     return checkpoint, refined(checkpoint, plan)
 
 
 @functools.lru_cache(maxsize=16)
 def _coded(place: Place, plan: Plan, network: str):
-    """Checkpoint, bytes, and the accuracy on the test images of the network that these bytes are."""
+    """Checkpoint, bytes, and the test accuracy of the network in these bytes."""
     networks = networks_of(place, plan.arch, plan.training_seed)
     checkpoint, coded = networks.coded(plan, network)
     return checkpoint, coded, networks.accuracy_sent(checkpoint, coded)

@@ -1,1 +1,1 @@
-"""What the experiments share: networks and the choice among them, scoring, tables, trials on disk, worker processes."""
+"""Shared by the experiments: selection of networks, scoring, tables, trials on disk, worker processes."""

@@ -1,4 +1,4 @@
-"""What the tables of methods and of protection, and the grid, are asked for alike: networks, seeds, images."""
+"""Options common to the tables and the grid: networks, seeds, images."""
 
 import dataclasses
 from pathlib import Path
@@ -9,13 +9,13 @@ from airnet_sdr.models.shipped import ZOO
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
-    """The networks that are sent, how often, and the images that they are evaluated on."""
+    """The networks, the number of transmissions, and the evaluation images."""
 
     networks: Path = option(ZOO, "folder of DATASET/METHOD/seed-N (default: the zoo)", metavar="DIR")
-    training_seeds: tuple[int, ...] = option((1, 2, 3), "seeds that the networks were trained with", 0, metavar="S")
-    link_seeds: int = option(5, "how often each network is sent", 1, metavar="K")
-    images: int | None = option(None, "evaluate on the first images only (default: all)", 1)
-    data_dir: str | None = option(None, "where data sets are looked for first", flag="--data", metavar="DIR")
+    training_seeds: tuple[int, ...] = option((1, 2, 3), "training seeds of the networks", 0, metavar="S")
+    link_seeds: int = option(5, "transmissions of each network", 1, metavar="K")
+    images: int | None = option(None, "evaluate on the first N images only (default: all)", 1)
+    data_dir: str | None = option(None, "folder searched first for data sets", flag="--data", metavar="DIR")
 
     def __post_init__(self):
         check_fields(self)

@@ -1,11 +1,11 @@
-"""The images that networks are evaluated on: test images for results, held-out training images for choices."""
+"""Evaluation images: test images for results, held-out training images to select networks."""
 
 from torch import Tensor
 
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.nets import DATASETS
 
-HOLD_OUT = 2500  # of the training images that no network was trained on
+HOLD_OUT = 2500  # training images on which no network was trained
 
 
 def load_test_images(arch: str, num: int | None = None, data_dir: str | None = None) -> tuple[Tensor, Tensor]:
@@ -15,6 +15,6 @@ def load_test_images(arch: str, num: int | None = None, data_dir: str | None = N
 
 
 def load_held_out_images(arch: str, num: int | None = None, data_dir: str | None = None) -> tuple[Tensor, Tensor]:
-    """The first ``num`` of the training images that no network was trained on: networks are chosen by these."""
+    """The first ``num`` of the held-out training images, by which networks are selected."""
     images, labels = load_data(DATASETS[arch], "train", data_dir)
     return images[-HOLD_OUT:][:num], labels[-HOLD_OUT:][:num]

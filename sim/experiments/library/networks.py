@@ -1,4 +1,4 @@
-"""The networks that the tables send: where they are, which a method chooses from, and the choice among them."""
+"""The networks of the tables: their files, the candidates of each method, and the selection."""
 
 import dataclasses
 import functools
@@ -13,19 +13,18 @@ from airnet_sdr.models.payload.protection import protect, select_member
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.sim.experiments.library.scoring import Sent, score_in_white_noise
 
-MOST_DRAWS, DOUBT = 8, 3.0  # of a choice among networks
+MOST_DRAWS, DOUBT = 8, 3.0  # of the race between networks
 SMALL = ["low16", "low8", "pruned8", "low4", "pruned4"]
-NORMALISED = ["norm16", "norm8"]  # with batch norm, where the others have none
+NORMALISED = ["norm16", "norm8"]  # with batch norm; the others have none
 
 load_once = functools.lru_cache(maxsize=64)(load)  # many plans send the same networks
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A row of the table: its name, the networks it chooses from, UEP and curves.
+    """A row of the table: its name, candidate networks, UEP and curves.
 
-    Networks are folders of the zoo. Without the last there is no row; the others are tried where they are
-    there.
+    Networks are folders of the zoo. The last one is required for the row; the others are optional.
     """
 
     name: str
@@ -46,19 +45,19 @@ METHODS = (
 
 
 def folder_of(networks: Path, arch: str, method: str, seed: int) -> Path:
-    """Where the networks of a method and training seed are."""
+    """The folder of the networks of a method and training seed."""
     return networks / DATASETS[arch] / method / f"seed-{seed}"
 
 
 class Shelf:
-    """The networks of one architecture and training seed, and the images to choose by."""
+    """The networks of one architecture and training seed, and the held-out images."""
 
     def __init__(self, folder: Path, seed: int, held_out, arch: str = "fashion"):
         self.folder, self.seed, self.held_out, self.arch = folder, seed, held_out, arch
         self._known: dict[tuple, float] = {}
 
     def path(self, network: str) -> Path:
-        """The file of a network, METHOD or METHOD/FILE as `name_of` tells them; it need not be there.
+        """The file of a network, METHOD or METHOD/FILE as in `name_of`; it may be missing.
 
         METHOD alone may be a variant of the architecture.
         """
@@ -80,16 +79,16 @@ class Shelf:
         config = dataclasses.replace(config, copies=payload_uses // symbols_once(checkpoint))
         return Sent(network, checkpoint, protect(checkpoint, config, None))
 
-    def send(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
-        """Of the networks that `method` has, the one that does best on the images to choose by."""
+    def plan_best(self, method: Method, snr_db: float, payload_uses: int) -> Sent:
+        """The best network of `method` on the held-out images, protected for this channel."""
         networks = [network for network in method.networks if self.path(network).is_file()]
-        return self.best([self.plan(network, method, snr_db, payload_uses) for network in networks], snr_db)
+        return self.select_plan([self.plan(network, method, snr_db, payload_uses) for network in networks], snr_db)
 
-    def best(self, plans: list[Sent], snr_db: float) -> Sent:
-        """The plan that does best on the images to choose by; where there is one, nothing is measured.
+    def select_plan(self, plans: list[Sent], snr_db: float) -> Sent:
+        """The best plan on the held-out images; a single plan is not measured.
 
-        A race (Maron and Moore, Hoeffding races, 1994): all get two draws of the noise, then one more at a time those
-        that may still be the best, within DOUBT deviations of the means from the one that leads.
+        A race (Maron and Moore, Hoeffding races, 1994): every plan gets two draws of the noise; then those within DOUBT
+        deviations of the mean from the leader get one more at a time.
         """
         racing = list(plans)
         for num_draws in range(2, MOST_DRAWS + 1):
@@ -103,10 +102,19 @@ class Shelf:
         return racing[0]
 
     def score(self, sent: Sent, snr_db: float, seed: int, images, labels, how=None) -> float | None:
-        """Accuracy in white noise or by another way, each thing measured once however many methods send it."""
+        """Accuracy in white noise or by ``how``, cached, as several methods may send the same network."""
         how, sends = how or score_in_white_noise, sent.protection
-        key = (sent.name, sent.checkpoint.widths, sends.copies.tobytes(), sends.power.tobytes(), sends.curves)
-        key += (snr_db, seed, how, images.data_ptr())
+        network = sent.name, sent.checkpoint.widths
+        key = (
+            *network,
+            sends.copies.tobytes(),
+            sends.power.tobytes(),
+            sends.curves,
+            snr_db,
+            seed,
+            how,
+            images.data_ptr(),
+        )
         if key not in self._known:
             self._known[key] = how(sent, snr_db, seed, images, labels)
         return self._known[key]

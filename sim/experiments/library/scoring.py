@@ -1,4 +1,4 @@
-"""Accuracy of a network that was sent: in the white noise that the link leaves, or over the whole link."""
+"""Accuracy of a sent network: in equivalent white noise, or over the whole link."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.models.batch_norm import recompute
+from airnet_sdr.models.batch_norm import recompute_statistics
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.evaluate import logits, top1
 from airnet_sdr.models.nets import build
@@ -22,20 +22,20 @@ from airnet_sdr.tx.burst import Burst, lay_out
 
 @dataclasses.dataclass(frozen=True)
 class Sent:
-    """A network on its way: its name in results, the checkpoint that is sent, and its protection."""
+    """A sent network: its name in results, its checkpoint and its protection."""
 
     name: str
     checkpoint: Checkpoint
     protection: Protection
 
     def burst(self, seed: int) -> Burst:
-        """What goes on the air."""
+        """The burst of the network."""
         plan = AnalogPlan(self.checkpoint, self.protection)
         return lay_out(plan.card, [AnalogPayload.encode(plan)], seed)
 
 
 def score_in_white_noise(sent: Sent, snr_db: float, seed: int, images, labels, estimator: str = "linear") -> float:
-    """Accuracy with the noise that the link would leave on the weights."""
+    """Accuracy with noise on the weights equivalent to the link's."""
     burst = sent.burst(seed)
     return score_received(burst, WhiteNoise(burst, float(linear(snr_db)), seed), images, labels, estimator)
 
@@ -43,14 +43,14 @@ def score_in_white_noise(sent: Sent, snr_db: float, seed: int, images, labels, e
 def score_over_link(
     sent: Sent, snr_db: float, seed: int, images, labels, air=ChannelConfig(), estimator: str = "linear"
 ) -> float | None:
-    """Accuracy over the whole link, on an AWGN channel where no other is given; None when nothing was received."""
+    """Accuracy over the whole link, by default on an AWGN channel; None if nothing was received."""
     burst = sent.burst(seed)
     received = receive_burst(burst, snr_db, seed, air)
     return None if received is None else score_received(burst, received, images, labels, estimator)
 
 
 def receive_burst(burst: Burst, snr_db: float, seed: int, air=ChannelConfig()) -> BurstCombiner | None:
-    """A burst over the whole link; None when its manifest was not received."""
+    """Receive a burst over the whole link; None if its manifest was not received."""
     listener = Listener()
     channel = Channel(dataclasses.replace(air, snr_db=snr_db), RATE_HZ, FREQ_HZ, seed, signal_power=NOMINAL_POWER)
     send_through(burst, channel, listener)
@@ -58,7 +58,7 @@ def receive_burst(burst: Burst, snr_db: float, seed: int, air=ChannelConfig()) -
 
 
 def score_received(burst: Burst, received, images, labels, estimator: str = "linear") -> float:
-    """Accuracy of the network rebuilt from what was received, its batch norm measured on these images."""
+    """Accuracy of the rebuilt network, its batch norm statistics measured on these images."""
     manifest = burst.manifest
     module = build(manifest.card.architecture, manifest.card.widths)
     weights = rebuild(received, manifest, [spec.numel for spec in tensor_specs(module)], estimator)
@@ -66,6 +66,6 @@ def score_received(burst: Burst, received, images, labels, estimator: str = "lin
 
 
 def score_module(module, images, labels) -> float:
-    """Top-1, batch norm's statistics measured on these images without their labels, as the receiver does."""
-    recompute(module, images)
+    """Top-1 accuracy, with batch norm statistics measured on these images without labels, as in the receiver."""
+    recompute_statistics(module, images)
     return top1(logits(module, images), labels)

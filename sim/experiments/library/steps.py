@@ -1,4 +1,4 @@
-"""The steps of an attenuation sweep: means of their trials, how they compare to theory, as files, table and figure."""
+"""The steps of an attenuation sweep: means of trials and comparison with theory, as files, table and figure."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ def theory_nmse(layers: list[dict], snr_db: float, counts: list[int]) -> float:
 
 
 def summarise_steps(trials: list[dict]) -> list[dict]:
-    """Of each step: trials and those received, mean and deviation of what was measured, how it compares to theory."""
+    """Of each step: numbers of trials and receptions, mean and deviation of measurements, comparison with theory."""
     steps = []
     for attenuation_db in sorted({row["attenuation_db"] for row in trials}):
         rows = [row for row in trials if row["attenuation_db"] == attenuation_db]
@@ -94,11 +94,11 @@ def draw_steps(path: Path, steps: list[dict], accuracy_sent: float | None, title
     snr_db = np.array([s["snr_db"] for s in shown])
     spread = [s["snr_db_deviation"] or 0 for s in shown]
     for axes, name, factor in ((error, "nmse_db", 1), (accuracy, "accuracy", 100)):
-        rows = [i for i, s in enumerate(shown) if s[name] is not None]
-        values = [factor * shown[i][name] for i in rows]
-        deviations = [factor * (shown[i][f"{name}_deviation"] or 0) for i in rows]
+        known = [i for i, s in enumerate(shown) if s[name] is not None]
+        values = [factor * shown[i][name] for i in known]
+        deviations = [factor * (shown[i][f"{name}_deviation"] or 0) for i in known]
         axes.errorbar(
-            snr_db[rows], values, deviations, [spread[i] for i in rows], fmt="o", ms=4, capsize=3, label="measured"
+            snr_db[known], values, deviations, [spread[i] for i in known], fmt="o", ms=4, capsize=3, label="measured"
         )
     if shown:
         grid = np.linspace(snr_db.min(), snr_db.max(), 200)
@@ -120,7 +120,7 @@ def draw_steps(path: Path, steps: list[dict], accuracy_sent: float | None, title
 
 
 def write_steps(out: Path, command: str, trials: list[dict], boards: dict, complete: bool) -> list[dict]:
-    """The files; the steps' means."""
+    """Write the files; returns the steps' means."""
     steps = summarise_steps(trials)
     content = {
         "command": command,

@@ -1,4 +1,4 @@
-"""Trials on disk: one row each in Parquet. What a run has finished lies in parts until all of it is one table."""
+"""Trials on disk: one Parquet row each. A run stores parts, finally merged to one table."""
 
 import io
 import zlib
@@ -12,7 +12,7 @@ from airnet_sdr.dsp.host.files import write_whole
 
 
 class Store:
-    """The rows in a folder: `trials.parquet` and the parts that a run has added to it."""
+    """The rows in a folder: `trials.parquet` and the parts of an unfinished run."""
 
     def __init__(self, folder: Path, schema: pa.Schema, key: tuple[str, ...]):
         self.folder, self.schema, self.key = folder, schema, key
@@ -23,19 +23,19 @@ class Store:
             raise InputError(f"{folder} cannot be written: {error.strerror}; name another place") from error
 
     def add(self, rows: list[dict]) -> None:
-        """Keep rows for good: whole or not at all, whatever happens in between."""
+        """Store rows on disk, whole or not at all."""
         name = f"{zlib.crc32(repr([self.key_of(row) for row in rows]).encode()):08x}.parquet"
         write_whole(self.folder / "parts" / name, self._packed(rows))
 
     def rows(self) -> list[dict]:
-        """All that there is, by rising key, each once."""
+        """All rows, sorted by key, without duplicates."""
         paths = [self.table] if self.table.is_file() else []
         paths += sorted((self.folder / "parts").glob("*.parquet"))
         found = {self.key_of(row): row for path in paths for row in read(path)}
         return [found[key] for key in sorted(found)]
 
     def merge(self) -> list[dict]:
-        """Make one table of all parts; its rows."""
+        """Merge all parts to one table; returns its rows."""
         rows = self.rows()
         write_whole(self.table, self._packed(rows))
         for part in (self.folder / "parts").glob("*.parquet"):
@@ -43,7 +43,7 @@ class Store:
         return rows
 
     def key_of(self, row: dict) -> tuple:
-        """What tells a row from all others."""
+        """The key of a row."""
         return tuple(row[name] for name in self.key)
 
     def _packed(self, rows) -> bytes:
@@ -53,7 +53,7 @@ class Store:
 
 
 def read(path: Path) -> list[dict]:
-    """The rows of a table. Raises InputError where there is none."""
+    """The rows of a table. Raises InputError if there is none."""
     try:
         return pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowException) as error:

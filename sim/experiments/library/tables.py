@@ -1,4 +1,4 @@
-"""What the tables of methods and of protection share: means and deviations over runs, printed by SNR."""
+"""Means and deviations over runs, printed by SNR, for the tables of methods and of protection."""
 
 import math
 
@@ -8,12 +8,12 @@ from rich.table import Table
 
 from airnet_sdr.sim.experiments.library.networks import METHODS
 
-DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # that there is a table of
-GUESSING = 0.1  # the accuracy of guessing
+DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # data sets with a table
+GUESSING = 0.1  # accuracy of guessing
 
 
 def summarise(rows: list[dict], key: str = "accuracy") -> dict[str, dict[float, tuple[float, float, int]]]:
-    """Mean, deviation and number of runs by method and SNR; a run that was not received counts as guessing."""
+    """Mean, deviation and number of runs by method and SNR; a lost run counts as guessing."""
     table: dict = {}
     for row in rows:
         score = GUESSING if row[key] is None else row[key]
@@ -28,7 +28,7 @@ def summarise(rows: list[dict], key: str = "accuracy") -> dict[str, dict[float, 
 
 
 def print_table(rows: list[dict]) -> None:
-    """Percent, mean ± deviation, and what the clean network has without noise."""
+    """Print percent, mean ± deviation, and the clean network's accuracy without noise."""
     console, summary = Console(), summarise(rows)
     levels = sorted({row["snr_db"] for row in rows})
     table = empty_table(

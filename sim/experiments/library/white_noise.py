@@ -1,14 +1,16 @@
-"""The payload without its waveform: every symbol in white noise, as the receiver would have it.
+"""The payload without its waveform: every symbol in white noise equivalent to the receiver's.
 
-Preambles and pilots are left out, not what the receiver loses by estimating from them. The channel estimate's error e
-is a factor 1 + e on a symbol, so that symbols of more power lose more; noise that it takes for signal is on all alike:
+Preambles and pilots are omitted, but the loss by estimation from them is modelled. The error e of the channel estimate
+is a factor 1 + e on a symbol, so symbols of more power lose more; noise taken for signal is equal on all:
 
     y = (1 + e) x + n,   Var e = a/S,   Var n = (1 + b/S) / S.
 
-Of P pilots a would be 1/P (`dsp.theory.channel_estimation_loss`); both were measured on tensors of different powers
-that went over the whole link, at -5 to 20 dB: at unit power they make 0.17 dB at -5 dB, 0.09 at 0, 0.06 from 10 on.
-`sim/experiments/methods.py --link` shows how close the two ways are in accuracy.
+With P pilots a would be 1/P (`dsp.theory.channel_estimation_loss`); both were measured on tensors of different powers
+over the whole link, at -5 to 20 dB: at unit power they cost 0.17 dB at -5 dB, 0.09 at 0, 0.06 from 10 on.
+`sim/experiments/methods.py --link` compares the accuracy of both ways.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,7 +22,7 @@ ESTIMATE_ERROR, ADDED_NOISE = 0.0132, 0.0085  # a and b
 class WhiteNoise:
     """A burst's payload, received at linear SNR `snr` per symbol: `SoftSymbols` in place of a combiner's."""
 
-    run = map
+    run: Callable = map
 
     def __init__(self, burst: Burst, snr: float, seed: int):
         rng = np.random.default_rng(seed)
@@ -34,14 +36,14 @@ class WhiteNoise:
 
     @property
     def capacity(self) -> int:
-        """Payload symbols that were received."""
+        """Payload symbols received."""
         return self._matched.size
 
     @property
     def symbols_received(self) -> int:
-        """All of them."""
+        """All payload symbols."""
         return self.capacity
 
     def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
-        """Matched-filter outputs (num,) complex64 and 1/noise_var (num,) float32 of the stream from ``start``."""
+        """From ``start``, equalised symbols over noise_var (num,) complex64, and 1/noise_var (num,) float32."""
         return self._matched[start : start + num], np.full(num, self._inv_noise_var, np.float32)

@@ -1,31 +1,32 @@
-"""Functions over processes, by Ray: on this machine, or on the cluster at an address."""
+"""Parallel function calls by Ray, on this machine or on the cluster at an address."""
 
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import airnet_sdr
 from airnet_sdr.dsp.errors import InputError
 
-SRC = Path(airnet_sdr.__file__).resolve().parents[1]  # where a worker finds this very program
+SRC = Path(airnet_sdr.__file__).resolve().parents[1]  # the program's path on a worker
 
 
 class Workers:
-    """Processes that Ray runs here, ``num`` of them, or on a cluster; there the program has to be at the same place.
+    """``num`` Ray processes on this machine, or a cluster, which needs the program at the same path.
 
-    Ctrl-C and SIGTERM take effect between two results: Ray must not be interrupted.
+    Ctrl-C and SIGTERM take effect between two results, as Ray must not be interrupted.
     """
 
     def __init__(self, num: int, address: str | None = None):
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray  # seconds to import
 
         self.ray, self.num, self._stopped = ray, num, None
         env = {"PYTHONPATH": str(SRC), **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}}
-        options = {"log_to_driver": False, "runtime_env": {"env_vars": env}, "logging_level": "ERROR"}
+        options: dict = {"log_to_driver": False, "runtime_env": {"env_vars": env}, "logging_level": "ERROR"}
         if address is None:
             options |= {"num_cpus": num, "include_dashboard": False, "object_store_memory": 100 * 2**20}
         try:
@@ -45,10 +46,10 @@ class Workers:
     def _stop(self, number, _):
         self._stopped = number
 
-    def map(self, function: Callable, calls: Iterable[tuple]):
-        """(arguments, result) of each call, as they are finished. The first error ends it all."""
+    def map(self, function: Callable, calls: Iterable[tuple]) -> Iterator[tuple[tuple, Any]]:
+        """Yield (arguments, result) of each call when it finishes. The first error stops all."""
         remote = self.ray.remote(function).options(max_retries=2)
-        calls, waiting = iter(calls), {}
+        calls, waiting = iter(calls), dict[Any, tuple]()
         while True:
             most = 2 * max(self.num, int(self.ray.cluster_resources().get("CPU", 1)))
             for call in itertools.islice(calls, most - len(waiting)):
