@@ -39,7 +39,7 @@ class ChannelEstimate:
 
 
 @functools.lru_cache(maxsize=8)
-def window_bases(fmt: FrameFormat):
+def window_bases(fmt: FrameFormat) -> tuple:
     """Orthonormal basis (num_active, rank) of the widest window's responses, and those of all windows within it.
 
     Returns the widest basis, its adjoint, the windows, the adjoint bases of all stacked (Σ ranks, rank), their offsets.

@@ -27,7 +27,7 @@ def _cell_grams(fmt: FrameFormat, basis_of):
     return np.einsum("ckr,cks->crs", by_cell.conj(), by_cell)
 
 
-def channel_of_clean_cells(observed: np.ndarray, fmt: FrameFormat, basis_of):
+def channel_of_clean_cells(observed: np.ndarray, fmt: FrameFormat, basis_of) -> tuple[np.ndarray, float, int]:
     """Channel (num_active,) complex64, noise variance and index of the delay window, from y·x* of one preamble.
 
     ``basis_of`` gives the bases of all windows, see `estimate.window_bases`.

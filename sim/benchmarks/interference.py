@@ -20,7 +20,6 @@ from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.theory import effective_snr
 from airnet_sdr.dsp.units import db
-from airnet_sdr.rx.combine import BurstCombiner
 from airnet_sdr.rx.listen import Listener
 from airnet_sdr.sim.benchmarks import loss
 from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, over_processes
@@ -96,7 +95,7 @@ def trial(burst: Burst, vectors: list[np.ndarray], row: Row, seed: int) -> dict:
     channel = Channel(row.config, RATE_HZ, FREQ_HZ, seed, NOMINAL_POWER)
     listener = Listener(burst.fmt)
     send_through(burst, channel, listener)
-    heard = listener.bursts.get(BurstCombiner.key(burst.header))
+    heard = listener.bursts.get(burst.header.burst_key)
     return {
         "nmse": min(1.0, loss.nmse(heard, vectors)),
         "oracle_nmse": oracle_nmse(burst, row.config, seed),

@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.signal import firwin, lfilter
 
 from airnet_sdr.dsp import control, ofdm
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, Header, frame_samples
@@ -55,6 +54,8 @@ def sweep(rate_hz: float, rng) -> np.ndarray:
 
 def fm(rate_hz: float, rng) -> np.ndarray:
     """20 ms of a carrier with ±75 kHz of deviation (rms a third), modulated by noise below 15 kHz."""
+    from scipy.signal import firwin, lfilter  # slow to import, and a sender does without
+
     num = round(FM_S * rate_hz)
     taps = firwin(255, min(FM_AUDIO_HZ, 0.4 * rate_hz), fs=rate_hz)
     audio = lfilter(taps, 1, rng.standard_normal(num + taps.size))[taps.size :] / np.sqrt(np.sum(taps**2))
@@ -156,7 +157,7 @@ class _Stream:
         self._parts, self._gain = parts, gain
         self._part: np.ndarray | int = 0
 
-    def add_to(self, y):
+    def add_to(self, y: np.ndarray) -> None:
         at = 0
         while at < y.size:
             silent = isinstance(self._part, int)

@@ -3,7 +3,6 @@
 from fractions import Fraction
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.radio import RadioConfig, open_source
@@ -27,6 +26,8 @@ def read_recording(path: str, rate_hz: float) -> np.ndarray:
         raise InputError(f"background {path} is silent: its {samples.size} samples are 0")
     if ratio == 1:
         return samples
+    from scipy.signal import resample_poly  # slow to import, and a sender does without
+
     return resample_poly(samples, ratio.numerator, ratio.denominator).astype(np.complex64)
 
 
