@@ -14,7 +14,7 @@ from airnet_sdr.dsp.equalise import soft_slots
 from airnet_sdr.dsp.estimate import ChannelEstimate
 from airnet_sdr.dsp.frame import FrameFormat, frame_samples
 from airnet_sdr.dsp.interference import find_interference, pilot_weights
-from airnet_sdr.dsp.reception import ReceivedFrame, frames_of
+from airnet_sdr.dsp.reception import Places, ReceivedFrame, frames_of
 from airnet_sdr.dsp.tracking import track
 
 LEAST_COHERENCE = 0.14  # of a frame's pilots; noise has 1/16 with a deviation of 0.012
@@ -59,8 +59,8 @@ def bridge(samples, origin: int, near: ReceivedFrame, steps: int, fmt: FrameForm
     soft = soft_slots(spectra, channel, tracking, fmt, interference)
     if _contradicts(soft, header, fmt):
         return None
-    start = np.array([near.start + shift])
-    return frames_of([header], start, np.array([window + origin]), cfo, channel, tracking, *soft, fmt)[0]
+    places = Places(np.array([near.start + shift]), np.array([window + origin]), cfo)
+    return frames_of([header], places, channel, tracking, soft, fmt)[0]
 
 
 def _contradicts(soft, header, fmt) -> bool:

@@ -72,6 +72,15 @@ def _equalised(matched: np.ndarray, inv_noise_var: np.ndarray) -> np.ndarray:
 
 
 @dataclasses.dataclass(frozen=True)
+class Places:
+    """Where frames are: first samples and FFT windows in the stream, and carrier offsets in rad/sample; (frames,)."""
+
+    start: np.ndarray
+    window: np.ndarray
+    cfo: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class OpenedFrames:
     """Frames by their preambles alone.
 
@@ -141,7 +150,7 @@ def read_frames(
         opened, tracking = _track_closely(opened, fmt, sco)
     soft = soft_slots(opened.spectra, opened.channel, tracking, fmt, opened.interference)
     start, cfo = origin + opened.acquisition.start, opened.acquisition.cfo
-    return frames_of(headers, start, start + opened.shift, cfo, opened.channel, tracking, *soft, fmt)
+    return frames_of(headers, Places(start, start + opened.shift, cfo), opened.channel, tracking, soft, fmt)
 
 
 def _track_closely(opened: OpenedFrames, fmt: FrameFormat, sco: float | None) -> tuple[OpenedFrames, Tracking]:
@@ -197,14 +206,15 @@ def read_backwards(
         return []
     tracking.noise_var[0, ~present] = np.inf
     soft = soft_slots(spectra, channel, tracking, fmt, interference)
-    starts, windows = np.array([frame.start - length]), np.array([frame.window - length])
-    return frames_of([header], starts, windows, np.array([frame.cfo]), channel, tracking, *soft, fmt, supplement=True)
+    places = Places(*(np.array([value]) for value in (frame.start - length, frame.window - length, frame.cfo)))
+    return frames_of([header], places, channel, tracking, soft, fmt, supplement=True)
 
 
 def frames_of(
-    headers, start, window, cfo, channel, tracking: Tracking, statistic, information, fmt, supplement=False
+    headers, places: Places, channel: ChannelEstimate, tracking: Tracking, soft, fmt: FrameFormat, supplement=False
 ) -> list[ReceivedFrame]:
     """Frames of their estimates and the soft slots of the symbols there are; the rest counts as erased."""
+    statistic, information = soft
     num_symbols = headers[0].num_symbols
     missing = num_symbols - tracking.noise_var.shape[1]
     erased = np.pad(np.isinf(tracking.noise_var), ((0, 0), (0, missing)), constant_values=True)
@@ -213,14 +223,16 @@ def frames_of(
         statistic, information = np.pad(statistic, slots), np.pad(information, slots)
     noise_var = tracking.noise_var.min(axis=1)  # the frame's: symbols that were hit have more
     noise_var = np.where(np.isinf(noise_var), channel.noise_var, noise_var)
-    estimates = np.stack([cfo + tracking.residual_cfo, tracking.sco, mean_snr(channel, noise_var), noise_var], axis=1)
+    estimates = np.stack(
+        [places.cfo + tracking.residual_cfo, tracking.sco, mean_snr(channel, noise_var), noise_var], axis=1
+    )
     body = fmt.header_symbols + headers[0].num_chunk_steps * fmt.chunk_step
     parts = slice(fmt.header_symbols, body), slice(body, None)
-    places = zip(start.tolist(), window.tolist(), estimates.tolist(), strict=True)
+    rows = zip(places.start.tolist(), places.window.tolist(), estimates.tolist(), strict=True)
     return [
         ReceivedFrame(
             header, first, early, *of_frame, channel[i], erased[i],
-            *(soft[i, part] for part in parts for soft in (statistic, information)), supplement,
+            *(slots[i, part] for part in parts for slots in (statistic, information)), supplement,
         )
-        for i, (header, (first, early, of_frame)) in enumerate(zip(headers, places, strict=True))
+        for i, (header, (first, early, of_frame)) in enumerate(zip(headers, rows, strict=True))
     ]  # fmt: skip

@@ -16,6 +16,7 @@ import numpy as np
 from numba import njit
 from scipy import fft
 
+from airnet_sdr.dsp.alignment import TIMING_REACH, align_preambles, best_shift
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
 from airnet_sdr.dsp.ofdm import preamble_samples
 
@@ -28,7 +29,6 @@ FFT_LANES = 4  # rows are transformed so many at a time; a row alone takes as lo
 SCAN_ROWS = 20  # of a tile: two of them examine 2^18 samples, so that two threads have one long call each
 TONE_ROWS = 32
 CLUSTER_SAMPLES = 32
-TIMING_REACH = 2  # samples that a preamble may be off its expected place
 MAX_CFO = 0.377  # rad/sample: ±150 kHz at 2.5 MS/s
 
 
@@ -108,7 +108,7 @@ class PreambleDetector:
 
         The best start within TIMING_REACH samples is taken.
         """
-        shift = int(_alignment(samples, start, self.reference, self._tone(samples, start)))
+        shift = int(best_shift(samples, start, self.reference, self._tone(samples, start)))
         # a part of a sample off, the tone was not the preamble's alone
         found = self.acquire_near(samples, np.array([start + shift]), self._tone(samples, start + shift), reach=0)
         return found[0] if found.start.size else None
@@ -122,7 +122,7 @@ class PreambleDetector:
         """What is near each of the expected starts (m,), and whether it is a preamble (m,) bool."""
         places, cfos = np.array(starts, np.int64), np.full(len(starts), cfo, np.float64)
         coherence = np.zeros(len(starts))
-        _acquire(samples, self.reference, self._energy, reach, places, cfos, coherence)
+        align_preambles(samples, self.reference, self._energy, reach, places, cfos, coherence)
         return Acquisition(places, cfos, coherence), coherence > self._tone_threshold
 
     def _tone(self, samples, start):
@@ -241,67 +241,3 @@ def _largest_bins(spectrum, reach):
             if power > powers[m]:
                 bins[m], powers[m] = k, power
     return bins, powers
-
-
-@njit(cache=True, nogil=True)
-def _acquire(samples, reference, reference_energy, reach, starts, cfo, coherence):
-    """Move starts and carrier offsets to the best near them; coherence stays 0 where the samples do not suffice."""
-    for m in range(starts.size):
-        starts[m] += _alignment(samples, starts[m], reference, cfo[m], reach)
-        if starts[m] < 0 or starts[m] + reference.size > samples.size:
-            continue
-        received = samples[starts[m] : starts[m] + reference.size]
-        energy = 0.0
-        for value in received:
-            energy += value.real * value.real + value.imag * value.imag
-        cfo[m], power = _refine_tone(received, reference, cfo[m])
-        if energy > 0:
-            coherence[m] = power / (energy * reference_energy)
-
-
-@njit(cache=True, nogil=True, fastmath=True)
-def _alignment(samples, start, reference, cfo, reach=TIMING_REACH):
-    """The shift within ``reach`` samples at which the preamble, turned by cfo, correlates best."""
-    best, best_shift = np.float32(-1), 0
-    turned = np.empty_like(reference)
-    step, phasor = np.exp(-1j * cfo), 1 + 0j
-    for n in range(reference.size):
-        turned[n] = reference[n].conjugate() * phasor
-        phasor *= step
-    for shift in range(-reach, reach + 1):
-        first = start + shift
-        if first < 0 or first + reference.size > samples.size:
-            continue
-        total = np.complex64(0)
-        for n in range(reference.size):
-            total += samples[first + n] * turned[n]
-        power = total.real * total.real + total.imag * total.imag
-        if power > best:
-            best, best_shift = power, shift
-    return best_shift
-
-
-@njit(cache=True, nogil=True)
-def _refine_tone(received, reference, cfo):
-    """Newton's method on the periodogram |Σ y[n]·s*[n]·exp(-j·cfo·n)|²: (cfo, peak power)."""
-    tone = received * np.conj(reference)
-    middle = (tone.size - 1) / 2
-    power = 0.0
-    for _ in range(4):
-        a0 = a1 = a2 = 0j
-        step = np.exp(-1j * cfo)
-        phasor = np.exp(1j * cfo * middle)
-        for n in range(tone.size):
-            value = tone[n] * phasor
-            t = n - middle
-            a0 += value
-            a1 += t * value
-            a2 += t * t * value
-            phasor *= step
-        power = abs(a0) ** 2
-        slope = 2 * (a0.conjugate() * -1j * a1).real
-        curvature = 2 * (abs(a1) ** 2 - (a0.conjugate() * a2).real)
-        if curvature >= 0:
-            break
-        cfo -= slope / curvature
-    return cfo, power

@@ -169,7 +169,6 @@ def test_the_walk_sees_every_start(source, rooms):
 
 
 MOST_PARAMETERS = 8
-WIDE = {"dsp/reception.py:frames_of"}  # to be split
 
 
 def functions(path) -> list[ast.FunctionDef]:
@@ -195,16 +194,15 @@ def test_no_function_has_more_than_eight_parameters_but_numba_kernels():
         for function in functions(path)
         if num_parameters(function) > MOST_PARAMETERS and not is_kernel(function)
     }
-    assert wide == WIDE
+    assert not wide
 
 
 MOST_LINES = 300
-LONG = {"dsp/sync.py", "dsp/tracking.py"}  # to be split
 
 
 def test_no_module_is_longer_than_300_lines():
     long = {name_of(path) for path in CODE if len(path.read_text(encoding="utf-8").splitlines()) > MOST_LINES}
-    assert long == LONG
+    assert not long
 
 
 def names_outside_main(tree: ast.AST) -> set[str]:

@@ -19,6 +19,7 @@ from airnet_sdr.sim.virtual_pluto.queues import RxClient, TxBuffer
 
 MAX_LINE, MAX_VALUE = 1024, 1 << 16
 WORD_BYTES = 2
+LETTING_GO_S = 1.0
 SCAN_COLUMNS = {1: [0], 2: [1], 3: [0, 1]}  # of I and Q, by the mask of the channels that are on
 
 
@@ -102,12 +103,15 @@ class _Connection(socketserver.StreamRequestHandler):
             self._close_rx()
             self._close_tx()
             self.board.contexts -= self.holds_context
+            self.air.changed.notify_all()
 
     def _take_context(self):
         """One context at a time where the board is exclusive: a second one is told EBUSY."""
         with self.air.changed:
-            if not self.holds_context and self.board.exclusive and self.board.contexts:
-                raise Refused(16)
+            if not self.holds_context and self.board.exclusive:
+                # one that was just destroyed ends here a moment later: over a network nobody waits for it
+                if not self.air.changed.wait_for(lambda: not self.board.contexts, LETTING_GO_S):
+                    raise Refused(16)
             self.board.contexts += not self.holds_context
             self.holds_context = True
 

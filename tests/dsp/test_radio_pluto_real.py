@@ -350,11 +350,13 @@ def test_bits_that_always_read_1_say_nothing():
 
 
 def test_a_fresh_pair_does_not_run_dry():
-    """The other board is at 30.72 MS/s, as it is powered on: that is its own time."""
-    with boards(0, 0, realtime=True) as (sender, _), open_sink(address(sender), config(buffer_samples=1 << 17)) as sink:
-        sink._streaming = True
-        for _ in range(8):
-            sink.send(white(1 << 17, 1.0, 1))
+    """The other board is at 30.72 MS/s, as it is powered on: that is its own time. 1.7 s of samples last longer than
+    0.4 s, and did not last 0.14 s."""
+    num = 1 << 20
+    with boards(0, 0, realtime=True) as (sender, _), open_sink(address(sender), config(buffer_samples=num)) as sink:
+        sink.send(white(4 * num + 1, 1.0, 1))  # one more than is held: they stream, and fill the four buffers
+        time.sleep(0.4)
+        sink.watch(0)
         assert sink.underflow is False and sender.board.lost["TX"] == 0
 
 

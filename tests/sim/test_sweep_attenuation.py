@@ -10,8 +10,7 @@ import pytest
 from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.sim import sweep
-from airnet_sdr.sim.experiments import attenuation
-from airnet_sdr.sim.experiments.library import steps
+from airnet_sdr.sim.experiments.library import board_sweep, steps
 from airnet_sdr.tests.command import run
 from airnet_sdr.tests.pluto import becomes_muted, boards, link_snr_db, needs_libiio
 
@@ -71,7 +70,7 @@ def test_what_does_not_arrive_is_a_row_and_the_sweep_goes_on(model, tmp_path):
 def test_what_was_measured_before_it_was_stopped_is_written(model, tmp_path, monkeypatch):
     """Ctrl-C in the second trial."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background are started without
-    receive_from, calls = attenuation.receive_from, []
+    receive_from, calls = board_sweep.receive_from, []
 
     def interrupted(*configs):
         calls.append(configs)
@@ -79,7 +78,7 @@ def test_what_was_measured_before_it_was_stopped_is_written(model, tmp_path, mon
             signal.raise_signal(signal.SIGINT)
         return receive_from(*configs)
 
-    monkeypatch.setattr(attenuation, "receive_from", interrupted)
+    monkeypatch.setattr(board_sweep, "receive_from", interrupted)
     with boards(0, loss_db=70) as servers:
         result, found = sweep_over(servers, model, tmp_path, "--attenuation-db", "10", "20", "--repeats", "1")
         assert result.status == 130 and becomes_muted(servers[0])

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from airnet_sdr.dsp.host.files import write_whole
-from airnet_sdr.sim.benchmarks.measure import machine
+from airnet_sdr.dsp.host.machine import machine
 
 LINES_PER_PAGE = 44
 WRAP = 110
