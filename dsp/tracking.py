@@ -13,6 +13,7 @@ import functools
 import numpy as np
 from numba import njit
 
+from airnet_sdr.dsp.coarse_fit import coarse_fit, take_out_phase, turn_back
 from airnet_sdr.dsp.estimate import NOISE_FLOOR, ChannelEstimate
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
 from airnet_sdr.dsp.interference import pilot_weights
@@ -123,11 +124,11 @@ def _track(
         # a symbol under strong interference must not outvote the others
         share = np.minimum(1.0, (total + np.abs(counted) * noise_var) / np.maximum(energy, 1e-30))
         if not before:
-            steps_off, sco = _coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco)
+            steps_off, sco = coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco)
             cfo = steps_off * carrier_step
         if not anchored:
             anchor *= FREE
-            start_phase = _take_out_phase(product, aligned, share, cfo, sco, time, lever)
+            start_phase = take_out_phase(product, aligned, share, cfo, sco, time, lever)
         cfo, sco, raw, usable = _fine_fit(
             product, aligned, moments, energy, counted, slopes, time, lever, cfo, sco, anchor, noise_var
         )
@@ -184,68 +185,6 @@ def _moments(weight, slopes, moments):
         moments[0, t], moments[1, t], moments[2, t] = zeroth, first, second
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco):
-    """Carrier offset, in steps of the tables, and clock offset of the largest |Σ product·exp(-jθ)|.
-
-    Clock offsets of the grid are tried, unless it is known.
-    """
-    best, best_cfo, best_sco = -1.0, 0, known_sco
-    known = np.array([known_sco])
-    for sco in sco_grid if np.isnan(known_sco) else known:
-        _turn(product, 0.0, sco, time, lever, aligned)
-        sums = aligned.sum(axis=2) * share
-        cfo, power = _coarse_carrier(sums[0], sums[1], cosines, sines)
-        if power > best:
-            best, best_cfo, best_sco = power, cfo, sco
-    return best_cfo, best_sco
-
-
-@njit(cache=True, nogil=True, fastmath=VECTORS)
-def _coarse_carrier(real, imag, cosines, sines):
-    """Carrier offset, in steps of the tables of either sign, of the largest |Σ sums·exp(-jθ)|², and that power."""
-    best, best_offset = -1.0, 0
-    for k in range(cosines.shape[0]):
-        a = b = c = d = 0.0
-        for t in range(real.size):
-            a += real[t] * cosines[k, t]
-            b += imag[t] * sines[k, t]
-            c += imag[t] * cosines[k, t]
-            d += real[t] * sines[k, t]
-        for sign in (-1, 1):
-            power = (a + sign * b) ** 2 + (c - sign * d) ** 2
-            if power > best:
-                best, best_offset = power, sign * k
-    return best_offset, best
-
-
-@njit(cache=True, nogil=True)
-def _take_out_phase(product, aligned, share, cfo, sco, time, lever):
-    """Turn the products back by their mean phase once carrier and clock are taken out; exp(j·phase)."""
-    _turn(product, cfo, sco, time, lever, aligned)
-    together = complex((aligned[0].sum(axis=1) * share).sum(), (aligned[1].sum(axis=1) * share).sum())
-    phase = together / max(abs(together), 1e-30)
-    for t in range(product.shape[1]):
-        for i in range(product.shape[2]):
-            turned = complex(product[0, t, i], product[1, t, i]) * phase.conjugate()
-            product[0, t, i], product[1, t, i] = turned.real, turned.imag
-    return phase
-
-
-@njit(cache=True, nogil=True, fastmath=VECTORS)
-def _turn(product, cfo, sco, time, lever, aligned):
-    """aligned = product·exp(-j·time·(cfo + sco·slope)); both (2, symbols, pilots), real and imaginary parts."""
-    cycles = cfo / (2 * np.pi)
-    shape = product[0].size
-    real, imag = product[0].reshape(shape), product[1].reshape(shape)
-    out_real, out_imag = aligned[0].reshape(shape), aligned[1].reshape(shape)
-    time, lever = time.reshape(shape), lever.reshape(shape)
-    for i in range(shape):
-        cos, sin = phasor_double(time[i] * cycles + lever[i] * sco)
-        out_real[i] = real[i] * cos + imag[i] * sin
-        out_imag[i] = imag[i] * cos - real[i] * sin
-
-
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
 def _fine_fit(product, aligned, moments, energy, counted, slopes, time, lever, cfo, sco, start_weight, noise_var):
     """Gauss–Newton on phase, cfo and sco, leaving out symbols that do not fit the model: (cfo, sco, raw gains, usable).
@@ -259,7 +198,7 @@ def _fine_fit(product, aligned, moments, energy, counted, slopes, time, lever, c
     normal, right = np.empty((3, 3)), np.empty(3)
     last = max(abs(time[0, 0]), abs(time[-1, 0]))
     for turn in range(4):
-        _turn(product, cfo, sco, time, lever, aligned)
+        turn_back(product, cfo, sco, time, lever, aligned)
         mean, count = 0j, 0
         for t in range(num_symbols):
             real = imag = 0.0
