@@ -67,7 +67,8 @@ def selftest(options: dict) -> None:
     """Send without end, receive, report."""
     address = options["radio"]
     require_pluto(address, "a self-test")
-    config, listening = config_from(SelftestConfig, options), config_from(ListenConfig, options)
+    config = config_from(SelftestConfig, options)
+    listening = config_from(ListenConfig, options, cycles=config.cycles)
     receiving = config_from(ReceiveConfig, options)
     if receiving.truth is None:
         receiving = dataclasses.replace(receiving, truth=options["model"])
