@@ -61,11 +61,13 @@ def test_points_agree_within_their_tolerance_and_secrets_are_taken_out(tmp_path,
     made.add("level", -19.0, -16, 2)
     made.add("nothing", None, 0, 1)
     made.note("board", ["Pluto, serial 1044ab, firmware v0.39", "libiio 0.24"])
+    made.note("other", ["Pluto, serial virtual, firmware v0.39"])
     made.fail("sweep", "no answer from ip:10.0.0.7 of 1044ab")
     made.write()
     text = (tmp_path / "campaign.json").read_text()
     assert [point["agrees"] for point in json.loads(text)["points"]] == [True, False, False]
     assert "10.0.0.7" not in text and "1044ab" not in text and "1 of 3 points" in made.lines()[0]
+    assert "virtual" in text and "virtual boards" in "".join(made.lines())  # a word is no secret
     assert capsys.readouterr().out.count("DIFFERS") == 2
 
 

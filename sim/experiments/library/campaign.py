@@ -48,7 +48,8 @@ class Campaign:
         """What there is to say beside the points. A serial number in it is remembered, and taken out of everything."""
         self.notes[name] = value
         for serial in re.findall(r"serial(?:'?: '?| )([^\s,']+)", str(value)):
-            self._secrets[serial] = "SERIAL"
+            if any(character.isdigit() for character in serial):  # a word is none, and would be taken out of sentences
+                self._secrets[serial] = "SERIAL"
 
     def fail(self, step: str, reason: str) -> None:
         """A step that ended with an error."""
