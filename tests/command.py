@@ -63,10 +63,10 @@ def hear_signals():
         signal.signal(number, signal.SIG_DFL)
 
 
-def finish(process: subprocess.Popen) -> Result:
+def finish(process: subprocess.Popen, patience_s: float = PATIENCE_S) -> Result:
     """Wait for a started process, and kill it should it not end."""
     try:
-        out, err = process.communicate(timeout=PATIENCE_S)
+        out, err = process.communicate(timeout=patience_s)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

@@ -89,7 +89,7 @@ def test_a_grid_that_was_killed_goes_on_and_one_or_two_workers_find_the_same(her
     num_before = sum(len(read(parts / name)) for name in before)
     assert before and not (tmp_path / "two" / "trials.parquet").exists()
     two, one = begin(here, tmp_path / "two", 2), begin(here, tmp_path / "one", 1)
-    resumed, whole = finish(two), finish(one)
+    resumed, whole = finish(two, 600), finish(one, 600)  # a minute and more of work each, on two cores
     assert (resumed.status, whole.status) == (0, 0), (resumed.err, whole.err)
     rows = read(tmp_path / "two" / "trials.parquet")
     assert f"{len(rows)} trials" in resumed.out and f", {len(rows) - num_before} of them new" in resumed.out
