@@ -73,8 +73,15 @@ def nested(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("snr_db, widths", [(0, WIDTHS), (25, FASHION_WIDTHS)])
-@pytest.mark.parametrize("scheme", ["analog", "digital"])
+@pytest.mark.parametrize(
+    "snr_db, widths, scheme",
+    [
+        (0, WIDTHS, "analog"),
+        (25, FASHION_WIDTHS, "analog"),
+        (0, WIDTHS, "digital"),
+        pytest.param(25, FASHION_WIDTHS, "digital", marks=pytest.mark.slow),
+    ],
+)
 def test_the_truth_of_nested_networks_is_the_one_that_was_sent(nested, tmp_path, snr_db, widths, scheme):
     """Once without protection the error is that of the noise; compressed it is the quantiser's, the same either way."""
     if scheme == "digital":
