@@ -58,8 +58,11 @@ fi
 if [ ! -e /usr/share/datasets/fashion-mnist ]; then
     install dataset-fashion-mnist || say "without Debian's dataset-fashion-mnist, which only training needs"
 fi
+if ! command -v iio_info >/dev/null; then
+    install libiio0 libiio-utils || say "without Debian's libiio0 and libiio-utils, which only PlutoSDRs need"
+fi
 
 # torch first and alone: later packages must use this build.
 pip=".venv/bin/python -m pip --disable-pip-version-check"
 $pip install -q "torch==$(sed -n 's/^torch==//p' constraints.txt)"
-$pip install -q -c constraints.txt -e '.[test,train,digital,sweep,pluto]'
+$pip install -q -c constraints.txt -e '.[test,train,digital,sweep,pluto,networks,lab]'

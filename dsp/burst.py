@@ -5,10 +5,15 @@ only where it is not, everything since the last preamble is searched.
 """
 
 import dataclasses
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from numba import njit
 
+from airnet_sdr.dsp.blanking import BLOCK
+from airnet_sdr.dsp.bridge import bridge
+from airnet_sdr.dsp.excision import clean_blocks
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, frame_samples
 from airnet_sdr.dsp.losses import Loss, find_loss
 from airnet_sdr.dsp.reception import (
@@ -22,11 +27,14 @@ from airnet_sdr.dsp.reception import (
 from airnet_sdr.dsp.sync import MAX_CFO, PreambleDetector
 
 SCAN_SAMPLES = 1 << 18
+TAKEN = 64 * BLOCK  # samples copied and cleaned by one thread at a time
 MIN_WORK = 1 << 13  # samples worth searching
 FIRST_BATCH, LARGEST_BATCH = 4, 256  # frames expected from a lock...
 BATCH_SAMPLES = 1 << 21  # ...as long as no more samples than these
 GROUP_SAMPLES = 1 << 18  # received by one thread at a time: more leave the cache, fewer wait for the interpreter
 SAME_CARRIER = 0.5  # rad an OFDM symbol: what is left is well within what tracking searches
+MAX_BACK = 2  # frames before the first that was found
+HIT_PREAMBLE = 2.0  # times the noise of the preamble before
 MARGIN = 64  # samples that the window of a frame may move
 WAIT = "wait"
 LARGEST = 1e8  # beyond, a sample is no number: its fourth power must not overflow single precision
@@ -66,8 +74,7 @@ class FrameReceiver:
     def push(self, samples: np.ndarray) -> list[ReceivedFrame]:
         """Take the next samples (n,) complex64; frames that became complete, in order."""
         samples = np.ascontiguousarray(samples, np.complex64)
-        rails = samples.view(np.float32)
-        if not (rails.max(initial=0) <= LARGEST and rails.min(initial=0) >= -LARGEST):  # a NaN fails both
+        if _count_unusable(samples.view(np.float32), np.float32(LARGEST)):
             good = np.abs(samples) <= LARGEST
             self.num_not_finite += int(samples.size - good.sum())
             samples = np.where(good, samples, np.complex64(0))
@@ -84,9 +91,7 @@ class FrameReceiver:
         return self._run(final=True)
 
     def _run(self, final: bool) -> list[ReceivedFrame]:
-        self._buffer = np.concatenate([self._buffer, *self._blocks])
-        self._blocks.clear()
-        self._waiting = 0
+        self._take_blocks(final)
         frames = []
         while (found := self._follow(final) if self._lock else self._search(final)) is not None:
             frames += found
@@ -94,13 +99,28 @@ class FrameReceiver:
                 self._last = found[-1]
                 self._cursor = found[-1].start + self.detector.length
                 self._candidates.clear()
-        # a frame may be read backwards, and samples may have been lost between two frames that are one apart
-        history = 2 * (1 + self.fmt.max_symbols_per_frame) * self.fmt.symbol_samples
+        # frames may be read backwards, and samples may have been lost between two frames that are one apart
+        history = (2 if self._lock else MAX_BACK + 1) * (self.fmt.max_symbols_per_frame + 1) * self.fmt.symbol_samples
         keep = min([self._cursor, *self._candidates[:1]]) - MARGIN - history - self._origin
         drop = min(max(0, keep), self._buffer.size)
         self._buffer = self._buffer[drop:]
         self._origin += drop
         return frames
+
+    def _take_blocks(self, final: bool) -> None:
+        """Move the waiting samples into the buffer, as long as they are whole blocks, and clean them."""
+        waiting, known = 0 if final else self._waiting % BLOCK, self._buffer.size
+        samples = np.empty(known + self._waiting, np.complex64)
+        samples[:known] = self._buffer
+        parts, end = [], known
+        for block in self._blocks:
+            places = range(0, block.size, TAKEN)
+            parts += [(samples[end + i : end + block.size], block[i : i + TAKEN]) for i in places]
+            end += block.size
+        _for_each(self.run, _copy, parts)
+        self._buffer = samples[: end - waiting]
+        self._blocks, self._waiting = [samples[end - waiting :].copy()], waiting
+        _for_each(self.run, clean_blocks, [self._buffer[i : i + TAKEN] for i in range(known, self._buffer.size, TAKEN)])
 
     def _follow(self, final: bool) -> list[ReceivedFrame] | None:
         """The frames that follow the lock without a gap; [] when there is none, None to wait for samples.
@@ -109,7 +129,8 @@ class FrameReceiver:
         """
         lock, done = self._lock, len(self._followed)
         length = frame_samples(lock.frame.header, self.fmt) / (1 + lock.sco)
-        ready = int((self._origin + self._buffer.size - MARGIN - lock.frame.start) // length) - 1 - done
+        # of a frame that is ready all samples have come, wherever its preamble is found
+        ready = int((self._origin + self._buffer.size - 2 * MARGIN - lock.frame.start) // length) - 1 - done
         count = lock.batch - done if final else min(lock.batch - done, ready)
         if count <= 0:
             return None
@@ -119,12 +140,14 @@ class FrameReceiver:
         num_groups = -(-num_groups // self._num_threads) * self._num_threads  # each thread has as much to do
         size = -(-count // num_groups)
         groups = [expected[i : i + size] for i in range(0, count, size)]
+        received = itertools.chain(*self.run(lambda group: self._receive_group(group, final, lock), groups))
         frames = []
-        received = list(self.run(lambda group: self._receive_group(group, final, lock), groups))
-        for group, found in zip(groups, received, strict=True):
-            frames += found
-            if len(found) < len(group):
+        near = self._followed[-1] if self._followed else lock.frame
+        for frame in received:
+            near = self._bridged(frame, near)
+            if near is None:
                 break
+            frames.append(near)
         self._followed += frames
         if len(frames) < count:
             self._lock, self._followed = None, []
@@ -154,7 +177,18 @@ class FrameReceiver:
         if self._last is not None:
             loss = find_loss(self._buffer, self._origin, self._last, outcome[0], self.fmt)
             self.losses += [loss] if loss else []
-        return [*read_backwards(self._buffer, self._origin, outcome[0], self._last, self.fmt), *outcome]
+        return [*self._before(outcome[0]), *outcome]
+
+    def _before(self, frame: ReceivedFrame) -> list[ReceivedFrame]:
+        """Frames before one that was found: those whose preambles were hit, then what else can be read backwards."""
+        length = frame_samples(frame.header, self.fmt)
+        frames = [frame]
+        while len(frames) <= MAX_BACK and (self._last is None or self._last.start < frames[0].start - 1.5 * length):
+            before = bridge(self._buffer, self._origin, frames[0], -1, self.fmt)
+            if before is None:
+                break
+            frames.insert(0, before)
+        return [*read_backwards(self._buffer, self._origin, frames[0], self._last, self.fmt), *frames[:-1]]
 
     def _receive_found(self, start: int, final: bool):
         """The frame at buffer index start in a list, None when there is none, WAIT when samples of it have not come."""
@@ -173,30 +207,68 @@ class FrameReceiver:
         if available < header.num_symbols and not final:
             return WAIT
         opened = open_frames(self._buffer, acquisition, min(header.num_symbols, available), self.fmt)
-        return read_frames(self._buffer, self._origin, opened, [header], self.fmt)
+        (frame,) = read_frames(self._buffer, self._origin, opened, [header], self.fmt)
+        return None if frame is None else [frame]
 
-    def _receive_group(self, starts: list[int], final: bool, lock: Lock) -> list[ReceivedFrame]:
-        """The frames of the lock's burst at the expected buffer indices, up to the first that is not there."""
-        acquisition = self.detector.acquire_near(self._buffer, starts, lock.frame.cfo)
+    def _receive_group(self, starts: list[int], final: bool, lock: Lock) -> list[ReceivedFrame | None]:
+        """The frames of the lock's burst at the expected buffer indices, None where preamble or header is not there."""
+        acquisition, confirmed = self.detector.acquire_each(self._buffer, starts, lock.frame.cfo)
         num_symbols = lock.frame.header.num_symbols
-        num_whole = np.count_nonzero(self._available(acquisition, final) >= num_symbols)
-        if not num_whole:
-            return self._receive_found(starts[0], final) or [] if acquisition.start.size and final else []
+        available = self._available(acquisition, final)
+        frames: list[ReceivedFrame | None] = [None] * len(starts)
+        for cut in np.flatnonzero(confirmed & (available < num_symbols)):  # the stream has ended
+            outcome = self._receive_found(starts[cut], final)
+            frames[int(cut)] = None if outcome in (None, WAIT) else outcome[0]
+        whole = np.nonzero(confirmed & (available >= num_symbols))[0]
+        if not whole.size:
+            return frames
+        acquisition = acquisition[whole]
         # one preamble measures the carrier less well than the frame before did, whose oscillator it is
         near = np.abs(acquisition.cfo - lock.frame.cfo) < SAME_CARRIER / self.fmt.symbol_samples
         acquisition = dataclasses.replace(acquisition, cfo=np.where(near, lock.frame.cfo, acquisition.cfo))
-        opened = open_frames(self._buffer, acquisition[:num_whole], num_symbols, self.fmt)
+        opened = open_frames(self._buffer, acquisition, num_symbols, self.fmt)
         headers = read_headers(opened, self.fmt)
-        good = [bool(h) and (h.version, h.num_symbols) == (VERSION, num_symbols) for h in headers]
-        count = [*good, False].index(False)
-        frames = []
-        if count:
-            frames = read_frames(self._buffer, self._origin, opened[:count], headers[:count], self.fmt, lock.sco)
-        if count == num_whole < len(starts) and final:
-            frames += self._receive_group(starts[count:], final, lock)
+        good = [i for i, h in enumerate(headers) if h and h.layout == lock.frame.header.layout]
+        if good:
+            if len(good) < len(headers):
+                opened = opened[good]
+            found = read_frames(self._buffer, self._origin, opened, [headers[i] for i in good], self.fmt, lock.sco)
+            for i, frame in zip(good, found, strict=True):
+                frames[whole[i]] = frame
         return frames
+
+    def _bridged(self, frame: ReceivedFrame | None, near: ReceivedFrame) -> ReceivedFrame | None:
+        """The frame, or by what the one before it says where its preamble was hit; None where there is none."""
+        if frame is not None and frame.channel.noise_var < HIT_PREAMBLE * near.channel.noise_var:
+            return frame
+        if frame is not None and frame.header != dataclasses.replace(near.header, frame=near.header.frame + 1):
+            return frame
+        bridged = bridge(self._buffer, self._origin, near, 1, self.fmt)
+        if frame is None or (bridged is not None and bridged.noise_var < frame.noise_var):
+            return bridged
+        return frame
 
     def _available(self, acquisition, final):
         """OFDM symbols after the preambles whose samples have come (frames,)."""
         margin = 0 if final else MARGIN
         return (self._buffer.size - acquisition.start - margin) // self.fmt.symbol_samples - 1
+
+
+def _for_each(run, function, parts) -> None:
+    for _ in run(function, parts):
+        pass
+
+
+def _copy(part) -> None:
+    into, samples = part
+    into[: samples.size] = samples
+
+
+@njit(cache=True, nogil=True)
+def _count_unusable(rails, largest):
+    """How many of the rails exceed largest; a NaN does."""
+    count = 0
+    for i in range(rails.size):
+        if not (abs(rails[i]) <= largest):
+            count += 1
+    return count

@@ -28,3 +28,8 @@ class RadioError(LinkError):
 
 class RadioTimeoutError(RadioError):
     """No samples came, or none were taken, within the timeout."""
+
+
+def one_line(error: Exception) -> str:
+    """The text of an error of other code as one line."""
+    return " ".join(str(error).split())

@@ -26,10 +26,12 @@ from numba import njit
 from scipy.special import gamma, gammainccinv
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.units import limited
 
 MAX_GRID = 4096  # points; a grid this fine adds an error of some -60 dB
 TAIL = 1e-7  # probability beyond the grid
 STEPS_PER_DEVIATION = 1.6  # of the posterior; with coarser steps the sums do not approximate the integrals
+LARGEST = np.float32(1e12)  # of soft values: an SNR that no receiver measures
 NEGLIGIBLE = 16.0  # log-likelihood below the largest
 BLOCK = 32  # grid points
 
@@ -190,18 +192,12 @@ def posterior_mean(
     be expected. An erased coordinate has information 0.
     """
     shape = (-1, curve.dims)
-    statistic, information = statistic.reshape(shape), information.reshape(shape)
+    statistic = limited(np.ascontiguousarray(statistic, np.complex64).view(np.float32), LARGEST).view(np.complex64)
+    statistic, information = statistic.reshape(shape), limited(information, LARGEST).reshape(shape)
     size = _grid_size(curve, density.shape, float(information.mean()) if information.size else 0.0)
     x, weight, points = _grid(curve, density.shape, size)
     pairs = np.empty((len(statistic), 2), np.float32)
-    total = _posterior(
-        np.ascontiguousarray(statistic, np.complex64),
-        np.ascontiguousarray(information, np.float32),
-        x,
-        weight,
-        points,
-        pairs,
-    )
+    total = _posterior(statistic, information, x, weight, points, pairs)
     pairs *= np.float32(1 / np.sqrt(2))
     return pairs.view(np.complex64)[:, 0], total / max(pairs.size, 1) / density.variance(curve.order)
 
@@ -229,7 +225,7 @@ def _posterior(statistic, information, x, weight, points, pairs):
             top, near = tops[best], x[best * BLOCK + BLOCK // 2]  # offsets from nearby keep their precision
             mass = mean = square = np.float32(0)
             for b in range(tops.size):
-                if tops[b] > top - np.float32(NEGLIGIBLE):
+                if tops[b] >= top - np.float32(NEGLIGIBLE):  # the best itself is, however large the numbers are
                     for g in range(b * BLOCK, (b + 1) * BLOCK):
                         share, away = np.exp(level[g] - top), x[g] - near
                         mass += share

@@ -9,26 +9,28 @@ stay inside the 0.9 of the rate that a radio's filters pass. The preamble is one
 subcarrier. In each OFDM symbol 16 of the 800 active subcarriers are pilots, moved from symbol to symbol so that
 together they visit the whole band; the other 784, symbol after symbol, are the frame's data slots::
 
-    header (512 slots) | manifest chunk (64·c slots) | payload
+    header (576 slots) | manifest chunk (64·c slots) | payload
 
-The trade of frame length. A frame pays one preamble and one header, 800 + 512 = 1312 uses; a hit frame loses its
-payload. With up to 24 data-bearing symbols of 784 slots the fixed cost is 1312/18816 = 7 % (0.29 dB) and one lost frame
-costs a tenth of a network of 350,000 weights; half as long frames would cost 0.57 dB and lose a twentieth, twice as
-long 0.15 dB and a fifth. Prefix (3.1 %, 0.13 dB) and pilots (2 %, 0.09 dB) are the same for all. Drift bounds the
-length too: 50 ppm of clock offset move 24 symbols by 1.3 samples, well inside the prefix.
+The trade of frame length. A frame pays one preamble and one header, 800 + 576 = 1376 uses; a hit frame loses its
+payload. With up to 24 data-bearing symbols of 784 slots the fixed cost is 1376/18816 = 7.3 % (0.31 dB) and one lost
+frame costs a tenth of a network of 350,000 weights; half as long frames would cost 0.60 dB and lose a twentieth,
+twice as long 0.15 dB and a fifth. Prefix (3.1 %, 0.13 dB) and pilots (2 %, 0.09 dB) are the same for all. Drift
+bounds the length too: 50 ppm of clock offset move 24 symbols by 1.3 samples, well inside the prefix.
 """
 
 import dataclasses
 import functools
 import math
+import operator
 
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.sequences import gold, qpsk
 
-VERSION = 1
-HEADER_BITS = 72
+VERSION = 2
+HEADER_BYTES = 10
+HEADER_BITS = 8 * HEADER_BYTES + 16  # with its CRC
 MANIFEST_CRC_BITS = 32
 MANIFEST_USES_PER_BIT = 6
 MAX_MANIFEST_USES = 1 << 18  # uses beyond are repetition; bounds what a hostile header can make a receiver allocate
@@ -43,7 +45,7 @@ class FrameFormat:
     num_active: int = 800
     num_pilots: int = 16
     pilot_shift: int = 19
-    header_symbols: int = 512
+    header_symbols: int = 576
     chunk_step: int = 64
     max_symbols_per_frame: int = 24
     min_frames: int = 4
@@ -133,10 +135,11 @@ DEFAULT_FORMAT = FrameFormat()
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The header of every frame: 56 bits and a CRC-16 on the air.
+    """The header of every frame: 80 bits and a CRC-16 on the air.
 
     ``burst_id``, a hash of the content, tells bursts apart, so that only cycles of the same burst are combined;
-    ``num_symbols`` is the number of OFDM symbols after the preamble, ``num_chunk_steps`` the manifest chunk.
+    ``num_symbols`` is the number of OFDM symbols after the preamble, ``num_chunk_steps`` the manifest chunk; ``flags``
+    say how the payload is scrambled: by a key (`models.seal`), by quarter turns (`dsp.scrambling`), not at all (0).
     """
 
     burst_id: int
@@ -144,20 +147,23 @@ class Header:
     num_frames: int
     num_symbols: int
     num_chunk_steps: int
+    flags: int = 0
     version: int = VERSION
 
     # (field, bits, offset): a field holds value - offset
     _LAYOUT = (
         ("version", 4, 0),
-        ("burst_id", 12, 0),
+        ("flags", 4, 0),
+        ("burst_id", 32, 0),
         ("frame", 14, 0),
         ("num_frames", 14, 1),
         ("num_symbols", 6, 1),
         ("num_chunk_steps", 6, 0),
     )
+    _OF_BURST = operator.attrgetter(*(name for name, _, _ in _LAYOUT if name != "frame"))
 
     def to_bytes(self) -> bytes:
-        """The 56 bits, most significant first."""
+        """The 80 bits, most significant first."""
         word = 0
         for name, bits, offset in self._LAYOUT:
             value = getattr(self, name) - offset
@@ -166,26 +172,37 @@ class Header:
                     f"frame header: {name} must fit {bits} bits; got {value + offset}; send a smaller model"
                 )
             word = word << bits | value
-        return word.to_bytes(7, "big")
+        return word.to_bytes(HEADER_BYTES, "big")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Header":
-        """The inverse of `to_bytes`; any 7 bytes give a header."""
+        """The inverse of `to_bytes`; any 10 bytes give a header."""
         word = int.from_bytes(data, "big")
-        fields = {}
-        for name, bits, offset in reversed(cls._LAYOUT):
-            fields[name] = (word & (1 << bits) - 1) + offset
-            word >>= bits
-        return cls(**fields)
+        return cls(**{name: (word >> shift & mask) + offset for name, shift, mask, offset in _HEADER_FIELDS})
 
     @property
     def burst_key(self) -> "Header":
         """The header of the burst's frame 0: the same for all frames of a burst."""
         return dataclasses.replace(self, frame=0)
 
+    def same_burst(self, other: "Header") -> bool:
+        """Whether a header is that of another frame of the same burst, or of the same frame."""
+        return self._OF_BURST(self) == self._OF_BURST(other)
+
+    @property
+    def layout(self) -> tuple[int, int, int]:
+        """Version and sizes: frames of one layout, and no others, can be received together."""
+        return self.version, self.num_symbols, self.num_chunk_steps
+
     def consistent(self, fmt: FrameFormat) -> bool:
         """Whether the fields make sense together; a header off the air is hostile until this holds."""
         return self.frame < self.num_frames and payload_slots(self, fmt) > 0 and manifest_capacity(self, fmt) > 0
+
+
+_HEADER_FIELDS = tuple(
+    (name, sum(later for _, later, _ in Header._LAYOUT[i + 1 :]), (1 << bits) - 1, offset)
+    for i, (name, bits, offset) in enumerate(Header._LAYOUT)
+)  # what to shift and mask the word by
 
 
 def payload_slots(header: Header, fmt: FrameFormat) -> int:

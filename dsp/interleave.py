@@ -16,6 +16,7 @@ from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, payload_sl
 
 GOLDEN = 0.6180339887  # multiples of the golden section are spread most evenly (Knuth, TAOCP 6.4)
 TILE = 64  # of a transposition: 512 bytes of a row at a time
+LEAST_LIKENESS = 10  # standard deviations of chance that the likeness of the same content exceeds it by
 DEAL_COLUMNS = 1024  # a call's
 
 
@@ -77,8 +78,46 @@ def interleave(rows: np.ndarray, headers: list[Header], fmt: FrameFormat = DEFAU
 
 def accumulate(slots: np.ndarray, header: Header, rows: np.ndarray) -> None:
     """The inverse of `interleave`: add payload slots (M,) of the header's frame to its row of rows (num_frames, M)."""
+    if slots.size != rows.shape[1]:  # the kernel would write beyond the row
+        raise ValueError(f"a frame of {slots.size} payload slots does not fit rows of {rows.shape[1]}")
     residue, step, first = _strides(header, slots.size)
     _gather(slots, step, first, rows[residue])
+
+
+def likeness(
+    statistic: np.ndarray, information: np.ndarray, header: Header, rows: np.ndarray, row_information: np.ndarray
+) -> float | None:
+    """Correlation of a frame's payload with an earlier reception in its row, 1 for the same and 0 for other content.
+
+    statistic, information : equalised symbols over noise_var (M,) complex64, and 1/noise_var (M,) float32
+    rows, row_information : sums of those (num_frames, M), see `accumulate`
+
+    With m = x·i + noise of variance i it is Re Σ m₁*m₂ / √(Σ(|m₁|² - i₁) Σ(|m₂|² - i₂)). None where noise would decide.
+    """
+    residue, step, first = _strides(header, statistic.size)
+    common, one, two, variance = _products(statistic, information, step, first, rows[residue], row_information[residue])
+    if min(one, two) <= 0 or one * two < LEAST_LIKENESS**2 * variance:
+        return None
+    return common / math.sqrt(one * two)
+
+
+@njit(cache=True, nogil=True)
+def _products(statistic, information, step, first, row, row_information):
+    common = one = two = variance = 0.0
+    position = first
+    for j in range(row.size):
+        m, i = statistic[position], information[position]
+        n, k = row[j], row_information[j]
+        m_power, n_power = m.real * m.real + m.imag * m.imag, n.real * n.real + n.imag * n.imag
+        if i > 0 and k > 0:
+            common += m.real * n.real + m.imag * n.imag
+            one += m_power - i
+            two += n_power - k
+            variance += m_power * n_power / 2
+        position += step
+        if position >= statistic.size:
+            position -= statistic.size
+    return common, one, two, variance
 
 
 @njit(cache=True, nogil=True)
@@ -95,6 +134,7 @@ def _scatter(rows, residues, step, first, out):
 
 @njit(cache=True, nogil=True)
 def _gather(slots, step, first, row):
+    slots = slots.copy()  # read once from end to end, they are in the cache when they are read in steps
     position, j = first, 0
     while j < slots.size:
         count = min((slots.size - 1 - position) // step + 1, slots.size - j)  # until the end is reached

@@ -22,7 +22,9 @@ from airnet_sdr.dsp.frame import FrameFormat, frame_samples
 from airnet_sdr.dsp.reception import ReceivedFrame
 
 CLOCK_ERROR = 3e-6  # of a measured clock offset: what may be missing for that alone
-MOST_UNEXPLAINED = 2  # OFDM symbols at the loss that fit neither frame: with more it was the sender that paused
+MOST_SILENT = 2  # OFDM symbols at the loss that fit neither frame and are silent: with more the sender paused
+PIECES = 4  # of an OFDM symbol that are silent or not
+MOST_SYMBOLS = 512  # before a frame are examined: a pause may last for hours
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +64,10 @@ def find_loss(
 ) -> Loss | None:
     """What was lost between two frames of a burst; None for nothing, or for a sender that paused.
 
-    ``origin`` is the stream index of the first of the samples, which reach from somewhere before the loss to ``after``.
-    What is missing is known but for whole cycles of the burst, and found from as many samples on as the channel's delay
-    window is wide: a path may come and go in it.
+    ``origin`` is the stream index of the first of the samples, which reach to ``after``; the last MOST_SYMBOLS of them
+    are examined, and what came before counts as silent where the first of these is. What is missing is known but for
+    whole cycles of the burst, and found from as many samples on as the channel's delay window is wide: a path may come
+    and go in it.
     """
     if before.header.burst_key != after.header.burst_key:
         return None
@@ -80,18 +83,23 @@ def find_loss(
     tolerance = max(before.channel.window, after.channel.window) + CLOCK_ERROR * steps * length
     if abs(num_lost) <= tolerance:
         return None
-    place, unexplained = _place(samples, origin, before, after, came, fmt)
-    if unexplained > MOST_UNEXPLAINED + max(0, -num_lost) / fmt.symbol_samples:
+    place, silent = _place(samples, origin, before, after, fmt)
+    if silent > MOST_SILENT + max(0, -num_lost) / fmt.symbol_samples:
         return None
     return Loss(place, num_lost)
 
 
-def _place(samples, origin, before, after, came, fmt):
-    """Stream index of the loss, and how many OFDM symbols around it fit neither frame."""
+def _place(samples, origin, before, after, fmt):
+    """Stream index of the loss, and how many OFDM symbols around it fit neither frame and are silent.
+
+    What interference hits fits neither, too.
+    """
     hop = fmt.symbol_samples
-    first = max(before.window, origin)
-    sent_before = _Grid(before, np.arange(1, came // hop + 2), fmt)
-    sent_after = _Grid(after, np.arange(-((after.window - first) // hop) - 1, 0), fmt)
+    first = max(before.window, origin, after.window - MOST_SYMBOLS * hop)
+    unknown = first - before.window  # samples that came before those examined
+    num_symbols = (after.window - first) // hop + 1
+    sent_before = _Grid(before, int(unknown * (1 + before.sco)) // hop + np.arange(1, num_symbols + 1), fmt)
+    sent_after = _Grid(after, np.arange(-num_symbols, 0), fmt)
     score_before = sent_before.score(samples, origin)
     score_after = sent_after.score(samples, origin)
     # of each place that ends a symbol of the frame before: the symbols up to it, and those that begin after it
@@ -105,7 +113,15 @@ def _place(samples, origin, before, after, came, fmt):
     fits_after = np.flatnonzero((score_after > 0) & (sent_after.starts >= place - hop // 4))
     end = sent_before.starts[fits_before[-1]] + hop if fits_before.size else first
     start = sent_after.starts[fits_after[0]] if fits_after.size else after.window
-    return place, (start - end) / hop
+    halfway = min(frame.noise_var + frame.channel.power * fmt.occupancy / 2 for frame in (before, after))
+    is_silent = _powers(samples[end - origin : max(start, end) - origin], hop // PIECES) < halfway
+    begins_silent = _powers(samples[first - origin :][:hop], hop) < halfway
+    return place, np.count_nonzero(is_silent) / PIECES + (unknown / hop if begins_silent.all() else 0)
+
+
+def _powers(samples, size):
+    """Mean powers of pieces of the samples, of ``size`` samples each."""
+    return np.mean(np.abs(samples[: samples.size // size * size].reshape(-1, size)) ** 2, axis=1)
 
 
 class _Grid:

@@ -12,6 +12,9 @@ import functools
 import numpy as np
 from numba import njit
 
+from airnet_sdr.dsp.units import limited
+
+MAX_LLR = np.float32(1e20)  # so that no sum over a code word leaves single precision
 F_NODE, G_NODE, RATE0, REPETITION, SAVE, COMBINE = range(6)
 
 
@@ -49,9 +52,16 @@ def encode(info: np.ndarray, block_bits: int) -> np.ndarray:
     return transform(u)
 
 
+def bounded(llr: np.ndarray) -> np.ndarray:
+    """LLRs as finite numbers, what is none as 0: the decoder sorts by their sums, and must not meet a NaN there."""
+    return limited(llr, MAX_LLR)
+
+
 def decode(llr: np.ndarray, num_info: int, list_size: int = 8) -> np.ndarray:
     """LLRs (2^n,) float32 to candidates (paths, num_info) uint8, the likeliest first."""
-    words, metric = _decode_list(np.ascontiguousarray(llr, np.float32), _schedule(len(llr), num_info), list_size)
+    if list_size == 1:
+        return decode_rows(llr[None], num_info)
+    words, metric = _decode_list(bounded(llr), _schedule(len(llr), num_info), list_size)
     order = np.argsort(metric, kind="stable")
     return transform(words[order])[:, info_positions(len(llr), num_info)]
 
@@ -65,7 +75,7 @@ def decode_rows(llr: np.ndarray, num_info: int) -> np.ndarray:
     u = transform(llr < 0)
     noisy = np.count_nonzero(u, axis=1) > np.count_nonzero(u[:, positions], axis=1)  # frozen bits that are not 0
     if noisy.any():
-        u[noisy] = transform(_decode_rows(llr[noisy], _schedule(llr.shape[1], num_info)))
+        u[noisy] = transform(_decode_rows(bounded(llr[noisy]), _schedule(llr.shape[1], num_info)))
     return u[:, positions]
 
 

@@ -1,19 +1,25 @@
 """From acquired preambles to the soft slots of their frames: the receiver's block diagram, some frames at a time."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
+from scipy.special import gammainccinv
 
 from airnet_sdr.dsp import control, estimate, ofdm
 from airnet_sdr.dsp.equalise import soft_slots
 from airnet_sdr.dsp.estimate import FIRST_PATH_TAP, ChannelEstimate, mean_snr
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
+from airnet_sdr.dsp.interference import find_interference
 from airnet_sdr.dsp.sync import Acquisition
-from airnet_sdr.dsp.tracking import Tracking, track
+from airnet_sdr.dsp.tracking import MAX_CFO, MAX_SCO, Tracking, track
 
 MIN_TAIL = 4  # OFDM symbols of a frame without preamble that are worth believing
+SUSPECT = 1.5  # times the noise of a frame's other symbols, at least...
+SUSPECT_CHANCE = 1e-3  # ...and so much that few frames without interference have a symbol of more
 LEAKAGE = 0.02  # of the noise: intercarrier interference above it is worth another look
+FAINTEST = 1e-20  # power of a channel, of which single precision still holds the square: none is as weak
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,16 +90,19 @@ class OpenedFrames:
 
     shift : (frames,) from the preambles' starts, of the FFT windows that have the first path on FIRST_PATH_TAP
     spectra : (frames, symbols, fft_size) complex64 of the OFDM symbols after the preambles
+    interference : (frames, symbols, cells) of `interference`, None where no frame is hit
     """
 
     acquisition: Acquisition
     shift: np.ndarray
     spectra: np.ndarray
     channel: ChannelEstimate
+    interference: np.ndarray | None
 
     def __getitem__(self, frames) -> "OpenedFrames":
         """A slice of them."""
-        return OpenedFrames(*(getattr(self, field.name)[frames] for field in dataclasses.fields(self)))
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return OpenedFrames(*(None if value is None else value[frames] for value in values))
 
 
 def open_frames(samples: np.ndarray, acquisition: Acquisition, num_symbols: int, fmt: FrameFormat) -> OpenedFrames:
@@ -107,8 +116,13 @@ def look(samples, acquisition: Acquisition, shift, num_symbols: int, fmt: FrameF
     """The same through FFT windows at given shifts (frames,)."""
     starts = acquisition.start + shift
     channel = estimate.estimate_channels(ofdm.demodulate(samples, starts, acquisition.cfo, 1, fmt)[:, 0], fmt)
+    known = (channel.power >= FAINTEST) & (channel.noise_var > 0)
+    if not known.all():  # a preamble that is hardly one, or hostile
+        channel = dataclasses.replace(channel, noise_var=np.where(known, channel.noise_var, np.inf))
     spectra = ofdm.demodulate(samples, starts, acquisition.cfo, num_symbols, fmt, first=1)
-    return OpenedFrames(acquisition, shift, spectra, channel)
+    return OpenedFrames(
+        acquisition, shift, spectra, channel, find_interference(spectra, channel.h_hat, channel.noise_var, fmt)
+    )
 
 
 def header_symbols(fmt: FrameFormat) -> int:
@@ -118,29 +132,57 @@ def header_symbols(fmt: FrameFormat) -> int:
 
 def read_headers(opened: OpenedFrames, fmt: FrameFormat) -> list[Header | None]:
     """Headers from the first OFDM symbols, with the preambles' channel and carrier offset alone."""
-    first = np.ascontiguousarray(opened.spectra[:, : header_symbols(fmt)])
-    statistic, _ = soft_slots(first, opened.channel, fmt=fmt)
+    num = header_symbols(fmt)
+    interference = None if opened.interference is None else opened.interference[:, :num]
+    statistic, _ = soft_slots(
+        np.ascontiguousarray(opened.spectra[:, :num]), opened.channel, fmt=fmt, interference=interference
+    )
     return control.decode_headers(np.ascontiguousarray(statistic[:, : fmt.header_symbols]), fmt)
 
 
 def read_frames(
     samples, origin: int, opened: OpenedFrames, headers: list[Header], fmt: FrameFormat, sco: float | None = None
-) -> list[ReceivedFrame]:
+) -> list[ReceivedFrame | None]:
     """Frames of equal length, their headers known, and their clock offset sco where it is nearly known.
 
-    ``origin`` is the stream index of the first of the samples.
+    None instead of one that `frames_of` refuses. ``origin`` is the stream index of the first of the samples.
     """
-    tracking = track(opened.spectra, opened.channel, fmt, sco)
+    opened, tracking = _track_closely(opened, fmt, sco)
     leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * opened.channel.power
     turned = leakage > LEAKAGE * opened.channel.noise_var  # Moose 1994: correct and look again
     if turned.any():
         cfo = opened.acquisition.cfo + np.where(turned, tracking.residual_cfo, 0)
         acquisition = dataclasses.replace(opened.acquisition, cfo=cfo)
         opened = look(samples, acquisition, opened.shift, opened.spectra.shape[1], fmt)
-        tracking = track(opened.spectra, opened.channel, fmt, sco)
-    soft = soft_slots(opened.spectra, opened.channel, tracking, fmt)
+        opened, tracking = _track_closely(opened, fmt, sco)
+    soft = soft_slots(opened.spectra, opened.channel, tracking, fmt, opened.interference)
     start, cfo = origin + opened.acquisition.start, opened.acquisition.cfo
-    return _frames(headers, Places(start, start + opened.shift, cfo), opened.channel, tracking, soft, fmt)
+    return frames_of(headers, Places(start, start + opened.shift, cfo), opened.channel, tracking, soft, fmt)
+
+
+def _track_closely(opened: OpenedFrames, fmt: FrameFormat, sco: float | None) -> tuple[OpenedFrames, Tracking]:
+    """Track frames; where pilots of a symbol have more noise than others, interference is looked for in the frame."""
+    tracking = track(opened.spectra, opened.channel, fmt, sco, interference=opened.interference)
+    quietest = tracking.noise_var.min(axis=1)
+    suspects = (tracking.noise_var.max(axis=1) > _suspect(fmt.num_pilots, opened.spectra.shape[1]) * quietest) & (
+        np.isfinite(quietest)
+    )
+    if opened.interference is not None:
+        suspects &= (opened.interference == 0).all(axis=(1, 2))
+    if not suspects.any():
+        return opened, tracking
+    channel = opened.channel
+    interference = find_interference(opened.spectra, channel.h_hat, channel.noise_var, fmt, suspects)
+    if interference is None:
+        return opened, tracking
+    opened = dataclasses.replace(opened, interference=interference)
+    return opened, track(opened.spectra, channel, fmt, sco, interference=interference)
+
+
+@functools.lru_cache(maxsize=64)
+def _suspect(num_pilots: int, num_symbols: int) -> float:
+    """Times the noise that makes a symbol suspect: the mean energy of few pilots spreads, as a gamma variable does."""
+    return max(SUSPECT, gammainccinv(num_pilots, SUSPECT_CHANCE / num_symbols) / num_pilots)
 
 
 def read_backwards(
@@ -166,7 +208,8 @@ def read_backwards(
     channel = ChannelEstimate(
         frame.channel.h_hat[None], np.array([frame.channel.noise_var]), np.array([frame.channel.window])
     )
-    tracking = track(spectra, channel, fmt, frame.sco, before=True)
+    interference = find_interference(spectra, channel.h_hat, channel.noise_var, fmt)
+    tracking = track(spectra, channel, fmt, frame.sco, before=True, interference=interference)
     present = np.isfinite(tracking.noise_var[0])
     if torn:
         present &= last.erased
@@ -176,15 +219,18 @@ def read_backwards(
     if not present.any():
         return []
     tracking.noise_var[0, ~present] = np.inf
-    soft = soft_slots(spectra, channel, tracking, fmt)
+    soft = soft_slots(spectra, channel, tracking, fmt, interference)
     places = Places(*(np.array([value]) for value in (frame.start - length, frame.window - length, frame.cfo)))
-    return _frames([header], places, channel, tracking, soft, fmt, supplement=True)
+    return [frame for frame in frames_of([header], places, channel, tracking, soft, fmt, supplement=True) if frame]
 
 
-def _frames(
+def frames_of(
     headers, places: Places, channel: ChannelEstimate, tracking: Tracking, soft, fmt: FrameFormat, supplement=False
-) -> list[ReceivedFrame]:
-    """Frames of their estimates and the soft slots of the symbols there are; the rest counts as erased."""
+) -> list[ReceivedFrame | None]:
+    """Frames of their estimates and the soft slots of the symbols there are; the rest counts as erased.
+
+    None instead of a frame whose estimates are not those of a radio's signal: preambles and pilots may be hostile.
+    """
     statistic, information = soft
     num_symbols = headers[0].num_symbols
     missing = num_symbols - tracking.noise_var.shape[1]
@@ -197,6 +243,7 @@ def _frames(
     estimates = np.stack(
         [places.cfo + tracking.residual_cfo, tracking.sco, mean_snr(channel, noise_var), noise_var], axis=1
     )
+    sound = _are_sound(estimates)
     body = fmt.header_symbols + headers[0].num_chunk_steps * fmt.chunk_step
     parts = slice(fmt.header_symbols, body), slice(body, None)
     rows = zip(places.start.tolist(), places.window.tolist(), estimates.tolist(), strict=True)
@@ -204,6 +251,15 @@ def _frames(
         ReceivedFrame(
             header, first, early, *of_frame, channel[i], erased[i],
             *(slots[i, part] for part in parts for slots in (statistic, information)), supplement,
-        )
+        ) if sound[i] else None
         for i, (header, (first, early, of_frame)) in enumerate(zip(headers, rows, strict=True))
     ]  # fmt: skip
+
+
+def _are_sound(estimates: np.ndarray) -> np.ndarray:
+    """Which frames have an offset of carrier and clock, an SNR and a noise that can be (frames,) bool.
+
+    What is no number is in no range.
+    """
+    cfo, sco, snr, noise_var = estimates.T
+    return (np.abs(cfo) <= MAX_CFO) & (np.abs(sco) <= MAX_SCO) & np.isfinite(snr) & np.isfinite(noise_var)

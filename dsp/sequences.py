@@ -1,5 +1,7 @@
 """Pseudo-random sequences of the frame: one generator for preamble, pilots and scrambling."""
 
+import functools
+
 import numpy as np
 
 
@@ -14,18 +16,28 @@ def gold(c_init: int, num_bits: int) -> np.ndarray:
     array([0, 0, 0, 0, 0, 0, 1, 0], dtype=uint8)
     """
     skip = 1600
-    x1 = np.zeros(skip + num_bits + 31, np.uint8)
-    x2 = np.zeros_like(x1)
-    x1[0] = 1
-    x2[:31] = (c_init >> np.arange(31)) & 1
-    # The recurrences reach back at least 28 steps, so 28 new bits can be made at a time.
-    for start in range(0, skip + num_bits, 28):
-        n = slice(start, min(start + 28, skip + num_bits))
-        x1[n.start + 31 : n.stop + 31] = x1[n.start + 3 : n.stop + 3] ^ x1[n]
-        x2[n.start + 31 : n.stop + 31] = (
-            x2[n.start + 3 : n.stop + 3] ^ x2[n.start + 2 : n.stop + 2] ^ x2[n.start + 1 : n.stop + 1] ^ x2[n]
-        )
-    return x1[skip : skip + num_bits] ^ x2[skip : skip + num_bits]
+    first = np.eye(1, 31, dtype=np.uint8)[0]
+    second = ((c_init >> np.arange(31)) & 1).astype(np.uint8)
+    return _recurrent(first, (0, 3), skip + num_bits)[skip:] ^ _recurrent(second, (0, 1, 2, 3), skip + num_bits)[skip:]
+
+
+def _recurrent(start: np.ndarray, taps: tuple[int, ...], num: int) -> np.ndarray:
+    """Bits (num,) of ``x(n + 31) = sum of x(n + tap)`` modulo 2 that begin with ``start`` (31,).
+
+    Over GF(2) the squared polynomial is that of the doubled delays, ``x(n + 62) = sum of x(n + 2·tap)``, and so on: the
+    longer the known part, the more bits are made at a time.
+    """
+    bits = np.empty(max(num, 31), np.uint8)
+    bits[:31] = start
+    known = 31
+    while known < num:
+        step = 1 << (known // 31).bit_length() - 1
+        count = min(num - known, (31 - max(taps)) * step)
+        first = known - 31 * step
+        parts = [bits[first + tap * step :][:count] for tap in taps]
+        bits[known : known + count] = functools.reduce(np.bitwise_xor, parts)
+        known += count
+    return bits[:num]
 
 
 def qpsk(bits: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ STEP_EVIDENCE = 2.0  # log-likelihood
 LOG_EVERY = 8  # symbols: a product of as many variances, 1e-20 to 1e7 each, stays in range
 MISSING = 0.4  # a symbol whose pilots are weaker than this part of the others' is not there...
 MISSING_HIT = 0.5  # ...nor one weaker than this whose pilots do not fit
+SURE = 4.6  # log-likelihood: ...nor one whose pilots are all hit and are this much likelier not to be there
+CLEAN, MIN_CLEAN = 0.5, 4  # weight of a pilot that tells the noise, and the fewest of them
 VECTORS = {"reassoc", "contract", "nsz", "arcp"}  # what lets sums become vector instructions; infinities stay
 
 
@@ -80,20 +82,50 @@ def missing_symbols(strength, spread):
     return strength < np.minimum(MISSING * usual, usual - 4 * spread)
 
 
+@njit(cache=True, nogil=True)
+def count_clean(pilot_weight):
+    """How many pilots of each symbol tell the noise (symbols,); the others lose their weight.
+
+    Below 0 where too few do: then all count by their weights, and the symbol has the noise of the others.
+    """
+    num_symbols, num_pilots = pilot_weight.shape
+    counted = np.empty(num_symbols)
+    for t in range(num_symbols):
+        clean = 0
+        for i in range(num_pilots):
+            clean += pilot_weight[t, i] >= CLEAN
+        if clean < MIN_CLEAN:
+            counted[t] = -num_pilots
+            continue
+        counted[t] = clean
+        for i in range(num_pilots):
+            if pilot_weight[t, i] < CLEAN:
+                pilot_weight[t, i] = 0
+    return counted
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def symbol_noise(residual, raw, gain, missing, preamble_noise):
+def symbol_noise(residual, raw, spread, gain, missing, telling, preamble_noise):
     """Noise variance of each symbol: the frame's, its own where it is hit, inf where it is not there."""
-    limit = OUTLIER * min(np.median(residual), preamble_noise)
+    if not telling.any():
+        telling = ~telling  # hit all over
+    limit = OUTLIER * min(np.median(residual[telling]), preamble_noise)
     strength = max(np.median(np.abs(gain)), 0.5)
     total, count = 0.0, 0
     for t in range(residual.size):
-        if residual[t] <= limit:
+        if telling[t] and residual[t] <= limit:
             total += residual[t]
             count += 1
     noise_var = np.empty(residual.size)
     for t in range(residual.size):
         hit = residual[t] > limit
-        noise_var[t] = residual[t] if hit else total / count
-        if missing[t] or (hit and abs(raw[t]) < MISSING_HIT * strength):
+        noise_var[t] = residual[t] if hit else total / count if count else preamble_noise
+        if not telling[t]:
+            # likelihoods of the pilots' mean if they are there and if they are not
+            var = spread[t] ** 2 * max(1.0, residual[t] / preamble_noise)
+            gone = abs(raw[t]) < strength * (1 - SURE * var) / 2
+        else:
+            gone = hit and abs(raw[t]) < MISSING_HIT * strength
+        if missing[t] or gone:
             noise_var[t] = np.inf
     return noise_var

@@ -3,6 +3,9 @@
 import numpy as np
 from numba import njit
 
+LARGEST = float(np.finfo(np.float32).max)
+ABSURD = 1e20  # a mean or scale of weights above may make them infinite
+
 
 def num_pairs(num_weights: int) -> int:
     """Symbols that carry ``num_weights`` weights once, two each; an odd last one has a symbol of its own."""
@@ -33,11 +36,16 @@ def sums(values, reference):
     return total, squares
 
 
-def to_weights(symbols: np.ndarray, num_weights: int, mean: float, scale: float) -> np.ndarray:
-    """The inverse of `to_symbols`: (num_weights,) float32."""
+def to_weights(
+    symbols: np.ndarray, num_weights: int, mean: float, scale: float, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The inverse of `to_symbols`: (num_weights,) float32, finite whatever mean and scale are; in ``out`` if given."""
     pairs = np.ascontiguousarray(symbols, np.complex64).view(np.float32)
-    weights = pairs[:num_weights] * np.float32(np.sqrt(2) * scale)
-    weights += np.float32(mean)
+    with np.errstate(over="ignore"):
+        weights = np.multiply(pairs[:num_weights], np.float32(min(np.sqrt(2) * scale, LARGEST)), out=out)
+        weights += np.float32(mean)
+    if max(scale, abs(mean)) > ABSURD:
+        np.clip(weights, -LARGEST, LARGEST, out=weights)
     return weights
 
 

@@ -115,11 +115,15 @@ class PreambleDetector:
 
     def acquire_near(self, samples, starts, cfo: float, reach: int = TIMING_REACH) -> Acquisition:
         """Preambles near the expected starts (m,), of carrier offsets near ``cfo``, up to the first that is none."""
+        found, confirmed = self.acquire_each(samples, starts, cfo, reach)
+        return found[: np.argmin(np.append(confirmed, False))]
+
+    def acquire_each(self, samples, starts, cfo: float, reach: int = TIMING_REACH) -> tuple[Acquisition, np.ndarray]:
+        """What is near each of the expected starts (m,), and whether it is a preamble (m,) bool."""
         places, cfos = np.array(starts, np.int64), np.full(len(starts), cfo, np.float64)
         coherence = np.zeros(len(starts))
         align_preambles(samples, self.reference, self._energy, reach, places, cfos, coherence)
-        count = np.argmin(np.append(coherence > self._tone_threshold, False))
-        return Acquisition(places, cfos, coherence)[:count]
+        return Acquisition(places, cfos, coherence), coherence > self._tone_threshold
 
     def _tone(self, samples, start):
         return self._tones(samples, np.array([start]))[0][0] if self._holds(samples, start) else 0.0

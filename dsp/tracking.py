@@ -13,13 +13,18 @@ import functools
 import numpy as np
 from numba import njit
 
+from airnet_sdr.dsp.coarse_fit import coarse_fit, take_out_phase, turn_back
 from airnet_sdr.dsp.estimate import NOISE_FLOOR, ChannelEstimate
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.interference import pilot_weights
 from airnet_sdr.dsp.phasor import phasor_double
-from airnet_sdr.dsp.symbol_gain import OUTLIER, VECTORS, missing_symbols, smooth_gain, symbol_noise
+from airnet_sdr.dsp.symbol_gain import OUTLIER, VECTORS, count_clean, missing_symbols, smooth_gain, symbol_noise
 
 SCO_GRID = np.arange(-75e-6, 76e-6, 15e-6)
+MAX_SCO = 1e-2  # ten times what noise makes of the clock of the shortest frames: beyond, pilots are hostile
+MAX_CFO = np.pi  # rad/sample: no carrier turns faster
 SLACK = 0.02  # of the signal: what radios add to the noise of a payload symbol at most (an EVM of -17 dB)
+FREE = 1e-6  # what the preamble's phase counts where it is not known
 # variances of the gain's random walk, in units of its observation noise; the last follow a jump
 GAIN_STEPS = np.array([0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0])
 
@@ -28,7 +33,8 @@ GAIN_STEPS = np.array([0.0, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0])
 class Tracking:
     """What the pilots of one frame say, or of some with a leading axis.
 
-    sco, residual_cfo : (...) clock offset, residual carrier offset in rad/sample
+    sco, residual_cfo : (...) clock offset, residual carrier offset in rad/sample; of pilots that do not fit a radio's
+        signal they may be any number or none
     rotation, delay : (..., symbols) g_t·exp(jω·n_t) complex128; δ·n_t in samples
     noise_var : (..., symbols), inf for symbols that are not there
     """
@@ -50,6 +56,8 @@ def track(
     fmt: FrameFormat = DEFAULT_FORMAT,
     sco: float | None = None,
     before: bool = False,
+    interference: np.ndarray | None = None,
+    anchored: bool = True,
 ) -> Tracking:
     """Follow phase, clock and gain over the OFDM symbols of some frames.
 
@@ -60,6 +68,8 @@ def track(
     channel : the estimates from the preambles of the same frames
     sco : the clock offset, when it is nearly known: that of the frame before
     before : the symbols end where the preamble begins instead: they are the predecessor's, and sco is known
+    interference : (frames, symbols, cells), see `interference.find_interference`
+    anchored : gain and phase are those of the channel where the symbols begin; otherwise the phase is looked for
     """
     num_frames, num_symbols, _ = spectra.shape
     columns, slopes, time, lever, step, cosines, sines = _pilot_tables(fmt, num_symbols, before)
@@ -67,10 +77,15 @@ def track(
     found = Tracking(
         np.empty(num_frames), np.empty(num_frames), np.empty(shape, np.complex128), np.empty(shape), np.empty(shape)
     )
+    if interference is None:
+        of_pilots = np.ones((*shape, columns.shape[1]))
+    else:
+        of_pilots = pilot_weights(interference, channel.noise_var, fmt)
     _track(
-        spectra, channel.h_hat, channel.noise_var, channel.power * fmt.num_active, columns, fmt.pilot_index, fmt.pilots,
+        spectra, of_pilots, channel.h_hat, channel.noise_var, channel.power * fmt.num_active,
+        columns, fmt.pilot_index, fmt.pilots,
         slopes, time, lever, step / fmt.symbol_samples, cosines, sines, SCO_GRID, GAIN_STEPS,
-        np.nan if sco is None else float(sco), before,
+        np.nan if sco is None else float(sco), before, anchored,
         found.sco, found.residual_cfo, found.rotation, found.delay, found.noise_var,
     )  # fmt: skip
     return found
@@ -94,8 +109,8 @@ def _pilot_tables(fmt: FrameFormat, num_symbols: int, before: bool):
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
 def _track(
-    spectra, h, preamble_noise, start_weight, columns, index, pilots, slopes, time, lever, carrier_step,
-    cosines, sines, sco_grid, steps, known_sco, before, sco_out, cfo_out, rotation, delay, noise_out,
+    spectra, pilot_weight, h, preamble_noise, start_weight, columns, index, pilots, slopes, time, lever, carrier_step,
+    cosines, sines, sco_grid, steps, known_sco, before, anchored, sco_out, cfo_out, rotation, delay, noise_out,
 ):  # fmt: skip
     num_symbols, num_pilots = columns.shape
     product = np.empty((2, num_symbols, num_pilots))  # real and imaginary parts
@@ -104,55 +119,61 @@ def _track(
     moments = np.empty((3, num_symbols))
     for m in range(spectra.shape[0]):
         noise_var, power = preamble_noise[m], start_weight[m] / h.shape[1]
-        _pilot_products(spectra[m], h[m], columns, index, pilots, product, weight, energy)
+        counted = count_clean(pilot_weight[m])
+        _pilot_products(spectra[m], pilot_weight[m], h[m], columns, index, pilots, product, weight, energy)
         _moments(weight, slopes, moments)
         total = moments[0]
-        cfo, sco = 0.0, known_sco
+        cfo, sco, anchor, start_phase = 0.0, known_sco, start_weight[m], 1 + 0j
+        # a symbol under strong interference must not outvote the others
+        share = np.minimum(1.0, (total + np.abs(counted) * noise_var) / np.maximum(energy, 1e-30))
         if not before:
-            # a symbol under strong interference must not outvote the others
-            share = np.minimum(1.0, (total + num_pilots * noise_var) / np.maximum(energy, 1e-30))
-            steps_off, sco = _coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco)
+            steps_off, sco = coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco)
             cfo = steps_off * carrier_step
+        if not anchored:
+            anchor *= FREE
+            start_phase = take_out_phase(product, aligned, share, cfo, sco, time, lever)
         cfo, sco, raw, usable = _fine_fit(
-            product, aligned, moments, energy, slopes, time, lever, cfo, sco, start_weight[m], noise_var
+            product, aligned, moments, energy, counted, slopes, time, lever, cfo, sco, anchor, noise_var
         )
-        missing = missing_symbols(np.abs(raw), np.sqrt(noise_var / total))
+        spread = np.sqrt(noise_var / total)
+        missing = missing_symbols(np.abs(raw), spread)
         usable &= ~missing
         observation = noise_var / total
         if before:  # the gain is known at the preamble
             gain, leverage = smooth_gain(
-                raw[::-1].copy(), observation[::-1].copy(), usable[::-1].copy(), noise_var / start_weight[m], steps
+                raw[::-1].copy(), observation[::-1].copy(), usable[::-1].copy(), noise_var / anchor, steps
             )
             gain, leverage = gain[::-1].copy(), leverage[::-1].copy()
         else:
-            gain, leverage = smooth_gain(raw, observation, usable, noise_var / start_weight[m], steps)
+            gain, leverage = smooth_gain(raw, observation, usable, noise_var / anchor, steps)
         residual = np.empty(num_symbols)
         for t in range(num_symbols):
             misfit = energy[t] - 2 * (gain[t].conjugate() * raw[t]).real * total[t] + abs(gain[t]) ** 2 * total[t]
-            misfit /= num_pilots - leverage[t]  # the gain was fitted to the same pilots
+            misfit /= abs(counted[t]) - leverage[t]  # the gain was fitted to the same pilots
             residual[t] = max(misfit, NOISE_FLOOR * power)
-        noise = symbol_noise(residual, raw, gain, missing, noise_var + SLACK * power)
+        noise = symbol_noise(residual, raw, spread, gain, missing, counted > 0, noise_var + SLACK * power)
         for t in range(num_symbols):
             if before and abs(raw[t]) < 0.5:
                 noise[t] = np.inf  # nothing says that there is a signal before a preamble
             cos, sin = phasor_double(cfo * time[t, 0] / (2 * np.pi))
-            rotation[m, t] = gain[t] * complex(cos, sin)
+            rotation[m, t] = gain[t] * complex(cos, sin) * start_phase
             delay[m, t] = sco * time[t, 0]
             noise_out[m, t] = noise[t]
         sco_out[m], cfo_out[m] = sco, cfo
 
 
 @njit(cache=True, nogil=True)
-def _pilot_products(spectrum, h, columns, index, pilots, product, weight, energy):
-    """Y·(H·X)*, which is |H|²·exp(jθ) plus noise, |H|² of each pilot, and Σ|Y|² of each symbol."""
+def _pilot_products(spectrum, pilot_weight, h, columns, index, pilots, product, weight, energy):
+    """Y·(H·X)*, which is |H|²·exp(jθ) plus noise, |H|² of each pilot, and Σ|Y|² of each symbol, all weighted."""
     for t in range(weight.shape[0]):
         energy[t] = 0
         for i in range(weight.shape[1]):
             y, known = np.complex128(spectrum[t, columns[t, i]]), np.complex128(h[index[t, i]] * pilots[t, i])
-            product[0, t, i] = y.real * known.real + y.imag * known.imag
-            product[1, t, i] = y.imag * known.real - y.real * known.imag
-            weight[t, i] = known.real**2 + known.imag**2
-            energy[t] += y.real**2 + y.imag**2
+            w = pilot_weight[t, i]
+            product[0, t, i] = w * (y.real * known.real + y.imag * known.imag)
+            product[1, t, i] = w * (y.imag * known.real - y.real * known.imag)
+            weight[t, i] = w * (known.real**2 + known.imag**2)
+            energy[t] += w * (y.real**2 + y.imag**2)
 
 
 @njit(cache=True, nogil=True, fastmath=VECTORS)
@@ -167,57 +188,8 @@ def _moments(weight, slopes, moments):
         moments[0, t], moments[1, t], moments[2, t] = zeroth, first, second
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _coarse_fit(product, aligned, share, time, lever, cosines, sines, sco_grid, known_sco):
-    """Carrier offset, in steps of the tables, and clock offset of the largest |Σ product·exp(-jθ)|.
-
-    Clock offsets of the grid are tried, unless it is known.
-    """
-    best, best_cfo, best_sco = -1.0, 0, known_sco
-    known = np.array([known_sco])
-    for sco in sco_grid if np.isnan(known_sco) else known:
-        _turn(product, 0.0, sco, time, lever, aligned)
-        sums = aligned.sum(axis=2) * share
-        cfo, power = _coarse_carrier(sums[0], sums[1], cosines, sines)
-        if power > best:
-            best, best_cfo, best_sco = power, cfo, sco
-    return best_cfo, best_sco
-
-
-@njit(cache=True, nogil=True, fastmath=VECTORS)
-def _coarse_carrier(real, imag, cosines, sines):
-    """Carrier offset, in steps of the tables of either sign, of the largest |Σ sums·exp(-jθ)|², and that power."""
-    best, best_offset = -1.0, 0
-    for k in range(cosines.shape[0]):
-        a = b = c = d = 0.0
-        for t in range(real.size):
-            a += real[t] * cosines[k, t]
-            b += imag[t] * sines[k, t]
-            c += imag[t] * cosines[k, t]
-            d += real[t] * sines[k, t]
-        for sign in (-1, 1):
-            power = (a + sign * b) ** 2 + (c - sign * d) ** 2
-            if power > best:
-                best, best_offset = power, sign * k
-    return best_offset, best
-
-
-@njit(cache=True, nogil=True, fastmath=VECTORS)
-def _turn(product, cfo, sco, time, lever, aligned):
-    """aligned = product·exp(-j·time·(cfo + sco·slope)); both (2, symbols, pilots), real and imaginary parts."""
-    cycles = cfo / (2 * np.pi)
-    shape = product[0].size
-    real, imag = product[0].reshape(shape), product[1].reshape(shape)
-    out_real, out_imag = aligned[0].reshape(shape), aligned[1].reshape(shape)
-    time, lever = time.reshape(shape), lever.reshape(shape)
-    for i in range(shape):
-        cos, sin = phasor_double(time[i] * cycles + lever[i] * sco)
-        out_real[i] = real[i] * cos + imag[i] * sin
-        out_imag[i] = imag[i] * cos - real[i] * sin
-
-
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
-def _fine_fit(product, aligned, moments, energy, slopes, time, lever, cfo, sco, start_weight, noise_var):
+def _fine_fit(product, aligned, moments, energy, counted, slopes, time, lever, cfo, sco, start_weight, noise_var):
     """Gauss–Newton on phase, cfo and sco, leaving out symbols that do not fit the model: (cfo, sco, raw gains, usable).
 
     Weighted least squares of the phases that remain after each alignment; the preamble, where the phase is 0 by
@@ -229,7 +201,7 @@ def _fine_fit(product, aligned, moments, energy, slopes, time, lever, cfo, sco, 
     normal, right = np.empty((3, 3)), np.empty(3)
     last = max(abs(time[0, 0]), abs(time[-1, 0]))
     for turn in range(4):
-        _turn(product, cfo, sco, time, lever, aligned)
+        turn_back(product, cfo, sco, time, lever, aligned)
         mean, count = 0j, 0
         for t in range(num_symbols):
             real = imag = 0.0
@@ -238,11 +210,11 @@ def _fine_fit(product, aligned, moments, energy, slopes, time, lever, cfo, sco, 
                 imag += aligned[1, t, i]
             total = moments[0, t]
             gain[t] = complex(real / total, imag / total)
-            residual = (energy[t] - (real**2 + imag**2) / total) / num_pilots
-            usable[t] = residual < OUTLIER * (noise_var + SLACK * total / num_pilots)
+            residual = (energy[t] - (real**2 + imag**2) / total) / abs(counted[t])
+            usable[t] = residual < OUTLIER * (noise_var + SLACK * total / abs(counted[t]))
         if usable.sum() < min(3, num_symbols):
             usable[:] = True
-        if turn == 3:
+        if turn == 3 or not np.isfinite(gain.sum()):  # without a channel there are no gains, and nothing to solve
             break
         for t in range(num_symbols):
             if usable[t]:

@@ -16,7 +16,7 @@ so the problem splits in two:
    no search for lambda.
 2. Copies. Each layer gets the whole number of copies nearest e_l, the largest layer first and the smaller ones scaled
    to fill what is then left of the budget: powers stay near 1 and hardly a symbol is wasted. The energies are then
-   filled again for these copies, every power within +-9 dB.
+   filled again for these copies, every power between MIN_POWER_DB and the plan's `max_power_db`.
 
 With curves (`dsp.expansion`) u_l symbols a pair of weights do more than u_l copies: the layer costs D_l(S_l(u_l, e_l)),
 S_l the SNR of equal NMSE after the best curve that fits, or copies of it, or copies alone. Uses then matter by
@@ -27,6 +27,11 @@ layers now cost, and of the two divisions the one of least expected damage is ke
 large, where noise reaches the next turn, and networks bear them less well than as much Gaussian noise: they count
 HANDICAP times. (At -5 dB `fashion` networks of an eighth of the weights lose 1 to 2 points by curves with 0.5 dB less
 error, and at 0 dB gain half a point by curves with 2 dB less.)
+
+Small layers take hardly any energy, however well they are protected: the largest power `max_power_db` bounds them, not
+the budget. A higher one helps networks that were trained without noise, and harms where little arrives, as the sum of
+damages is then far from what the network loses. A sender with data can try several. Above 15 dB a receiver can take the
+symbols of a layer for interference (`dsp.interference`).
 
 Powers are last rounded to steps of 0.25 dB, up or down so that the mean is as near 1 as the steps allow and at most
 0.05 dB above. Not modelled: that damages of layers hurt together are not quite the sum of damages taken one at a
@@ -39,10 +44,9 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.expansion import Curve
+from airnet_sdr.dsp.power_range import MAX_POWER_DB, MIN_POWER_DB, POWER_STEP_DB
 from airnet_sdr.dsp.units import db, linear
 
-MAX_POWER_DB = 9.0
-POWER_STEP_DB = 0.25
 TOLERANCE_DB = 0.05
 NUM_PIECES = 200
 MAX_SNR = 1e6  # of weights after decoding
@@ -96,11 +100,19 @@ def best_curve(uses: int, snr: float, curves: tuple[Curve, ...], handicap: float
 
 
 def plan_protection(
-    num_symbols, damage, snr_grid_db, snr_db: float, budget_symbols: int, max_copies: int = 8, curves=()
+    num_symbols,
+    damage,
+    snr_grid_db,
+    snr_db: float,
+    budget_symbols: int,
+    max_copies: int = 8,
+    curves=(),
+    max_power_db: float = MAX_POWER_DB,
 ) -> Protection:
     """The plan of least expected damage at `snr_db` per symbol; layers cost `damage` (L, G) over `snr_grid_db` (G,).
 
-    `num_symbols` (L,) are the payload symbols of one copy; `curves` those that may be used, none for copies alone.
+    `num_symbols` (L,) are the payload symbols of one copy; `curves` those that may be used, none for copies alone;
+    `max_power_db`, at least 0, the most power of a layer's symbols relative to the mean.
     Raises InputError when the budget does not hold one copy of each.
     """
     num_symbols = np.asarray(num_symbols, dtype=np.int64)
@@ -116,7 +128,7 @@ def plan_protection(
             f"a budget of {budget_symbols} payload symbols does not hold one copy of the {num_symbols.sum()} "
             "symbols there are; raise it, or send fewer weights"
         )
-    top, bottom = linear(MAX_POWER_DB), linear(-MAX_POWER_DB)
+    top, bottom = linear(max_power_db), linear(MIN_POWER_DB)
     one = np.ones(len(num_symbols))
     energy = fill_energies(
         num_symbols, damage, energy_grid, float(budget_symbols), bottom * one, top * max_copies * one
@@ -140,7 +152,7 @@ def plan_protection(
         *(best_curve(u, p * channel.snr, curves, HANDICAP) for u, p in zip(uses.tolist(), power, strict=True)),
         strict=True,
     )
-    return Protection(np.array(copies, np.int64), quantise_power(power, uses * num_symbols), chosen)
+    return Protection(np.array(copies, np.int64), quantise_power(power, uses * num_symbols, max_power_db), chosen)
 
 
 @dataclass(frozen=True)
@@ -254,10 +266,13 @@ def share_copies(num_symbols, energy, budget_symbols: int, max_copies: int) -> n
     return copies
 
 
-def quantise_power(power, num_sent) -> np.ndarray:
-    """`power` (L,) in steps of 0.25 dB, its mean over `num_sent` (L,) symbols near 1 and at most 0.05 dB over."""
-    wanted = db(power) / POWER_STEP_DB
-    steps, limit = np.round(wanted), linear(TOLERANCE_DB) * num_sent.sum()
+def quantise_power(power, num_sent, max_power_db: float = MAX_POWER_DB) -> np.ndarray:
+    """`power` (L,) in steps of 0.25 dB up to `max_power_db`, its mean over `num_sent` (L,) symbols near 1.
+
+    The mean is at most 0.05 dB over 1.
+    """
+    wanted, most = db(power) / POWER_STEP_DB, np.floor(max_power_db / POWER_STEP_DB)
+    steps, limit = np.minimum(np.round(wanted), most), linear(TOLERANCE_DB) * num_sent.sum()
 
     def energy(steps):
         return linear(POWER_STEP_DB * steps) @ num_sent
@@ -266,6 +281,6 @@ def quantise_power(power, num_sent) -> np.ndarray:
         steps[np.argmax(steps - wanted)] -= 1
     for layer in np.argsort(steps - wanted):  # those rounded down most are raised first
         raised = steps + (np.arange(len(steps)) == layer)
-        if raised[layer] <= MAX_POWER_DB / POWER_STEP_DB and energy(raised) <= limit:
+        if raised[layer] <= most and energy(raised) <= limit:
             steps = raised
     return linear(POWER_STEP_DB * steps)

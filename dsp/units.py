@@ -2,6 +2,8 @@
 
 import numpy as np
 
+POWER_SAMPLES = 1 << 20  # in double precision at a time
+
 
 def db(power_ratio):
     """10·log10 of a power ratio; 0 gives -inf without a warning."""
@@ -20,8 +22,14 @@ def linear(value_db):
 
 def power(samples) -> float:
     """Mean of |x|² in float64; 0 for no samples."""
-    samples = np.asarray(samples, dtype=np.complex128)
-    return float(np.mean(np.abs(samples) ** 2)) if samples.size else 0.0
+    samples = np.asarray(samples).reshape(-1)
+    blocks = (samples[i : i + POWER_SAMPLES].astype(np.complex128) for i in range(0, samples.size, POWER_SAMPLES))
+    return sum((float(np.sum(np.abs(block) ** 2)) for block in blocks), 0.0) / max(samples.size, 1)
+
+
+def limited(values: np.ndarray, most: float | np.floating) -> np.ndarray:
+    """Values as finite float32 of magnitude at most ``most``, what is no number as 0: a hostile sender's may be any."""
+    return np.nan_to_num(np.clip(np.ascontiguousarray(values, np.float32), -most, most), copy=False)
 
 
 def nmse(estimate, truth) -> float:

@@ -72,7 +72,7 @@ for _ in range(EPOCHS):
 # ## Send it
 #
 # Both ends get the architecture. The receiver makes the network by it, and measures accuracy on `load_data("test")`.
-# Batch norm's statistics are not sent: the receiver measures them on its own inputs, without labels.
+# Batch norm's statistics are predicted by the sender: the receiver needs no inputs for them.
 
 
 # %%
@@ -105,7 +105,7 @@ for label, trials in curves.items():
 axes.set(xlabel="SNR per payload symbol, dB", ylabel="top-1, %", title="mean and deviation over link seeds")
 axes.grid(alpha=0.3)
 axes.legend()
-figure.savefig("out/accuracy_against_snr.png", dpi=110)
+figure.savefig("out/accuracy_against_snr.png", dpi=160)
 
 # %% [markdown]
 # To train it with noise instead:

@@ -1,31 +1,43 @@
-"""Batch norm over the link: the receiver measures its running statistics; the sender does not send them.
+"""Batch norm's running statistics: which they are, and their measurement on inputs.
 
-Noise on the weights moves the mean and variance of every layer's outputs, so the sender's statistics no longer fit. The
-receiver therefore passes unlabelled images through the received network. Each layer's statistics become the mean over
-batches of the batch statistics that training would use: its inputs are normalised by the layers before it. Any images
-like the evaluation images will do, and no label is used. The receiver uses the evaluation images, which it has.
+Noise on the weights moves the mean and variance of every layer's outputs, so the statistics of the network as it was
+trained no longer fit. The sender predicts them (`models.statistics`), or the receiver measures its own on unlabelled
+inputs: each layer's statistics become the mean over batches of the batch statistics that training would use, its inputs
+normalised by the layers before it.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from airnet_sdr.models.batches import Batch, Examples, as_examples
+
 NUM_IMAGES = 5000
 BATCH_SIZE = 250  # large batches: their variance is close to that of all images
 
 
 def statistics_of(module: nn.Module) -> list[str]:
-    """Names in the state dict of the running statistics of batch norm."""
-    return [
-        f"{prefix}{'.' if prefix else ''}{name}"
-        for prefix, layer in module.named_modules()
-        if isinstance(layer, _BatchNorm) and layer.track_running_stats
-        for name in ("running_mean", "running_var")
-    ]
+    """Names in the state dict of the running statistics: the means and variances of batch norm and its like."""
+    state = module.state_dict()
+    means = [name for name in state if name.rpartition(".")[2] == "running_mean"]
+    pairs = [(name, name.removesuffix("mean") + "var") for name in means]
+    return [name for pair in pairs if pair[1] in state and _are_alike(*map(state.get, pair)) for name in pair]
+
+
+def measurable(module: nn.Module) -> set[str]:
+    """Names of those that inputs move: batch norm's. Others, of frozen layers or of one's own, stay as they are."""
+    named = module.named_modules(remove_duplicate=False)
+    layers = {name for name, layer in named if isinstance(layer, _BatchNorm) and layer.track_running_stats}
+    return {name for name in statistics_of(module) if name.rpartition(".")[0] in layers}
+
+
+def _are_alike(mean: Tensor, var: Tensor) -> bool:
+    return mean.shape == var.shape and mean.is_floating_point() and var.is_floating_point()
 
 
 def measured_statistics(module: nn.Module) -> dict[str, np.ndarray]:
@@ -45,38 +57,50 @@ def without_statistics(module: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def normalised_by_batch(module: nn.Module) -> Iterator[None]:
-    """Inside this context batch norm uses each batch's own statistics and keeps none."""
+    """Inside this context batch norm uses each batch's own statistics, in training and evaluation, and keeps none."""
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
-    before = [(layer.training, layer.momentum) for layer in layers]
+    before = [(layer.running_mean, layer.running_var) for layer in layers]
     for layer in layers:
-        layer.training, layer.momentum = True, 0.0
+        layer.running_mean = layer.running_var = None
     try:
         yield
     finally:
-        for layer, (training, momentum) in zip(layers, before, strict=True):
-            layer.training, layer.momentum = training, momentum
+        for layer, (mean, var) in zip(layers, before, strict=True):
+            layer.running_mean, layer.running_var = mean, var
+
+
+def call(module: nn.Module, batch: Batch) -> object:
+    """Pass a batch of inputs through the module."""
+    return module(batch)
 
 
 @torch.no_grad()
-def recompute_statistics(module: nn.Module, images: Tensor, num_images: int = NUM_IMAGES) -> int:
-    """Measure the running statistics of `module`, in place, on the first `num_images` of unlabelled `images` (N, ...).
+def recompute_statistics(
+    module: nn.Module,
+    inputs: Tensor | Examples,
+    run: Callable[[nn.Module, Batch], object] = call,
+    num_inputs: int = NUM_IMAGES,
+) -> int:
+    """Measure the running statistics of `module`, in place, on the first `num_inputs` of unlabelled `inputs`.
 
-    Returns the number of images used: 0 for a network without batch norm, which stays unchanged.
+    `run(module, batch)` passes a batch through the module (`models.task.Task.run`). Returns the number of inputs used:
+    0 for a network without batch norm, which stays unchanged.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     if not layers:
         return 0
-    images, was_training = images[:num_images], module.training
-    momenta = [layer.momentum for layer in layers]
+    examples, was_training = as_examples(inputs).first(num_inputs), module.training
+    before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
     module.eval()  # dropout and the like stay off
     for layer in layers:
+        layer.num_batches_tracked = torch.tensor(0)
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over batches
         layer.train()
-    batches = images.split(BATCH_SIZE)
-    for batch in batches[: max(1, len(images) // BATCH_SIZE)]:  # a small last batch has no useful variance
-        module(batch)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+    num_batches = max(1, len(examples) // BATCH_SIZE)  # a small last batch has no useful variance
+    for batch in islice(examples.batches(BATCH_SIZE), num_batches):
+        run(module, batch)
+    for layer, (momentum, tracked) in zip(layers, before, strict=True):
+        layer.momentum, layer.num_batches_tracked = momentum, tracked
     module.train(was_training)
-    return min(len(images), BATCH_SIZE * max(1, len(images) // BATCH_SIZE))
+    return min(len(examples), BATCH_SIZE * num_batches)

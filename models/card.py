@@ -1,29 +1,37 @@
-"""The model card: names, accuracy and widths of a network, and their bytes at the head of every manifest."""
+"""The model card: names, accuracy, metrics and widths of a network, and their bytes at the head of every manifest."""
 
 import dataclasses
+import math
 import re
 import struct
+from collections.abc import Mapping
 
 from airnet_sdr.dsp.errors import InputError
 
+MAX_METRICS = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_METRIC = re.compile(r"[ -~]{1,32}")
 _UNKNOWN = 65535  # accuracy
+_LARGEST = 3.4028234663852886e38  # a float32
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelCard:
-    """Names of the architecture and of the evaluation data, accuracy as sent (0 to 1, None unknown), and widths.
+    """Names of the architecture and of the evaluation data, accuracy as sent (0 to 1, None unknown), widths, metrics.
 
-    `widths` are passed to `models.nets.build`; () means the architecture's full widths.
+    `widths` are passed to `models.nets.build`; () means the architecture's full widths. `metrics` are pairs of name and
+    value, as a user's own `evaluate` found them, the headline first.
     """
 
     architecture: str
     dataset: str
     accuracy: float | None = None
     widths: tuple[int, ...] = ()
+    metrics: tuple[tuple[str, float], ...] = ()
 
     def to_bytes(self) -> bytes:
-        """Length-prefixed names; number of widths (8 bits) and each (16 bits); accuracy (16 bits). All big endian.
+        """Length-prefixed names; number of widths (8 bits) and each (16 bits); accuracy (16 bits); number of metrics (8
+        bits), and of each the length-prefixed name and its value (float32). All big endian.
 
         Raises InputError when a name or value does not fit.
         """
@@ -33,7 +41,12 @@ class ModelCard:
             raise InputError(f"manifest: widths must be at most 255 numbers from 1 to 65535; got {list(self.widths)}")
         accuracy = _UNKNOWN if self.accuracy is None else round(self.accuracy * 65534)
         numbers = struct.pack(f">B{len(self.widths)}HH", len(self.widths), *self.widths, accuracy)
-        return _name_bytes(self.architecture) + _name_bytes(self.dataset) + numbers
+        check_metrics(dict(self.metrics))
+        metrics = b"".join(
+            bytes([len(name)]) + name.encode() + struct.pack(">f", _clipped(value)) for name, value in self.metrics
+        )
+        head = _name_bytes(self.architecture) + _name_bytes(self.dataset) + numbers
+        return head + bytes([len(self.metrics)]) + metrics
 
     @classmethod
     def from_bytes(cls, data: bytes) -> tuple["ModelCard", bytes]:
@@ -45,13 +58,40 @@ class ModelCard:
         if 0 in widths:
             raise struct.error("a layer without channels")
         known = None if accuracy == _UNKNOWN else accuracy / 65534
-        return cls(architecture, dataset, known, tuple(widths)), data[2 * num_widths + 2 :]
+        metrics, data = _split_metrics(data[2 * num_widths + 2 :])
+        return cls(architecture, dataset, known, tuple(widths), metrics), data
 
 
 def check_name(name: str) -> None:
     """Raise InputError for a name that a manifest cannot carry."""
     if not _NAME.fullmatch(name):
         raise InputError(f"manifest: a name is 1 to 63 letters, digits, '_', '.' or '-'; got {name!r}")
+
+
+def check_metrics(metrics: Mapping[str, float]) -> None:
+    """Raise InputError for metrics that a manifest cannot carry."""
+    if len(metrics) > MAX_METRICS:
+        raise InputError(f"manifest: metrics must be at most {MAX_METRICS}; got {len(metrics)}")
+    for name in metrics:
+        if not isinstance(name, str) or not _METRIC.fullmatch(name):
+            raise InputError(f"manifest: a metric's name is 1 to 32 ASCII characters; got {name!r}")
+
+
+def _clipped(value: float) -> float:
+    return value if not math.isfinite(value) else max(-_LARGEST, min(value, _LARGEST))
+
+
+def _split_metrics(data: bytes) -> tuple[tuple[tuple[str, float], ...], bytes]:
+    count, data, found = data[0], data[1:], {}
+    if count > MAX_METRICS:
+        raise struct.error("metrics")
+    for _ in range(count):
+        length = data[0]
+        name, data = data[1 : 1 + length].decode("ascii"), data[1 + length :]
+        if not _METRIC.fullmatch(name) or name in found:
+            raise struct.error("metric")
+        found[name], data = struct.unpack_from(">f", data)[0], data[4:]
+    return tuple(found.items()), data
 
 
 def _name_bytes(name: str) -> bytes:

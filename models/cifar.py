@@ -9,6 +9,7 @@ decoded images are cached in data/cifar10-jpeg. JPEG costs accuracy: results fro
 import hashlib
 import io
 import lzma
+import os
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from airnet_sdr.dsp.host.files import write_whole
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHAPE = (3, 32, 32)
-BINARY = "cifar-10-batches-bin"
+BINARY, ARCHIVE, JPEG_ARCHIVE = "cifar-10-batches-bin", "cifar-10-binary.tar.gz", "cifar10-jpeg.tar.xz"
 BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
 CACHE = Path("data/cifar10-jpeg")
 ORDER_SEED = 2009
@@ -37,21 +38,38 @@ def load_binary(split: str, roots: list[Path]) -> tuple[torch.Tensor, torch.Tens
 
     Raises InputError if none has it or the archive is damaged.
     """
+    source = find_binary(split, roots)
+    if os.path.isdir(source):
+        return parse_records(b"".join((source / name).read_bytes() for name in BATCHES[split]), source)
+    found = {Path(name).name: content for name, content in members(source, ".bin")}
+    missing = [name for name in BATCHES[split] if name not in found]
+    if missing:
+        raise InputError(f"{source} has no {', '.join(missing)}; get it again")
+    return parse_records(b"".join(found[name] for name in BATCHES[split]), source)
+
+
+def find_binary(split: str, roots: list[Path]) -> Path:
+    """The folder of records, or the official archive, of the first of `roots` that has one; InputError if none has."""
     for root in roots:
         for folder in (root / BINARY, root / "cifar10" / BINARY, root):
-            if all((folder / name).is_file() for name in BATCHES[split]):
-                return parse_records(b"".join((folder / name).read_bytes() for name in BATCHES[split]), folder)
-        for archive in (root / "cifar-10-binary.tar.gz", root / "cifar10" / "cifar-10-binary.tar.gz"):
-            if archive.is_file():
-                found = {Path(name).name: content for name, content in members(archive, ".bin")}
-                missing = [name for name in BATCHES[split] if name not in found]
-                if missing:
-                    raise InputError(f"{archive} has no {', '.join(missing)}; get it again")
-                return parse_records(b"".join(found[name] for name in BATCHES[split]), archive)
+            if all(os.path.isfile(folder / name) for name in BATCHES[split]):
+                return folder
+        for archive in (root / ARCHIVE, root / "cifar10" / ARCHIVE):
+            if os.path.isfile(archive):
+                return archive
     raise InputError(
         "CIFAR-10 is not here; get https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz and name its folder with "
         "--data or AIRNET_DATA"
     )
+
+
+def binary_files(roots: list[Path]) -> dict[str, Path]:
+    """What `load_binary` reads, by its places in a root."""
+    found: dict[str, Path] = {}
+    for split, names in BATCHES.items():
+        source = find_binary(split, roots)
+        found |= {ARCHIVE: source} if source.is_file() else {f"{BINARY}/{name}": source / name for name in names}
+    return found
 
 
 def parse_records(content: bytes, source: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,19 +89,33 @@ def load_jpeg(split: str, roots: list[Path]) -> tuple[torch.Tensor, torch.Tensor
 
     Raises InputError if none has them, or a picture is damaged or of another size.
     """
+    return cached(find_jpeg(split, roots), split)
+
+
+def find_jpeg(split: str, roots: list[Path]) -> Path:
+    """The folder of train|test, or the archive of one, of the first of `roots` that has it; InputError if none has."""
     for root in roots:
-        for source in (root / "cifar10-jpeg", root, root / "cifar10-jpeg.tar.xz"):
-            if source.is_file() or all((source / split / name).is_dir() for name in CLASSES):
-                return cached(source, split)
+        for source in (root / "cifar10-jpeg", root, root / JPEG_ARCHIVE):
+            if os.path.isfile(source) or all(os.path.isdir(source / split / name) for name in CLASSES):
+                return source
     raise InputError(
         "CIFAR-10 (JPEG) is not here; name a folder with train|test/<class>/*.jpg, or with cifar10-jpeg.tar.xz, with "
         "--data or AIRNET_DATA"
     )
 
 
+def jpeg_files(roots: list[Path]) -> dict[str, Path]:
+    """What `load_jpeg` reads, by its places in a root."""
+    sources = {split: find_jpeg(split, roots) for split in BATCHES}
+    return {
+        JPEG_ARCHIVE if source.is_file() else f"cifar10-jpeg/{split}": source if source.is_file() else source / split
+        for split, source in sources.items()
+    }
+
+
 def cached(source: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The result of `decode` for a folder or archive, from the cache if it matches its source."""
-    whole = hashlib.sha256(source.read_bytes() if source.is_file() else listing(source / split))
+    whole = hashlib.sha256(source.read_bytes() if os.path.isfile(source) else listing(source / split))
     path = CACHE / f"{split}-{whole.hexdigest()[:16]}.safetensors"
     if path.is_file():
         try:
@@ -102,7 +134,7 @@ def cached(source: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
 def decode(source: Path, split: str) -> tuple[torch.Tensor, torch.Tensor]:
     """All pictures of a split, sorted by class and name, then shuffled, so that any part has all classes."""
     images, labels = [], []
-    for name, content in sorted(members(source, ".jpg") if source.is_file() else pictures(source / split)):
+    for name, content in sorted(members(source, ".jpg") if os.path.isfile(source) else pictures(source / split)):
         *_, found, label, _ = Path("_", "_", name).parts
         if found == split and label in CLASSES:
             images.append(picture(content, f"{source}: {name}"))

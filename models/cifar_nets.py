@@ -1,6 +1,6 @@
 """Architectures for 3x32x32 images: the shipped `cifar`, a VGG-16 and a ResNet-20, all with batch norm.
 
-Batch norm's running statistics are not sent (`models.batch_norm`). In `cifar` and the VGG-16 it has no gain and bias,
+Batch norm's running statistics are predicted (`models.statistics`). In `cifar` and the VGG-16 it has no gain and bias,
 so only weights are sent.
 """
 

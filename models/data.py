@@ -27,6 +27,7 @@ FASHION_MNIST_SHA256 = {  # of the unpacked files, whatever packed them
     "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+NUM_CLASSES = 10  # of Fashion-MNIST
 SHIPPED = Path(__file__).parent / "datasets"
 
 
@@ -47,9 +48,13 @@ def load_fashion_mnist(split: str, data_dir=None) -> tuple[torch.Tensor, torch.T
     prefix = {"train": "train", "test": "t10k"}[split]
     images = read_idx(find_fashion_mnist(f"{prefix}-images-idx3-ubyte.gz", data_dir))
     labels = read_idx(find_fashion_mnist(f"{prefix}-labels-idx1-ubyte.gz", data_dir))
-    if images.ndim != 3 or labels.shape != images.shape[:1]:
+    if images.shape != (len(labels), 28, 28) or labels.ndim != 1 or not len(labels):
         raise InputError(
             f"Fashion-MNIST {split} files disagree: images {images.shape}, labels {labels.shape}; get them again"
+        )
+    if labels.max() >= NUM_CLASSES:
+        raise InputError(
+            f"Fashion-MNIST {split} has a label {labels.max()}, {NUM_CLASSES - 1} is the last; get it again"
         )
     return torch.from_numpy(images)[:, None], torch.from_numpy(labels.astype(np.int64))
 
@@ -67,11 +72,26 @@ def places(data_dir=None) -> list[Path]:
     return [*named, SHIPPED, Path("/usr/share/datasets"), Path("data")]
 
 
+def files_of(dataset: str, data_dir=None) -> dict[str, Path]:
+    """The files and folders of a shipped data set, by their places in a folder that `load` takes; of a data set of
+    one's own all of ``data_dir``, if there is one.
+
+    Raises InputError if the data set is unavailable.
+    """
+    if dataset == "fashion-mnist":
+        return {f"{dataset}/{name}": find_fashion_mnist(name, data_dir) for name in FASHION_MNIST_SHA256}
+    if dataset == "cifar10":
+        return cifar.binary_files(places(data_dir))
+    if dataset == "cifar10-jpeg":
+        return cifar.jpeg_files(places(data_dir))
+    return {} if data_dir is None else {"": Path(data_dir)}
+
+
 def find_fashion_mnist(name: str, data_dir=None) -> Path:
     """The first copy of the file in `places`; downloads it if there is none."""
     for root in places(data_dir):
         for path in (root / "fashion-mnist" / name, root / name):
-            if path.is_file():
+            if os.path.isfile(path):
                 return path
     return download(FASHION_MNIST_URL + name, Path("data/fashion-mnist") / name, FASHION_MNIST_SHA256[name])
 

@@ -6,12 +6,13 @@ suits the channel; the manifest carries its widths. Members are trained together
 smallest and one between (the sandwich rule; Yu and Huang, Universally Slimmable Networks, 2019), or the largest and one
 other, each at its own weight noise.
 
-The accuracy of each member over weight SNR is measured once, on validation images, and stored in the checkpoint's
-metadata. The sender plans each member's protection and reads its accuracy at the weight SNR of equal error
-(`models.payload.protection.select_member`).
+The loss of each member over weight SNR is measured once, on examples held back, and stored in the checkpoint's
+metadata. The sender plans each member's protection and reads its loss at the weight SNR of equal error
+(`models.payload.protection.select_member`). Older checkpoints have accuracies instead, whose complements are read.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable
 
@@ -22,11 +23,12 @@ from torch import Tensor, nn
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.batch_norm import recompute_statistics
+from airnet_sdr.models.batches import Examples
 from airnet_sdr.models.checkpoint import Checkpoint
-from airnet_sdr.models.evaluate import logits, top1
-from airnet_sdr.models.nets import build, num_weights
+from airnet_sdr.models.nets import ARCHITECTURES, build, num_weights, shapes_alone
 from airnet_sdr.models.noise import energies, noisy
-from airnet_sdr.models.packing import tensor_specs
+from airnet_sdr.models.packing import TensorSpec, tensor_specs
+from airnet_sdr.models.task import Task
 
 SNR_GRID_DB = tuple(range(-3, 25, 3))
 UEP = 0.5  # exponent of the protection with which members are measured
@@ -34,23 +36,31 @@ UEP = 0.5  # exponent of the protection with which members are measured
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-    """A member: its widths, its test accuracy (0 to 1) without noise, and `accuracies`, on validation images with its
-    weights at each SNR of SNR_GRID_DB."""
+    """A member: its widths, its test accuracy (0 to 1, None for no classifier) without noise, and `losses`, on examples
+    held back, with its weights at each SNR of SNR_GRID_DB; of older checkpoints, the shares of wrong answers."""
 
     widths: tuple[int, ...]
-    accuracy: float
-    accuracies: tuple[float, ...]
+    accuracy: float | None
+    losses: tuple[float, ...]
 
     def expected(self, snr_db: float) -> float:
-        """Validation accuracy with weights at `snr_db` after combining, constant beyond the measured SNRs."""
-        return float(np.interp(snr_db, SNR_GRID_DB, self.accuracies))
+        """Loss with weights at `snr_db` after combining, constant beyond the measured SNRs."""
+        return float(np.interp(snr_db, SNR_GRID_DB, self.losses))
 
 
 def narrow(tensors: dict, arch: str, widths: tuple[int, ...]) -> dict:
     """The member of these widths: the first entries along each axis of every tensor (NumPy or torch, by name)."""
-    with torch.device("meta"):
-        specs = tensor_specs(build(arch, widths))
-    return {spec.name: tensors[spec.name][tuple(slice(size) for size in spec.shape)] for spec in specs}
+    shapes = {spec.name: spec.shape for spec in _specs(ARCHITECTURES.get(arch), arch, tuple(widths))}
+    return {
+        name: tensors[name][tuple(slice(size) for size in shape)] for name, shape in shapes.items() if name in tensors
+    }
+
+
+@functools.lru_cache(maxsize=64)
+def _specs(make: Callable[..., nn.Module] | None, arch: str, widths: tuple[int, ...]) -> list[TensorSpec]:
+    """The tensors of a member of an architecture, which `make` builds: building it takes longer than a step."""
+    with shapes_alone(arch):
+        return tensor_specs(build(arch, widths))
 
 
 def grow(small: dict[str, Tensor], arch: str, widths: tuple[int, ...]) -> nn.Module:
@@ -85,25 +95,26 @@ def reorder(module: nn.Module, scores: dict[str, Tensor]) -> nn.Module:
     return module
 
 
-def accuracies_under_noise(
-    module: nn.Module, images: Tensor, labels: Tensor, seed: int = 0, num_draws: int = 3
+def losses_under_noise(
+    module: nn.Module, task: Task, examples: Examples, seed: int = 0, num_draws: int = 3
 ) -> tuple[float, ...]:
-    """Mean accuracy on these images with the weights at each of SNR_GRID_DB, protected by tensor size."""
-    shares, accuracies = energies({name: weight.numel() for name, weight in module.named_parameters()}, UEP), []
+    """Mean loss on these examples with the weights at each of SNR_GRID_DB, protected by tensor size."""
+    weights = {name: each for name, each in module.named_parameters() if each.is_floating_point() or each.is_complex()}
+    shares, losses = energies({name: each.numel() for name, each in weights.items()}, UEP), []
     for snr_db in SNR_GRID_DB:
         rng = torch.Generator().manual_seed(seed)
         snr = {name: float(linear(snr_db)) * share for name, share in shares.items()}
         total = 0.0
         for _ in range(num_draws):
             arrived = noisy(module, snr, rng)
-            recompute_statistics(arrived, images)
-            total += top1(logits(arrived, images), labels)
-        accuracies.append(total / num_draws)
-    return tuple(accuracies)
+            recompute_statistics(arrived, examples, task.run)
+            total += task.mean_loss(arrived, examples)
+        losses.append(total / num_draws)
+    return tuple(losses)
 
 
 def equivalent_snr_db(numels: dict[str, int], snr) -> float:
-    """The SNR of `accuracies_under_noise` with as much error as tensors of `numels` at linear `snr` (L,).
+    """The SNR of `losses_under_noise` with as much error as tensors of `numels` at linear `snr` (L,).
 
     Error is the sum of the tensors' NMSE, which `--uep size` minimises.
     """
@@ -114,7 +125,7 @@ def equivalent_snr_db(numels: dict[str, int], snr) -> float:
 
 
 def best_member(members: list[Member], arch: str, payload_uses: int, arrives: Callable[[Member], float]) -> Member:
-    """The member of highest expected accuracy among those that fit `payload_uses` symbols; `arrives(member)` is the SNR
+    """The member of least expected loss among those that fit `payload_uses` symbols; `arrives(member)` is the SNR
     of its weights in dB. InputError if none fits."""
     sizes = {member: num_weights(arch, member.widths) for member in members}
     fitting = [member for member in members if sizes[member] <= 2 * payload_uses]
@@ -123,13 +134,14 @@ def best_member(members: list[Member], arch: str, payload_uses: int, arrives: Ca
             f"the smallest network in this {arch} needs {-(-min(sizes.values()) // 2)} payload symbols, "
             f"the budget has room for {payload_uses}; raise `payload_uses` or `channel_uses`"
         )
-    return max(fitting, key=lambda member: member.expected(arrives(member)))
+    return min(fitting, key=lambda member: member.expected(arrives(member)))
 
 
 def extract(checkpoint: Checkpoint, member: Member) -> Checkpoint:
     """The member as a checkpoint of its own."""
     tensors = narrow(checkpoint.tensors, checkpoint.arch, member.widths)
-    return Checkpoint(checkpoint.arch, checkpoint.dataset, member.accuracy, tensors, {}, member.widths)
+    of = checkpoint.arch, checkpoint.dataset, member.accuracy
+    return Checkpoint(*of, tensors, widths=member.widths, data_dir=checkpoint.data_dir)
 
 
 def extract_widths(checkpoint: Checkpoint, widths: tuple[int, ...]) -> Checkpoint:
@@ -141,7 +153,7 @@ def extract_widths(checkpoint: Checkpoint, widths: tuple[int, ...]) -> Checkpoin
 
 def to_metadata(members: list[Member]) -> dict[str, str]:
     """The members as a checkpoint's metadata."""
-    rows = [{"widths": each.widths, "accuracy": each.accuracy, "curve": each.accuracies} for each in members]
+    rows = [{"widths": each.widths, "accuracy": each.accuracy, "losses": each.losses} for each in members]
     return {"members": json.dumps(rows)}
 
 
@@ -149,17 +161,28 @@ def from_metadata(metadata: dict[str, str], arch: str) -> list[Member]:
     """The members of a checkpoint, [] for a single network. Raises InputError naming the fault."""
     try:
         members = [
-            Member(tuple(fields["widths"]), float(fields["accuracy"]), tuple(map(float, fields["curve"])))
+            Member(tuple(map(int, fields["widths"])), _accuracy(fields["accuracy"]), _losses(fields))
             for fields in json.loads(metadata.get("members", "[]"))
         ]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InputError(
             f"the members in this checkpoint's metadata make no sense ({error!r}); train it again"
         ) from error
     for member in members:
         num_weights(arch, member.widths)  # refuses impossible widths
-        if not 0 <= member.accuracy <= 1 or len(member.accuracies) != len(SNR_GRID_DB):
+        if not 0 <= (member.accuracy or 0) <= 1 or len(member.losses) != len(SNR_GRID_DB):
             raise InputError(
-                f"member {member.widths} has no accuracy, or not {len(SNR_GRID_DB)} of them under noise; train it again"
+                f"member {member.widths} has no accuracy, or not {len(SNR_GRID_DB)} losses under noise; train it again"
             )
     return members
+
+
+def _accuracy(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _losses(fields: dict) -> tuple[float, ...]:
+    """The losses in the metadata, or the complements of the accuracies in their place."""
+    if "losses" in fields:
+        return tuple(map(float, fields["losses"]))
+    return tuple(1 - float(accuracy) for accuracy in fields["curve"])

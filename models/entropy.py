@@ -16,19 +16,21 @@ For a hybrid (`refine`) the network computes with D·round(w/D) + r, where r is 
 a random SNR (`models.noise`); the gradients are the same, and the network learns to use r.
 """
 
-import copy
 import math
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from airnet_sdr.models.batches import Batch, Examples
 from airnet_sdr.models.digital import compress
 from airnet_sdr.models.digital.quantise import MAX_LEVEL, Quantised, dequantise, step_value, steps_of
 from airnet_sdr.models.digital.scheme import on_grid, quantise_to_fit
-from airnet_sdr.models.noise import receive_weights, straight_through
+from airnet_sdr.models.distill import Answers
+from airnet_sdr.models.noise import copied, receive_weights, straight_through
 from airnet_sdr.models.packing import load_vectors, tensors_of, to_vectors
+from airnet_sdr.models.prune import Tracing
+from airnet_sdr.models.task import Task
 from airnet_sdr.models.train_config import TrainConfig, learning_rate
 from airnet_sdr.models.trainer import Trainer
 
@@ -108,22 +110,22 @@ class BitTrainer(Trainer):
     network computes with the sum.
     """
 
-    def __init__(self, config: TrainConfig):
-        super().__init__(config)
+    def __init__(self, config: TrainConfig, task: Task | None = None, tracing: Tracing | None = None):
+        super().__init__(config, task, tracing)
         self.quantiser = Quantiser(self.weights, steps_of(self.init_metadata))
-        self._done = self._batches = 0
+        self._done = 0
 
-    def train_epoch(self, images: Tensor, *others, **options) -> float:
+    def train_epoch(self, examples: Examples, answers: Answers | None = None, advance=lambda: None) -> float:
         """Train an epoch, then adapt the price of a bit to the size that was asked for."""
-        self._done, self._batches = 0, math.ceil(len(images) / self.config.batch_size)
-        loss = super().train_epoch(images, *others, **options)
+        self._done = 0
+        loss = super().train_epoch(examples, answers, advance)
         with torch.no_grad():
             entropy = float(self.quantiser(self.weights)[1])
         coded = compress.encode(on_grid(list(tensors_of(self.module).values()), self.quantiser.steps))
         self.quantiser.saved = 8 * len(coded) / entropy
         return loss
 
-    def backward(self, images: Tensor, labels: Tensor, rng: torch.Generator, taught: Tensor | None = None) -> float:
+    def backward(self, batch: Batch, rng: torch.Generator, taught: list[Tensor] | None = None) -> float:
         """Accumulate the gradient of the loss including the price of the bits; returns the loss without the price."""
         config, quantiser = self.config, self.quantiser
         weights, entropy, smooth = quantiser(self.weights)
@@ -132,10 +134,9 @@ class BitTrainer(Trainer):
             left = self._arrived(left, (config.min_snr_db, config.max_snr_db), rng)
             weights = {name: weight + left[name] for name, weight in weights.items()}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.bf16):
-            output = functional_call(self.module, weights, images).float()
-        loss = self.task_loss(output, labels, taught)
+            loss = self.objective.at(weights, batch, taught)
         (loss + quantiser.price_now * smooth).backward()
-        progress = (self.epoch + self._done / self._batches) / config.epochs
+        progress = (self.epoch + self._done / self.num_batches) / config.epochs
         quantiser.control(float(entropy), config.bits, progress, learning_rate(config, progress) / config.learning_rate)
         self._done += 1
         return loss.item()
@@ -163,7 +164,7 @@ class BitTrainer(Trainer):
         base = [dequantise(tensor) for tensor in self.fitted(module)]
         left = [torch.from_numpy(w - b) for w, b in zip(to_vectors(tensors_of(module)), base, strict=True)]
         noisy = [receive_weights(weights, 10 ** (snr_db / 10), rng).numpy() for weights in left]
-        return load_vectors(copy.deepcopy(module), [b + r for b, r in zip(base, noisy, strict=True)])
+        return load_vectors(copied(module), [b + r for b, r in zip(base, noisy, strict=True)])
 
     def fitted(self, module: nn.Module) -> list[Quantised]:
         """The module's tensors as levels that fit the bits."""

@@ -1,10 +1,30 @@
-"""The only definition of accuracy, and the batch norm recalibration of a received network."""
+"""The test of a network: its accuracy and its own metrics, and the batch norm recalibration of a received network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from airnet_sdr.dsp.errors import InputError, LinkError
 from airnet_sdr.models.batch_norm import recompute_statistics, statistics_of
-from airnet_sdr.models.data import load
+from airnet_sdr.models.task import known, task_of, top1
+
+if TYPE_CHECKING:
+    from airnet_sdr.models.checkpoint import Checkpoint
+
+__all__ = ["Evaluation", "accuracy", "evaluate", "logits", "measured", "recalibrate_batch_norm", "top1"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Top-1 accuracy, 0 to 1, None for what is no classifier; and what its file's `evaluate` found."""
+
+    accuracy: float | None = None
+    metrics: dict[str, float] | None = None
 
 
 @torch.inference_mode()
@@ -17,21 +37,53 @@ def logits(module: nn.Module, images: torch.Tensor, batch_size: int = 500) -> to
     return output
 
 
-def top1(output: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of rows of `output` (N, num_classes) with the largest entry at `labels` (N,); a row with a NaN is wrong."""
-    right = (output.argmax(dim=1) == labels) & ~output.isnan().any(dim=1)
-    return right.double().mean().item()
+def evaluate(module: nn.Module, dataset: str, data_dir=None) -> Evaluation:
+    """The module on the test examples of `dataset`.
+
+    Raises InputError without test data, or where outputs and labels are no classifier's and there is no `evaluate`;
+    OwnCodeError where a function of the user's file fails.
+    """
+    task = task_of(dataset)
+    metrics, score = task.metrics(module, data_dir), None
+    if task.loss is None and (task.load_data is not None or metrics is None):
+        try:
+            score = task.top1(module, task.examples("test", data_dir))
+        except InputError:  # no classifier
+            if metrics is None:
+                raise
+    return Evaluation(score, metrics)
 
 
-def accuracy(module: nn.Module, dataset: str, data_dir=None, limit: int | None = None) -> float:
-    """Top-1 accuracy, 0 to 1, on the test images of `dataset`, or the first `limit` of them."""
-    images, labels = load(dataset, "test", data_dir)
-    return top1(logits(module, images[:limit]), labels[:limit])
+def accuracy(module: nn.Module, dataset: str, data_dir=None, limit: int | None = None) -> float | None:
+    """Top-1 accuracy, 0 to 1, on the test examples of `dataset`, or the first `limit`; None if it has its own loss."""
+    task = task_of(dataset)
+    return task.top1(module, task.examples("test", data_dir).first(limit))
 
 
 def recalibrate_batch_norm(module: nn.Module, dataset: str, data_dir=None) -> int:
-    """Measure the batch norm statistics of a received network, in place, on test images without their labels.
+    """Measure the batch norm statistics of a received network, in place, on test examples without their labels, drawn
+    at random with a fixed seed, as the data may be sorted.
 
-    Returns the number of images used: 0 for a network without batch norm.
+    Returns the number of examples used: 0 for a network without batch norm, or without test data.
     """
-    return recompute_statistics(module, load(dataset, "test", data_dir)[0]) if statistics_of(module) else 0
+    task = task_of(dataset)
+    if task.load_data is None or not statistics_of(module):
+        return 0
+    examples = task.examples("test", data_dir)
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0))
+    return recompute_statistics(module, examples.select(order), task.run)
+
+
+def measured(checkpoint: Checkpoint, data_dir: str | None = None) -> tuple[Checkpoint, LinkError | None]:
+    """The checkpoint with accuracy and metrics on its data set; or as it is, and why they cannot be measured.
+
+    A network without a data set stays as it is, without a reason.
+    """
+    if checkpoint.dataset not in known():
+        return checkpoint, None
+    try:
+        found = evaluate(checkpoint.module(), checkpoint.dataset, data_dir)
+    except LinkError as error:
+        return checkpoint, error
+    metadata = {**checkpoint.metadata, **({"metrics": json.dumps(found.metrics)} if found.metrics else {})}
+    return dataclasses.replace(checkpoint, accuracy=found.accuracy, metadata=metadata), None

@@ -3,10 +3,11 @@
 Only weights are sent, so `fashion` needs no running statistics: it normalises every layer's output over the image's
 channels and pixels (Ba, Kiros and Hinton, Layer normalization, 2016, without gain and bias). It is therefore also
 invariant to the common factor S / (1 + S) by which a linear MMSE receiver shrinks weights. `fashion-bn` has the same
-weights and batch norm, whose statistics the receiver measures (`models.batch_norm`): that removes the offset that noise
+weights and batch norm, whose statistics the sender predicts (`models.statistics`): that removes the offset that noise
 on a filter adds to its whole channel, so it tolerates more noise.
 """
 
+import contextlib
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,8 +16,11 @@ import torch
 from torch import nn
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.augment import Augmentation
 from airnet_sdr.models.cifar_nets import CIFAR_WIDTHS, VGG16_WIDTHS, cifar, resnet20, vgg16
+from airnet_sdr.models.fixed import mark
 from airnet_sdr.models.layers import BatchNorm, Gain, Norm, Scale
+from airnet_sdr.models.resize import resize
 
 FASHION_WIDTHS = (16, 32, 64, 128, 176)
 
@@ -81,6 +85,7 @@ FULL_WIDTHS = {  # of the architectures with variable widths
     "cifar": CIFAR_WIDTHS,
     "cifar-vgg16": VGG16_WIDTHS,
 }
+AUGMENTATION = {name: Augmentation(max_shift=1, mirror=True) for name in ARCHITECTURES}  # of the shipped, in training
 DATASETS = {  # on which they are trained
     "fashion": "fashion-mnist",
     "fashion-bn": "fashion-mnist",
@@ -102,17 +107,32 @@ def build(name: str, widths: tuple[int, ...] = ()) -> nn.Module:
             "--architecture"
         )
     if not widths:
-        return ARCHITECTURES[name]()
-    full = FULL_WIDTHS.get(name, ())
+        return mark(ARCHITECTURES[name](), name, ARCHITECTURES[name])
+    if name not in FULL_WIDTHS:
+        return resize(build(name), tuple(widths))
+    full = FULL_WIDTHS[name]
     if len(widths) != len(full) or not all(1 <= width <= most for width, most in zip(widths, full, strict=True)):
-        raise InputError(
-            f"{name} cannot have the widths {list(widths)}; "
-            + (f"give {len(full)}, from 1 to {list(full)}" if full else "it has one size")
-        )
+        raise InputError(f"{name} cannot have the widths {list(widths)}; give {len(full)}, from 1 to {list(full)}")
     return ARCHITECTURES[name](tuple(widths))
 
 
 def num_weights(name: str, widths: tuple[int, ...] = ()) -> int:
     """Number of weights of this network. Raises InputError as `build` does."""
-    with torch.device("meta"):  # shapes alone, no memory
+    with shapes_alone(name):
         return sum(weight.numel() for weight in build(name, widths).parameters())
+
+
+def shapes_alone(name: str) -> contextlib.AbstractContextManager:
+    """Inside this context `build` makes a shipped network without memory; one of the user's own, whose constructor may
+    read numbers, as always, but torch's random numbers go on as if not."""
+    return torch.device("meta") if name in AUGMENTATION else torch.random.fork_rng(devices=())
+
+
+def check_shapes(module: nn.Module, what: str, when: str) -> None:
+    """InputError for parameters and buffers without a shape, as `nn.LazyLinear` has them before a forward pass.
+
+    The message begins with ``what``, and says ``when`` to make that pass.
+    """
+    for name, value in (*module.named_parameters(), *module.named_buffers()):
+        if nn.parameter.is_lazy(value):
+            raise InputError(f"{what} has {name} without a shape; run a forward pass {when}")

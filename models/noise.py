@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 
 def receive_weights(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
-    """`weights` (float32) as received at linear SNR `snr`; infinity returns them unchanged."""
+    """`weights` as received at linear SNR `snr`; infinity returns them unchanged. Complex ones are pairs of weights."""
+    if weights.is_complex():
+        return torch.view_as_complex(receive_weights(torch.view_as_real(weights), snr, rng))
     centre = weights.mean()
     scale = (weights - centre).square().mean().sqrt()
     gain = 1 / (1 + 1 / snr)
@@ -36,10 +38,18 @@ def receive_tensors(
 
 def noisy(module: nn.Module, snr: float | dict[str, float], rng: torch.Generator) -> nn.Module:
     """A copy of `module` with its parameters as received."""
-    arrived = copy.deepcopy(module)
+    named = module.named_parameters()
+    weights: dict[str, Tensor] = {name: each for name, each in named if each.is_floating_point() or each.is_complex()}
+    arrived = copied(module)
     with torch.no_grad():
-        arrived.load_state_dict(receive_tensors(dict(module.named_parameters()), snr, rng), strict=False)
+        arrived.load_state_dict(receive_tensors(weights, snr, rng), strict=False)
     return arrived
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """A deep copy, also of a module that keeps tensors that were computed, as weight normalisation does."""
+    kept = [value for layer in module.modules() for value in vars(layer).values() if isinstance(value, Tensor)]
+    return copy.deepcopy(module, {id(each): each.detach().clone() for each in kept if not each.is_leaf})
 
 
 def energies(numels: dict[str, int], exponent: float) -> dict[str, float]:

@@ -4,7 +4,10 @@ import dataclasses
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.options import check_fields, option
+from airnet_sdr.dsp.power_range import MAX_POWER_DB, MOST_POWER_DB
 
+SEAL_BYTES = 16  # of a counter and a tag, before a sealed manifest (`models.seal`)
+MOST_USES = 1 << 29  # no burst is as long: its frames are numbered
 UEP = ("none", "size", "auto")
 EXPANSION = ("none", "auto")
 
@@ -18,12 +21,19 @@ class PlanConfig:
     )
     copies: int = option(1, "times every weight is sent (the mean, with unequal protection)", 1, 255, metavar="K")
     snr_db: float = option(10.0, "SNR per payload symbol to plan for", -30, 60, metavar="D")
-    payload_uses: int | None = option(None, "budget of payload symbols per cycle (default: none)", 1, 2**40)
-    channel_uses: int | None = option(None, "budget of samples on the air per cycle (default: none)", 1, 2**40)
+    payload_uses: int | None = option(None, "budget of payload symbols per cycle (default: none)", 1, MOST_USES)
+    channel_uses: int | None = option(None, "budget of samples on the air per cycle (default: none)", 1, MOST_USES)
     expansion: str | None = option(
         None,
         "expansion curves instead of copies if better (default: auto with unequal protection, else none)",
         choices=EXPANSION,
+    )
+    max_power_db: float = option(
+        MAX_POWER_DB,
+        "most power of a tensor's symbols over the mean, with unequal protection",
+        0,
+        MOST_POWER_DB,
+        metavar="D",
     )
     digital_share: float | None = option(
         None,
@@ -42,6 +52,11 @@ class PlanConfig:
     def may_expand(self) -> bool:
         """Whether curves may take the place of copies: as asked for, and otherwise with unequal protection."""
         return self.uep != "none" if self.expansion is None else self.expansion == "auto"
+
+    @property
+    def more_manifest_bytes(self) -> int:
+        """Bytes that stand before the manifest."""
+        return 0
 
     def protected(self, uep: str) -> "PlanConfig":
         """The config, with ``uep`` where no protection was asked for."""

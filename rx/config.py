@@ -2,11 +2,14 @@
 
 import dataclasses
 import math
+import re
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.options import check_fields, option
+from airnet_sdr.rx.drawing import picture_format
 
 ESTIMATORS = ("linear", "bayes")
+BATCH_NORM = ("auto", "sent", "measured")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +22,21 @@ class ReceiveConfig:
     estimator: str = option(
         "linear", "linear MMSE, or bayes: the posterior mean given the weights' density", choices=ESTIMATORS
     )
+    batch_norm: str = option(
+        "auto",
+        "batch norm's statistics: as sent, measured on unlabelled evaluation inputs, or auto, as the sender found best",
+        choices=BATCH_NORM,
+    )
     truth: str | None = option(None, "the sent model, to report true errors (default: none)", metavar="NAME|PATH")
     data_dir: str | None = option(None, "folder searched first for data sets", flag="--data", metavar="DIR")
     architecture: str | None = option(
         None, "your own architecture, FILE.py:NAME or a registered name", metavar="FILE.py:NAME"
+    )
+
+    key: str | None = option(
+        None,
+        "file of a secret that both ends have: take its bursts alone, none twice (default: none)",
+        metavar="FILE",
     )
 
     def __post_init__(self):
@@ -57,8 +71,37 @@ class OutputConfig:
     """The files that the receiver writes; None: not written."""
 
     report: str | None = option(None, "write the report as JSON", metavar="R.json")
-    picture: str | None = option(None, "draw constellation, channel, error of each layer and accuracy", metavar="P.png")
+    picture: str | None = option(
+        None,
+        "draw constellation, channel, error of each layer and accuracy, as PNG, PDF or SVG by the suffix",
+        metavar="P.png",
+    )
     save: str | None = option(None, "write the rebuilt weights", metavar="W.safetensors")
 
     def __post_init__(self):
         check_fields(self)
+        if self.picture is not None:
+            picture_format(self.picture)
+
+
+LIVE_ADDRESS = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(?P<port>\d{1,5})")
+LIVE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_. -]{0,31}")
+
+
+@dataclasses.dataclass(frozen=True)
+class LiveConfig:
+    """Where a lab page listens, and how the receiver is called there."""
+
+    live: str | None = option(
+        None, "feed the lab page there, and keep listening as with --follow", metavar="tcp://HOST:PORT"
+    )
+    live_name: str = option("receiver", "what the lab page calls this receiver")
+    live_images: int = option(1000, "test images of each evaluation for the lab page", 1, 10**7)
+
+    def __post_init__(self):
+        check_fields(self)
+        match = LIVE_ADDRESS.fullmatch(self.live or "tcp://localhost:1")
+        if not match or not 0 < int(match["port"]) < 65536:
+            raise InputError(f"`live` must be tcp://HOST:PORT; got {self.live!r}")
+        if not LIVE_NAME.fullmatch(self.live_name):
+            raise InputError(f"`live_name` is 1 to 32 letters, digits, '_', '.', '-' or spaces; got {self.live_name!r}")

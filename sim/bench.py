@@ -1,9 +1,11 @@
 """The benchmarks, each against a bound or a peer measured in the same run: `python sim/bench.py [--only SECTION …]`.
 
 loss: implementation loss over the airs of the receiver's contract · stress: the same where something breaks ·
+interference: loss against an oracle by cell ·
 detection: missed and false frames, header and manifest errors · speed: samples a second beside liquid's
 ofdmflexframerx, and where the time goes · scale: memory and speed over a long stream · flowgraph: GNU Radio's air,
-socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute · start: what the first second is made of ·
+socket to socket · realtime: virtual PlutoSDRs at 5 MS/s for a minute ·
+page: the lab page before five browsers beside a link at 5 MS/s · start: what the first second is made of ·
 training: images a second, one training alone and two at once. Prints one table and the processor, writes
 out/bench/SECTION.json.
 """
@@ -19,7 +21,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
     for library in ("OMP", "OPENBLAS"):  # the threads that are counted are the link's own; workers inherit this
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
 
@@ -29,7 +31,19 @@ from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.options import add_options, config_from, option
 from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure, table, write
 
-SECTIONS = ("loss", "stress", "detection", "speed", "scale", "flowgraph", "realtime", "start", "training")
+SECTIONS = (
+    "loss",
+    "stress",
+    "interference",
+    "detection",
+    "speed",
+    "scale",
+    "flowgraph",
+    "realtime",
+    "page",
+    "start",
+    "training",
+)
 QUICK = {"seeds": 2, "num_weights": 500_000, "scale_samples": 4_000_000}  # where nothing else is asked for
 
 

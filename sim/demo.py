@@ -18,7 +18,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
 
 from airnet_sdr.dsp.errors import LinkError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
@@ -34,6 +34,9 @@ class DemoConfig:
     """The model, the air, and the folder of the report."""
 
     model: str = option("fashion", "a shipped model or a checkpoint", metavar="NAME|PATH")
+    architecture: str | None = option(
+        None, "your own architecture, FILE.py:NAME or a registered name", metavar="FILE.py:NAME"
+    )
     air: str = option("python", "implementation of the channel", choices=tuple(AIRS))
     out: Path = option(Path("out/demo"), "output folder", metavar="DIR")
     seed: int = option(1, "seed of the air", 0, 2**63 - 1, metavar="S")
@@ -73,14 +76,15 @@ def demo(config: DemoConfig) -> None:
     """Run the three processes and print the result."""
     report, picture = config.out / "report.json", config.out / "report.png"
     report.unlink(missing_ok=True)
+    own = [] if config.architecture is None else ["--architecture", config.architecture]
     first, second = (f"zmq:tcp://127.0.0.1:{port}" for port in free_ports(2))
-    receive = ["rx/receive.py", "--radio", second, "--truth", config.model]
+    receive = ["rx/receive.py", "--radio", second, "--truth", config.model, *own]
     receive += ["--report", str(report), "--picture", str(picture)]
     command, sender_binds = AIRS[config.air]
     air = [command, "--rx", first if sender_binds else f"{first}?bind=1", "--tx", f"{second}?bind=1"]
     air += ["--seed", str(config.seed), *AIR]
     radio = f"{first}?bind=1" if sender_binds else first
-    send = ["tx/send.py", "--model", config.model, "--radio", radio, "--snr-db", "15", "--seed", str(config.seed)]
+    send = ["tx/send.py", "--model", config.model, *own, "--radio", radio, "--snr-db", "15", "--seed", str(config.seed)]
     with started("receiver", receive) as receiver, started("air", air) as between, started("sender", send) as sender:
         deadline = time.monotonic() + config.timeout_s
         while receiver.poll() is None or (receiver.returncode == 0 and sender.poll() is None):
@@ -92,10 +96,19 @@ def demo(config: DemoConfig) -> None:
     if status := receiver.returncode or sender.returncode:
         raise LinkError(f"the receiver or the sender ended with {status}; see its line above")
     result = json.loads(report.read_text())
-    print(
-        f"\n{result['model']} crossed a simulated air as analog IQ samples: accuracy {100 * result['accuracy']:.2f} %, "
-        f"{100 * result['accuracy_sent']:.2f} % as sent\n{report}\n{picture}"
-    )
+    print(f"\n{result['model']} crossed a simulated air as analog IQ samples{score(result)}\n{report}\n{picture}")
+
+
+def score(result: dict) -> str:
+    """What the network of a report is worth, as received and as sent; nothing where it was not evaluated."""
+    if result["accuracy"] is not None:
+        got, sent = f"accuracy {100 * result['accuracy']:.2f} %", result["accuracy_sent"]
+        return f": {got}" + ("" if sent is None else f", {100 * sent:.2f} % as sent")
+    name, value = next(iter((result["metrics"] or {}).items()), (None, None))
+    if value is None:
+        return ""
+    sent = (result["metrics_sent"] or {}).get(name)
+    return f": {name} {value:.5g}" + ("" if sent is None else f", {sent:.5g} as sent")
 
 
 def main(argv=None) -> int:

@@ -5,16 +5,17 @@ equals theirs over ZMQ.
 """
 
 import dataclasses
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import check_outputs
 from airnet_sdr.dsp.host.options import add_options, check_known, checked_number, config_from
+from airnet_sdr.dsp.host.run import Run, command_line, options_of
 from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ, RadioConfig
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
 from airnet_sdr.rx.config import OutputConfig, ReceiveConfig
@@ -100,8 +102,16 @@ class Link:
     cycles: int = 1
 
 
-def loopback(model: str, link: Link) -> Reception:
-    """Run the link; returns the reception of its burst."""
+def loopback(
+    model: str,
+    link: Link,
+    on_rebuilt: Callable[[Reception], None] = lambda reception: None,
+    command: str | None = None,
+) -> Reception:
+    """Run the link; returns the reception of its burst, for which `on_rebuilt` is called before it is evaluated.
+
+    command : the command line that the report names
+    """
     started = time.perf_counter()
     check(link.receiving)
     burst = make_burst(model, link.sending)
@@ -118,21 +128,38 @@ def loopback(model: str, link: Link) -> Reception:
         "overflow": None,
         "clipped": num_clipped,
     }
-    return evaluate_burst(listener.best, listener, link.receiving, radio, started)
+    run = Run(command, _options(model, link), link.sending.seed, impairments(link.channel), link.sending.snr_db)
+    return evaluate_burst(listener.best, listener, link.receiving, radio, started, on_rebuilt, run)
+
+
+def _options(model: str, link: Link) -> dict:
+    """The options of a link by their flags' names: those of the air are apart, and --snr-db is among them."""
+    options = options_of(link.sending, link.receiving)
+    options["plan_snr_db"] = options.pop("snr_db")
+    radio = {"freq_hz": link.radio.freq_hz, "rate_hz": link.radio.rate_hz}
+    return {"model": model, **options, "cycles": link.cycles, **radio}
+
+
+def impairments(channel: ChannelConfig) -> dict:
+    """The fields of a channel that differ from those of an air without impairments."""
+    clear, fields = ChannelConfig(), dataclasses.asdict(channel)
+    return {name: value for name, value in fields.items() if value != getattr(clear, name)}
 
 
 def link_from(options: dict) -> Link:
     """The link of a command's options; by default the plan is for the channel's SNR.
 
-    The default truth is the sent model; there is none for a folder of models.
+    The default truth is the sent model; there is none for a folder or a transmission of several.
     """
     channel = channel_config(options, options["preset"])
     plan_snr_db = PLAN_SNR_DB if channel.snr_db is None else channel.snr_db
     if options["plan_snr_db"] is not None:
-        plan_snr_db = options["plan_snr_db"]
+        low, high = (SendConfig.__dataclass_fields__["snr_db"].metadata[end] for end in ("low", "high"))
+        plan_snr_db = checked_number("plan_snr_db", options["plan_snr_db"], low, high)
     sending = config_from(SendConfig, options, snr_db=plan_snr_db)
     receiving = config_from(ReceiveConfig, options)
-    if receiving.truth is None and options["model"] is not None and not Path(options["model"]).is_dir():
+    of_several = options["model"] and (os.path.isdir(options["model"]) or options["model"].endswith(".json"))
+    if receiving.truth is None and options["model"] and not of_several:
         receiving = dataclasses.replace(receiving, truth=options["model"])
     cycles = max(1, config_from(TransmissionConfig, options).cycles)
     return Link(sending, channel, receiving, config_from(RadioConfig, options), cycles)
@@ -140,6 +167,7 @@ def link_from(options: dict) -> Link:
 
 def main(argv=None) -> int:
     """Parse, run the link, write and print what arrived."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="loopback", description=__doc__)
     add_sender_options(parser)
     add_options(parser, TransmissionConfig, ["cycles"])
@@ -152,9 +180,11 @@ def main(argv=None) -> int:
     def work():
         link, files = link_from(options), config_from(OutputConfig, options)
         check_outputs(dataclasses.astuple(files), [link.receiving.truth])
-        reception = loopback(options["model"], link)
+        command = command_line("sim/loopback.py", argv)
+        reception = loopback(options["model"], link, lambda rebuilt: files.save and rebuilt.save(files.save), command)
         reception.write(files)
         print(summary(reception.report))
+        reception.raise_failure()
 
     return run_command(parser, work)
 

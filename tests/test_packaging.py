@@ -82,7 +82,7 @@ def test_rays_workers_are_of_the_same_checkout(checkout, tmp_path):
     program = tmp_path / "where.py"
     program.write_text(
         "import sys\nsys.path[0] = sys.argv[1] + '/src'\n"
-        "from airnet_sdr.sim.experiments.library.workers import Workers\n"
+        "from airnet_sdr.dsp.host.workers import Workers\n"
         "def where(_):\n    import airnet_sdr.dsp.units as units\n    return units.__file__\n"
         "with Workers(1) as workers:\n    print(*[file for _, file in workers.map(where, [(0,)])])\n"
     )

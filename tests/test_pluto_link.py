@@ -18,7 +18,7 @@ from airnet_sdr.sim.virtual_pluto.__main__ import cause
 from airnet_sdr.tests.command import hear_signals, run
 from airnet_sdr.tests.pluto import boards, link_snr_db, needs_libiio
 
-pytestmark = needs_libiio
+pytestmark = [needs_libiio, pytest.mark.alone]
 
 
 class Process(subprocess.Popen):

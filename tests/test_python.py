@@ -13,10 +13,10 @@ from torch import nn
 import airnet_sdr as air
 from airnet_sdr.dsp.errors import InputError, NothingReceivedError, RadioError
 from airnet_sdr.dsp.radio import open_sink
-from airnet_sdr.models import register
 from airnet_sdr.models.checkpoint import Checkpoint, load, save
 from airnet_sdr.models.data import LOADERS
 from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
+from airnet_sdr.models.own_file import FILES
 from airnet_sdr.models.packing import tensors_of, to_vectors
 from airnet_sdr.rx.receiver import receive
 from airnet_sdr.sim import loopback
@@ -59,12 +59,12 @@ def net(here):
 @pytest.fixture
 def mine(tmp_path):
     """A file of the user's own, which no other test has registered."""
-    register.from_file.cache_clear()
+    FILES.clear()
     (tmp_path / "mine.py").write_text(MINE)
     yield f"{tmp_path / 'mine.py'}:mine"
     for table in (ARCHITECTURES, DATASETS, LOADERS):
         table.pop("mine", None)
-    register.from_file.cache_clear()
+    FILES.clear()
 
 
 def module_of_mine():
@@ -276,9 +276,11 @@ def test_the_receiver_refuses_options_it_has_not(options):
         ("make_burst", {"copies": 0}, "`copies` must be a whole number from 1 to 255; got 0"),
         ("make_burst", {"payload_uses": 0}, "`payload_uses` must be"),
         ("make_burst", {"payload_uses": 100}, "raise `payload_uses` or `channel_uses`"),
+        ("make_burst", {"max_power_db": 32}, "`max_power_db` must be a number from 0 to 31.75; got 32"),
+        ("make_burst", {"max_power_db": 12, "uep": "none"}, "set `uep` to size or auto"),
         ("make_burst", {"digital_share": 1}, "`digital_share` must be between 0 and 1; got 1"),
         ("make_burst", {"uep": "some"}, "`uep` must be one of none, size, auto; got 'some'"),
-        ("make_burst", {"scheme": "morse"}, "`scheme` must be one of analog, digital, hybrid; got 'morse'"),
+        ("make_burst", {"scheme": "morse"}, "`scheme` must be one of analog, digital, hybrid, layered; got 'morse'"),
         ("make_burst", {"seed": -1}, "`seed` must be"),
         ("transmit", {"snr_db": "loud"}, "`snr_db` must be"),
         ("transmit", {"preset": "moon"}, "`preset` must be one of cable, bench, room, hostile; got 'moon'"),
@@ -311,7 +313,7 @@ def test_an_option_that_makes_no_sense_is_named_with_what_it_must_be(net, step, 
         (send, ["--copies", 0], "--copies must be a whole number from 1 to 255; got '0'"),
         (send, ["--scheme", "hybrid", "--uep", "auto"], "send a hybrid with --uep size or none"),
         (send, ["--scheme", "hybrid"], "say how many symbols with --digital-share"),
-        (send, ["--scheme", "morse"], "--scheme must be one of analog, digital, hybrid; got 'morse'"),
+        (send, ["--scheme", "morse"], "--scheme must be one of analog, digital, hybrid, layered; got 'morse'"),
         (loopback, ["--payload-uses", 100], "the budget has room for 100; raise --payload-uses or --channel-uses, or"),
         (loopback, ["--channel-uses", 100], "the budget has room for 0; raise --payload-uses or --channel-uses, or"),
         (loopback, ["--estimator", "magic"], "--estimator must be one of linear, bayes; got 'magic'"),

@@ -68,12 +68,34 @@ def test_protection():
 @pytest.mark.parametrize("arch", DATA_SETS)
 def test_analog_against_digital(arch):
     store = pytest.importorskip("airnet_sdr.sim.experiments.library.store", reason="trials are Parquet")
-    from airnet_sdr.sim.experiments import figures
+    from airnet_sdr.sim.experiments.library import panels
 
     rows = store.read(RESULTS / f"sweep-{arch}.parquet")
     text = section("## Analog against digital", f"### {DATA_SETS[arch]}, SNR known")
-    for budget, curves in figures.known(rows, arch).items():
+    for budget, curves in panels.known(rows, arch).items():
         assert f"Payload {budget}:\n\n" + "\n".join(curves.table()) in text
     text = section("## Analog against digital", f"### {DATA_SETS[arch]}, SNR other than planned")
-    for curves in figures.mismatch(rows, arch).values():
+    for curves in panels.mismatch(rows, arch).values():
         assert "\n".join(curves.table()) in text
+
+
+def test_one_transmission_for_every_receiver():
+    from airnet_sdr.sim.experiments.broadcast import link, tables
+
+    rows, floored = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("broadcast", "broadcast-floor"))
+    text = section("## One transmission for every receiver")
+    for dataset in ("fashion-mnist", "cifar10-jpeg"):
+        assert "\n".join(tables.table(rows, dataset)) in text
+    apart, known = (json.loads((RESULTS / f"broadcast-{name}.json").read_text()) for name in ("feedback", "known"))
+    assert not {row["entrant"] for row in apart} & {row["entrant"] for row in rows}
+    for dataset in ("fashion-mnist", "cifar10-jpeg"):
+        assert "\n".join(tables.table(apart, dataset)) in text
+        assert "\n".join(tables.known_table(known, dataset)) in text
+    for found in (rows, floored):
+        assert "\n".join(tables.lead_table(found)) in text
+        for dataset, law in {(row["dataset"], row["law"]) for row in found}:
+            kinds = [row["analog"] for row in found if (row["dataset"], row["law"]) == (dataset, law)]
+            assert sum(kinds) >= 3 and kinds.count(False) >= 4
+    assert "\n".join(link.table(json.loads((RESULTS / "broadcast-link.json").read_text()))) in text
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert tables.headline(rows, floored) in readme

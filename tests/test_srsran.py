@@ -15,6 +15,8 @@ import zmq
 from airnet_sdr.tests.command import finish, killed, run, save_untrained, start, zmq_addresses
 from airnet_sdr.tx import send
 
+pytestmark = pytest.mark.alone
+
 SUBFRAME = 1920  # samples in 1 ms at 1.92 MS/s
 
 

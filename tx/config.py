@@ -3,9 +3,9 @@
 import dataclasses
 
 from airnet_sdr.dsp.host.options import check_fields, option
-from airnet_sdr.models.plan_config import UEP, PlanConfig
+from airnet_sdr.models.plan_config import SEAL_BYTES, UEP, PlanConfig
 
-SCHEME_NAMES = ("analog", "digital", "hybrid")  # the shipped ones; `models.payload.SCHEMES` may have more
+SCHEME_NAMES = ("analog", "digital", "hybrid", "layered")  # the shipped ones; `models.payload.SCHEMES` may have more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,20 @@ class SendConfig(PlanConfig):
         None, "your own architecture, FILE.py:NAME or a registered name", metavar="FILE.py:NAME"
     )
     dataset: str | None = option(None, "data set for evaluation, sent in the manifest, for a module", metavar="NAME")
+    key: str | None = option(
+        None,
+        "file of a secret that both ends have: seal the burst, scramble its payload (default: none)",
+        metavar="FILE",
+    )
+    data_dir: str | None = option(
+        None, "folder searched first for training data, on which batch norm is measured", flag="--data", metavar="DIR"
+    )
     seed: int = option(0, "seed of all random numbers", 0, 2**63 - 1, metavar="S")
+
+    @property
+    def more_manifest_bytes(self) -> int:
+        """Of the seal."""
+        return SEAL_BYTES if self.key is not None else 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,17 +1,23 @@
 """Send a network's weights over a radio as analog IQ samples: `python tx/send.py --model fashion --radio ADDRESS`."""
 
+import functools
 import sys
 from pathlib import Path
 
 if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[1] / "src")
+    from airnet_sdr.dsp.host import environment
+
+    environment.begin()
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.files import check_outputs
 from airnet_sdr.dsp.host.options import add_options, config_from
+from airnet_sdr.dsp.host.progress import Progress
 from airnet_sdr.dsp.radio.address import ADDRESS_HELP
 from airnet_sdr.dsp.radio.config import RadioConfig
-from airnet_sdr.dsp.radio.options import add_radio_options, check_board, mute_board, required_address
+from airnet_sdr.dsp.radio.options import add_radio_options, check_board, mute_board, recorded_files, required_address
 from airnet_sdr.models import shipped
 from airnet_sdr.tx.config import SendConfig, TransmissionConfig
 
@@ -22,7 +28,8 @@ def add_sender_options(parser: CommandParser) -> None:
     group.add_argument(
         "--model",
         metavar="NAME|PATH.safetensors",
-        help="a shipped model or a checkpoint; for digital also a folder of checkpoints trained with --bits",
+        help="a shipped model or a checkpoint; for digital also a folder of checkpoints trained with --bits, for "
+        "layered a transmission file",
     )
     add_options(group, SendConfig, [name for name in SendConfig.__dataclass_fields__ if name not in OWN])
 
@@ -71,13 +78,22 @@ def send(model: str, address: str, config: SendConfig, radio: RadioConfig, trans
     from airnet_sdr.tx.transmit import put_on_air
 
     sink = open_sink(address, radio)
+    records = [address] if transmission.record is None else [address, f"file:{transmission.record}"]
+    check_outputs([path for each in records for path in recorded_files(each)], [model])
     if model is None:
         raise InputError(f"`model` is missing; try one of: {', '.join(shipped.paths())}, or PATH.safetensors")
-    burst = make_burst(model, config)
+    with Progress() as progress:
+        progress.stage("planning and encoding")
+        burst = make_burst(model, config)
     print(describe(burst), flush=True)
-    put_on_air(burst, sink, transmission, on_air=lambda: print("on the air until stopped", flush=True))
+    with Progress() as progress:
+        progress.stage("sending", burst.header.num_frames * transmission.cycles or None)
+        on_air = functools.partial(print, "on the air until stopped", flush=True)
+        put_on_air(burst, sink, transmission, on_air, progress.advance)
     done = sink.describe()
     print(f"sent {done['samples']} samples to {done['address']}, {done['clipped']} values clipped")
+    for text in done["warnings"]:
+        print(f"warning: {text}")
     if done.get("underflow"):
         print("warning: the board ran dry (underflow); lower --rate-hz or raise --buffer-samples")
 

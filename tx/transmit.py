@@ -12,8 +12,16 @@ from airnet_sdr.tx.config import TransmissionConfig
 WATCH_S = 1.0  # interval at which a repeating radio is checked
 
 
-def put_on_air(burst: Burst, sink: Sink, config: TransmissionConfig, on_air: Callable[[], None] = lambda: None) -> None:
-    """Open the sink and send the burst, as often as configured; ``on_air`` is called once a radio repeats it by itself.
+def put_on_air(
+    burst: Burst,
+    sink: Sink,
+    config: TransmissionConfig,
+    on_air: Callable[[], None] = lambda: None,
+    on_frame: Callable[[], None] = lambda: None,
+) -> None:
+    """Open the sink and send the burst, as often as configured.
+
+    ``on_air`` is called once a radio repeats the burst by itself, ``on_frame`` after every frame that is sent.
 
     A radio that can repeat the burst by itself does so for endless transmission.
     """
@@ -27,6 +35,8 @@ def put_on_air(burst: Burst, sink: Sink, config: TransmissionConfig, on_air: Cal
                     record.send(samples, label)
                 if not cyclic:
                     sink.send(samples, label)
+                if label is not None:
+                    on_frame()
         if cyclic:
             on_air()
         while cyclic:

@@ -80,10 +80,13 @@ def version() -> str:
         return "unknown (a checkout that is not installed)"
 
 
-def run_command(parser: CommandParser, work: Callable[[], int | None]) -> int:
+def run_command(
+    parser: CommandParser, work: Callable[[], int | None], how_to_go_on: Callable[[], str] = lambda: ""
+) -> int:
     """Run ``work``; a LinkError becomes one line on standard error and its exit status, Ctrl-C and SIGTERM 130 and 143.
 
     SIGTERM, and SIGHUP of a terminal that is gone unless it is ignored, are raised inside ``work`` (`stoppable`).
+    ``how_to_go_on`` is asked for the words in which Ctrl-C says how to continue.
     """
     environment.set_defaults()
     try:
@@ -92,6 +95,9 @@ def run_command(parser: CommandParser, work: Callable[[], int | None]) -> int:
             sys.stdout.flush()
             return status
     except OSError as error:
+        if error.filename is not None:  # a file that an option names, wherever it was opened
+            print(f"{parser.prog}: {error.filename}: {error.strerror}; name another file", file=sys.stderr)
+            return 1
         if not _of_stdout(error):
             raise
         sys.stdout = open(os.devnull, "w")  # so that the interpreter's own flush at exit says nothing
@@ -101,5 +107,6 @@ def run_command(parser: CommandParser, work: Callable[[], int | None]) -> int:
         print(f"{parser.prog}: {parser.with_flags(str(error))}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print(f"{parser.prog}: stopped by Ctrl-C", file=sys.stderr)
+        go_on = how_to_go_on()
+        print(f"{parser.prog}: stopped by Ctrl-C" + (f"; {go_on}" if go_on else ""), file=sys.stderr)
         return 130

@@ -2,9 +2,20 @@
 
 import os
 
+from airnet_sdr.dsp.host.stopping import stop_starting
+
 # Idle OpenMP threads spin by default: with one other busy process, convolutions then take ten times as long.
 # The products that OpenBLAS gets are small: more threads only cost.
 DEFAULTS = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def begin() -> None:
+    """Begin a command's process, before its imports: `set_defaults`, its memory, and Ctrl-C ends it in one line."""
+    set_defaults()
+    stop_starting()
+    from airnet_sdr.dsp.host.memory import keep_for_blocks  # not before: its imports take milliseconds
+
+    keep_for_blocks()
 
 
 def set_defaults() -> None:

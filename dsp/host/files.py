@@ -4,32 +4,50 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from airnet_sdr.dsp.errors import InputError
 
 
-def write_whole(path: str | os.PathLike, content: bytes) -> None:
+def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], object]) -> None:
     """Write a file under a temporary name, then rename it: a reader sees the old file or the new one, whole.
 
     A symbolic link stays, and what it points to is written; a FIFO or device takes the content as it is. Raises
     InputError when nothing can be written there.
+
+    content : what to write, or a function that writes it into a file of the name that it is given
     """
     path = checked_path(path)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         if _is_special(path):
-            _write_through(path, content)
+            _write_through(path, _as_bytes(content))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        if isinstance(content, bytes):
+            part.write_bytes(content)
+        else:
+            content(part)
         part.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}; name another place") from error
     finally:
         with contextlib.suppress(OSError):  # after Ctrl-C, too
             part.unlink()
+
+
+def make_folder(path: str | os.PathLike) -> Path:
+    """A folder for outputs, made where it is missing; InputError where none can be made, or nothing written into it."""
+    folder = checked_path(path.rstrip("/") if isinstance(path, str) else path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror}; name another folder") from error
+    return folder
 
 
 def checked_path(path: str | os.PathLike) -> Path:
@@ -45,7 +63,7 @@ def check_outputs(outputs: Iterable[str | os.PathLike | None], inputs: Iterable[
 
     Raises InputError naming the file.
     """
-    taken = {os.path.realpath(each): "read" for each in inputs if each is not None and Path(each).exists()}
+    taken = {os.path.realpath(each): "read" for each in inputs if each and os.path.exists(each)}
     for output in outputs:
         if output is None:
             continue
@@ -63,6 +81,15 @@ def _is_special(path: Path) -> bool:
         return not stat.S_ISREG(path.stat().st_mode)
     except OSError:  # nothing, or nothing that can be there: writing will say
         return False
+
+
+def _as_bytes(content: bytes | Callable[[Path], object]) -> bytes:
+    """The content, by way of a temporary file where a function writes it."""
+    if isinstance(content, bytes):
+        return content
+    with tempfile.TemporaryDirectory(prefix="airnet-") as folder:
+        content(Path(folder, "content"))
+        return Path(folder, "content").read_bytes()
 
 
 def _write_through(path: Path, content: bytes) -> None:

@@ -1,5 +1,6 @@
 """What a result says of where it was made: the machine, and the versions of program and libraries."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -34,10 +35,12 @@ def _cpu_facts() -> dict[str, str]:
 
 def versions() -> dict[str, str | None]:
     """Versions of this program and of the libraries that decide its numbers."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = None
-    return found
+    return {name: _version(name) for name in LIBRARIES}
+
+
+@functools.cache  # a receiver with `follow` reports again and again
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -28,6 +28,9 @@ Config = TypeVar("Config", bound=Any)  # a frozen dataclass
 # bounds of the parts of an item such as AT:NUM:LEVEL_DB; a whole number where the lower bound is an int
 _PARTS = {
     "DELAY": (0.0, 4096.0),
+    "FREQ_HZ": (-1e9, 1e9),
+    "SIR_DB": (-100.0, 100.0),
+    "SHARE": (1e-4, 1.0),
     "LEVEL_DB": (-200.0, 100.0),
     "GAIN_DB": (-200.0, 100.0),
     "PHASE_DEG": (-math.inf, math.inf),
@@ -41,7 +44,7 @@ def option(default, text: str, low=-math.inf, high=math.inf, *, choices=(), part
 
     low, high : bounds of a number, both allowed; nan is refused, and infinity unless "inf" is among ``choices``
     choices : the values allowed; for a number, the words allowed in its place, as "auto"
-    parts : names of the parts of a repeatable option such as ``AT:NUM``, see `_PARTS`
+    parts : names of the parts of a repeatable option such as ``AT:NUM``, see `_PARTS`; KIND is one of ``choices``
     flag : the option's flag where it is not the field's name
     """
     meta = {"help": text, "low": low, "high": high, "choices": choices, "parts": parts}
@@ -93,11 +96,14 @@ def check_known(options: Iterable[str], *config_classes) -> None:
 def add_options(group, config_class, names: Iterable[str] | None = None, helps: Mapping[str, str] = {}) -> None:  # noqa: B006
     """Offer fields of a config, all or those of ``names``, as options of an argparse parser or group.
 
-    An option that is not given is absent from what is parsed, so that the config's default is the only one. ``helps``
-    replaces the help of some.
+    An option that is not given is absent from what is parsed, so that the config's default is the only one. One that
+    another config has offered already belongs to both. ``helps`` replaces the help of some.
     """
+    offered = {action.dest for action in group._actions}  # of the whole parser
     for declared in fields(config_class):
         if "help" not in declared.metadata or (names is not None and declared.name not in names):
+            continue
+        if declared.name in offered:
             continue
         meta, kind = declared.metadata, _kind(declared)
         text = helps.get(declared.name, meta["help"])
@@ -192,25 +198,37 @@ def _checked_parts(declared, item) -> tuple:
         item += (0.0,)
     if len(item) != len(parts):
         raise InputError(wanted)
-    return tuple(
-        checked_number(declared.name, value, *_PARTS[part], isinstance(_PARTS[part][0], int), what=f"{part} of ")
-        for part, value in zip(parts, item, strict=True)
-    )
+    return tuple(_checked_part(declared, part, value) for part, value in zip(parts, item, strict=True))
+
+
+def _checked_part(declared, part, value):
+    if part != "KIND":
+        return checked_number(declared.name, value, *_PARTS[part], isinstance(_PARTS[part][0], int), what=f"{part} of ")
+    if value not in declared.metadata["choices"]:
+        choices = ", ".join(declared.metadata["choices"])
+        raise InputError(f"{part} of `{declared.name}` must be one of {choices}; got {value!r}")
+    return value
 
 
 def checked_number(name: str, value, low=-math.inf, high=math.inf, whole=False, words=(), what="") -> float | int:
-    """``value`` as a finite number within its bounds, an int where ``whole``; InputError naming ``name`` otherwise."""
+    """``value`` as a finite number within its bounds, an int where ``whole``; InputError naming ``name`` otherwise.
+
+    A whole number has at most 64 bits, as in the libraries that it is passed to.
+    """
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if number == math.inf and "inf" in words:
         return number
-    if not (math.isfinite(number) and low <= number <= high) or (whole and number != int(number)):
+    fits = math.isfinite(number) and low <= number <= high
+    if not fits or (whole and (number != int(number) or not -(2**63) <= int(number) < 2**63)):
         kind = "a whole number" if whole else "a number"
         also = "".join(f" or {word}" for word in words)
         raise InputError(f"{what}`{name}` must be {kind}{_range(low, high)}{also}; got {value!r}")
-    return int(value if isinstance(value, int) else number) if whole else number
+    if not whole:
+        return number
+    return int(value if isinstance(value, int) or str(value).isdecimal() else number)  # a float has 53 bits
 
 
 def _range(low, high) -> str:

@@ -1,10 +1,19 @@
 """Stop signals: a signal raises in the current work, and endless loops check again."""
 
 import contextlib
+import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 _stopped_by: int | None = None  # the signal that the work at hand has been told to end with
+
+
+def stop_starting() -> None:
+    """Ctrl-C ends the process in one line, status 130: for the seconds of imports before `stoppable` takes over."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end_at_once)
 
 
 @contextlib.contextmanager
@@ -15,8 +24,8 @@ def stoppable() -> Iterator[None]:
     once the block ends.
     """
     global _stopped_by  # noqa: PLW0603 signals are of the process
-    defaults = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
-    ends = [signal.SIGTERM, *(number for number, default in defaults.items() if signal.getsignal(number) is default)]
+    defaults = {signal.SIGHUP: (signal.SIG_DFL,), signal.SIGINT: (signal.default_int_handler, _end_at_once)}
+    ends = [signal.SIGTERM, *(number for number, default in defaults.items() if signal.getsignal(number) in default)]
     previous = {number: signal.signal(number, _stop) for number in ends}
     try:
         yield
@@ -36,8 +45,21 @@ def raise_if_stopped() -> None:
         raise KeyboardInterrupt if _stopped_by == signal.SIGINT else SystemExit(128 + _stopped_by)
 
 
+def _end_at_once(signum, frame):
+    if signum == signal.SIGINT:
+        os.write(2, f"{Path(sys.argv[0]).stem}: stopped by Ctrl-C\n".encode())
+    os._exit(128 + signum)
+
+
+def _torch_is_imported() -> bool:
+    """Whether torch is being imported: before any radio is open, and its C++ aborts at an exception in between."""
+    return getattr(getattr(sys.modules.get("torch"), "__spec__", None), "_initializing", False)
+
+
 def _stop(signum, frame):
     global _stopped_by  # noqa: PLW0603 signals are of the process
+    if _torch_is_imported():
+        _end_at_once(signum, frame)
     _stopped_by = signum
     if signum != signal.SIGINT:
         signal.signal(signum, signal.SIG_IGN)  # a second one must not disturb what shuts down

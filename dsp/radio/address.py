@@ -36,9 +36,10 @@ RADIOS = {
         ("zmq:tcp://HOST:PORT", "complex64 samples over ZMQ (or zmq:ipc://PATH), with options ?pattern=P&bind=1"),
         ("", "P is push, pub, rep or srsran to send, pull, sub, req or srsran to receive"),
         ("", "(push and pull by default); bind=1 binds, otherwise it connects"),
+        ("", "curve=OWN.key_secret&peer=OTHER.key encrypts, and takes no peer but that one"),
     )),
     "file": Radio("sigmf_file", "SigmfSink", "SigmfSource", (
-        ("file:PATH.sigmf-meta", "a SigMF recording, cf32_le; ci16_le is read as well"),
+        ("file:PATH.sigmf-meta", "a SigMF recording, cf32_le; ci16_le, ci8 and cu8 are read as well"),
     )),
 }  # fmt: skip
 

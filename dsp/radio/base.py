@@ -1,5 +1,7 @@
 """The interface of every radio: its sending and receiving ends."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from airnet_sdr.dsp.host.stopping import raise_if_stopped
@@ -16,11 +18,12 @@ class Sink:
     """
 
     cyclic_samples = 0
+    ignored: tuple[str, ...] = ()  # settings of `RadioConfig` that the device does not have
 
     def __init__(self, address: Address, config: RadioConfig):
         self.address, self.config = address, config
         self.samples = self.clipped = 0
-        self.warnings: list[str] = []
+        self.warnings = _without_effect(address, config, self.ignored)
 
     def send(self, samples: np.ndarray, label: str | None = None) -> None:
         """Send complex64 (n,) of unit average power; `label` names the burst where the device keeps such names.
@@ -77,12 +80,16 @@ class Source:
     recording's own once it is open. ``beside`` is a sink whose device it may share (`open_source`).
     """
 
+    ignored: tuple[str, ...] = ()  # settings of `RadioConfig` that the device does not have
+
     def __init__(self, address: Address, config: RadioConfig, beside: Sink | None = None):
         self.address, self.config, self.beside = address, config, beside
         self.rate_hz, self.freq_hz = config.rate_hz, config.freq_hz
         self.samples = 0
+        self.num_samples: int | None = None  # all that there are, where a recording knows once it is open
+        self.on_block: Callable[[int], None] = lambda num: None  # called with the size of each block that is read
         self.overflow: bool | None = None  # lost samples were seen; None where a device cannot tell
-        self.warnings: list[str] = []
+        self.warnings = _without_effect(address, config, self.ignored)
 
     def read(self, timeout_s: float | None = None) -> np.ndarray | None:
         """The next block, complex64 (n,), n as it comes; None at the end of a recording.
@@ -92,7 +99,9 @@ class Source:
         """
         raise_if_stopped()
         block = self._read(self.config.timeout_s if timeout_s is None else timeout_s)
-        self.samples += 0 if block is None else block.size
+        if block is not None:
+            self.samples += block.size
+            self.on_block(block.size)
         return block
 
     def __iter__(self):
@@ -108,6 +117,7 @@ class Source:
             "freq_hz": self.freq_hz,
             "gain_db": self.config.gain_db,
             "overflow": self.overflow,
+            "clipped": None,
             "samples": self.samples,
             "warnings": list(self.warnings),
         }
@@ -125,3 +135,9 @@ class Source:
 
     def _read(self, timeout_s: float) -> np.ndarray | None:
         raise NotImplementedError
+
+
+def _without_effect(address: Address, config: RadioConfig, ignored: tuple[str, ...]) -> list[str]:
+    """A warning where settings were changed that the device does not have."""
+    names = config.changed(ignored)
+    return [f"no effect on a {address.scheme}: radio: {', '.join(names)}"] if names else []

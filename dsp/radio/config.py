@@ -1,7 +1,8 @@
 """Settings of a radio: carrier, rate, gain, buffers and timeout of one end of a link."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.options import check_fields, option
@@ -9,12 +10,13 @@ from airnet_sdr.dsp.host.options import check_fields, option
 FREQ_HZ, RATE_HZ = 2.4e9, 2.5e6  # defaults
 GAIN_MODES = ("manual", "slow_attack", "fast_attack", "hybrid")
 BACKOFF_DB = 12.0  # rms of a burst below full scale, see `dsp.radio.scale`
+DEVICE_SETTINGS = ("gain_db", "bandwidth_hz", "gain_mode", "buffer_samples", "num_buffers", "capture_samples")
 _BUFFER_SAMPLES = (1024, 1 << 24)
 
 
 @dataclass(frozen=True)
 class RadioConfig:
-    """Carrier, sample rate, gain and timeout of one end of a link; a device ignores settings it does not have."""
+    """Carrier, sample rate, gain and timeout of one end of a link; settings that a device has not have no effect."""
 
     freq_hz: float = option(FREQ_HZ, "carrier frequency", 1e-3, 1e12, metavar="F")
     rate_hz: float = option(RATE_HZ, "sample rate", 1e-3, 1e12, metavar="R")
@@ -47,3 +49,7 @@ class RadioConfig:
         check_fields(self)
         if self.backoff_db is not None and not math.isfinite(self.backoff_db):
             raise InputError(f"`backoff_db` must be a number; got {self.backoff_db}")
+
+    def changed(self, names: Iterable[str]) -> list[str]:
+        """Those of the settings ``names`` that differ from their defaults."""
+        return [each.name for each in fields(self) if each.name in names and getattr(self, each.name) != each.default]

@@ -1,10 +1,9 @@
-"""SigMF recordings: a sink that writes `cf32_le`, a source that reads `cf32_le` and `ci16_le` block by block."""
+"""SigMF recordings: a sink that writes `cf32_le`, a source that also reads `ci16_le`, `ci8`, `cu8`."""
 
 import fcntl
 import hashlib
 import itertools
 import json
-import math
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +12,21 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import InputError, RadioError
 from airnet_sdr.dsp.radio.base import Sink, Source
+from airnet_sdr.dsp.radio.config import DEVICE_SETTINGS
 
 PART = ".part"
 SAMPLE_BYTES = 8
+LONGEST_VALUE = 40  # characters in a message
+MOST_HZ = 1e12  # of a carrier or rate
+MOST_SAMPLES = 1 << 62  # of a recording
 BLOCK_SAMPLES = 1 << 20  # 8 MiB of cf32_le: memory stays bounded whatever the recording's length
-_DATATYPES = {"cf32_le": ("<f4", 1.0), "ci16_le": ("<i2", 1 / 32768)}  # component type, scale to full scale 1.0
+# component type, its zero, scale to full scale 1.0
+_DATATYPES = {
+    "cf32_le": ("<f4", 0.0, 1.0),
+    "ci16_le": ("<i2", 0.0, 1 / 32768),
+    "ci8": ("i1", 0.0, 1 / 128),
+    "cu8": ("u1", 127.5, 1 / 127.5),
+}
 
 
 def parse_target(text: str) -> tuple[str, dict]:
@@ -34,6 +43,7 @@ class SigmfSink(Sink):
     a program that was killed has left is named in ``warnings``. ``hardware`` names what made the samples.
     """
 
+    ignored = DEVICE_SETTINGS
     hardware = "none: computed samples"
 
     def annotate(self, start: int, count: int, label: str) -> None:
@@ -112,6 +122,8 @@ class SigmfSink(Sink):
 class SigmfSource(Source):
     """Reads a recording from its first sample to its last; rate and carrier are the recording's own."""
 
+    ignored = DEVICE_SETTINGS
+
     def _open(self):
         meta_path = Path(self.address.target)
         self._data_path = meta_path.with_suffix(".sigmf-data")
@@ -121,26 +133,29 @@ class SigmfSource(Source):
             rate_hz = meta["global"].get("core:sample_rate")
             freq_hz = (meta.get("captures") or [{}])[0].get("core:frequency")
             num_channels = meta["global"].get("core:num_channels", 1)
-            ends = [a["core:sample_start"] + a.get("core:sample_count", 0) for a in meta.get("annotations") or []]
+            annotations = meta.get("annotations") or []
+            ends = [min(a["core:sample_start"] + a.get("core:sample_count", 0), MOST_SAMPLES) for a in annotations]
             header_bytes = any(capture.get("core:header_bytes") for capture in meta.get("captures") or [])
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise InputError(
                 f"{meta_path} is not SigMF metadata ({type(error).__name__}: {error}); try sigmf_validate"
             ) from error
-        if datatype not in _DATATYPES:
-            raise InputError(f"recording {meta_path} has datatype {datatype!r}; try one of {', '.join(_DATATYPES)}")
+        if not isinstance(datatype, str) or datatype not in _DATATYPES:
+            raise InputError(
+                f"recording {meta_path} has datatype {shortened(datatype)}; try one of {', '.join(_DATATYPES)}"
+            )
         if num_channels != 1 or header_bytes:
             raise InputError(
-                f"recording {meta_path} has {num_channels} channels or header bytes between its samples; "
+                f"recording {meta_path} has {shortened(num_channels)} channels or header bytes between its samples; "
                 "try one plain channel"
             )
-        self._component, self._scale = _DATATYPES[datatype]
+        self._component, self._zero, self._scale = _DATATYPES[datatype]
         self.rate_hz = self._frequency(meta_path, "core:sample_rate", rate_hz, self.config.rate_hz)
         self.freq_hz = self._frequency(meta_path, "core:frequency", freq_hz, self.config.freq_hz)
         self.num_samples = self._num_samples()
         if ends and max(ends) > self.num_samples:
             self.warnings.append(
-                f"recording {meta_path} ends early: annotations reach to sample {max(ends)}, "
+                f"recording {meta_path} ends early: annotations reach to sample {max(ends):.0f}, "
                 f"its data to {self.num_samples}"
             )
         self._data = open(self._data_path, "rb")
@@ -158,7 +173,7 @@ class SigmfSource(Source):
         if components.size == 0:
             return None
         if self._scale != 1.0:
-            components = components * np.float32(self._scale)
+            components = (components - np.float32(self._zero)) * np.float32(self._scale)
         return components.astype(np.float32, copy=False).view(np.complex64)
 
     def _frequency(self, meta_path, name, value, configured):
@@ -166,8 +181,10 @@ class SigmfSource(Source):
         if value is None:
             self.warnings.append(f"recording {meta_path} has no {name}; {configured:g} assumed")
             return configured
-        if not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise InputError(f"recording {meta_path} has {name} {value!r}; try a positive number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST_HZ:
+            raise InputError(
+                f"recording {meta_path} has {name} {shortened(value)}; try a positive number up to {MOST_HZ:g}"
+            )
         return float(value)
 
     def _num_samples(self):
@@ -195,8 +212,14 @@ def _load(meta_path):
         raise InputError(
             f"cannot read recording {meta_path}: {error.strerror}; try an existing .sigmf-meta file"
         ) from error
-    except ValueError as error:  # not UTF-8, not JSON
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, brackets without end
         raise InputError(f"{meta_path} is not SigMF metadata ({error}); try sigmf_validate") from error
+
+
+def shortened(value) -> str:
+    """A value of the metadata for a message: hostile ones are long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
 def _part(path):

@@ -14,15 +14,23 @@ import math
 import re
 import threading
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from airnet_sdr.dsp.errors import InputError, RadioError, RadioTimeoutError
 from airnet_sdr.dsp.radio.base import Sink, Source
+from airnet_sdr.dsp.radio.config import DEVICE_SETTINGS
+from airnet_sdr.dsp.radio.zmq_curve import Guard, secure
 
 SINK_PATTERNS = ("push", "pub", "rep", "srsran")
 SOURCE_PATTERNS = ("pull", "sub", "req", "srsran")
+FAILED_HANDSHAKE = (
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+OPTIONS = ("pattern", "bind", "curve", "peer")
 MAX_MESSAGE_SAMPLES = 1 << 20  # 8 MiB; srsRAN takes up to 3,072,000 samples
 HIGH_WATER_MARK = 8  # messages: at most 64 MiB wait in each end
 MAX_LINGER_S = 60.0  # at the end, deliver what is waiting for so long at most
@@ -32,13 +40,17 @@ POLL_S = 0.5  # a signal that comes just before a wait is seen after so long at 
 FAILED_LINGER_S = 1.0  # the same after an error
 _endless: list[zmq.Context] = []  # contexts that did not end
 _TYPES = {"push": zmq.PUSH, "pub": zmq.PUB, "rep": zmq.REP, "pull": zmq.PULL, "sub": zmq.SUB, "req": zmq.REQ}
+SENDING = (zmq.PUSH, zmq.PUB, zmq.REP)
 _SINK_TYPES = {**_TYPES, "srsran": zmq.REP}
 _SOURCE_TYPES = {**_TYPES, "srsran": zmq.REQ}
 _ENDPOINT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})|ipc://\S+")
 
 
 def parse_target(text: str) -> tuple[str, dict]:
-    """Endpoint and options, pattern (absent: the default) and bind ("0", "1"); ValueError for what makes no sense."""
+    """Endpoint and options: pattern (absent: the default), bind ("0", "1"), curve and peer (files, see `zmq_curve`).
+
+    ValueError for what makes no sense.
+    """
     endpoint, _, query = text.partition("?")
     match = _ENDPOINT.fullmatch(endpoint)
     if not match or (match["port"] and not 0 < int(match["port"]) < 65536):
@@ -46,27 +58,51 @@ def parse_target(text: str) -> tuple[str, dict]:
     options = {}
     for item in filter(None, query.split("&")):
         name, _, value = item.partition("=")
-        if name not in ("pattern", "bind") or name in options:
-            raise ValueError(f"got option {name!r}; the options are pattern and bind, each once")
+        if name not in OPTIONS or name in options or not value:
+            raise ValueError(f"got option {item!r}; the options are {', '.join(OPTIONS)}, each once with a value")
         options[name] = value
     if options.get("pattern", "push") not in SINK_PATTERNS + SOURCE_PATTERNS:
         raise ValueError(f"a pattern is one of {', '.join(dict.fromkeys(SINK_PATTERNS + SOURCE_PATTERNS))}")
     if options.get("bind", "0") not in ("0", "1"):
         raise ValueError(f"bind is 0 or 1, got {options['bind']!r}")
+    if ("curve" in options) != ("peer" in options):
+        raise ValueError("curve, this end's secret key, and peer, the other's public key, belong together")
     return endpoint, options
+
+
+def samples_of(message: Sequence[memoryview]) -> np.ndarray | None:
+    """The samples of a message, complex64 (n,), of its last part: GNU Radio may send a key before; None for no samples.
+
+    Copied, as the part is read-only and may be unaligned.
+    """
+    payload = message[-1]
+    return np.frombuffer(payload, np.complex64).copy() if payload.nbytes % SAMPLE_BYTES == 0 else None
+
+
+def samples_wanted(request: bytes) -> int | None:
+    """The most samples that a request allows in its answer; None for what is no request."""
+    if request in (b"\xff", b"\x00"):
+        return MAX_MESSAGE_SAMPLES
+    if len(request) == 4 and any(request):
+        return min(int(np.frombuffer(request, np.uint32)[0]), MAX_MESSAGE_SAMPLES)
+    return None
 
 
 class ZmqSink(Sink):
     """Sends to whoever pulls, subscribes or requests; leaving the `with` block waits until all is delivered."""
 
+    ignored = DEVICE_SETTINGS
+
     def _open(self):
         self._pattern = _pattern(self.address, SINK_PATTERNS)
         self._context = zmq.Context()
+        self._guard = Guard(self._context, self.address)
         self._socket = _connected(self._context, _SINK_TYPES[self._pattern], self.address)
 
     def _close(self, failed):
         started = time.monotonic()
         linger_s = FAILED_LINGER_S if failed else min(self.config.timeout_s, MAX_LINGER_S)
+        self._guard.stop()
         _end(self._context, linger_s)
         if not failed and time.monotonic() - started >= linger_s:
             raise RadioTimeoutError(
@@ -88,10 +124,9 @@ class ZmqSink(Sink):
             return MAX_MESSAGE_SAMPLES
         self._wait(zmq.POLLIN)
         request = self._socket.recv()
-        if request in (b"\xff", b"\x00"):
-            return MAX_MESSAGE_SAMPLES
-        if len(request) == 4 and any(request):
-            return min(int(np.frombuffer(request, np.uint32)[0]), MAX_MESSAGE_SAMPLES)
+        wanted = samples_wanted(request)
+        if wanted is not None:
+            return wanted
         raise RadioError(
             f"radio {self.address}: a request of {len(request)} bytes, {request[:8].hex()}; "
             "try a peer that sends 4 bytes (GNU Radio) or one byte ff (srsRAN)"
@@ -110,7 +145,10 @@ class ZmqSink(Sink):
 class ZmqSource(Source):
     """Receives messages in order; each is one block."""
 
+    ignored = DEVICE_SETTINGS
     num_malformed = 0  # messages that were no samples
+    num_strangers = 0  # connections that spoke no ZMQ, or had another key
+    _monitor = None
 
     def _open(self):
         self._pattern = _pattern(self.address, SOURCE_PATTERNS)
@@ -122,8 +160,16 @@ class ZmqSource(Source):
         """A fresh socket and, for a requester, nothing asked yet; the monitor tells it when its peer is gone."""
         self._socket = _connected(self._context, _SOURCE_TYPES[self._pattern], self.address)
         self._asked = None
-        if self._request:
-            self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | FAILED_HANDSHAKE)
+
+    def _peer_left(self):
+        """Whether a connection has ended since the last call; those that never were a peer's are counted."""
+        left = False
+        while self._monitor is not None and self._monitor.poll(0):
+            failed = recv_monitor_message(self._monitor)["event"] & FAILED_HANDSHAKE
+            self.num_strangers += bool(failed)
+            left |= not failed
+        return left
 
     def _reconnect(self):
         self._socket.disable_monitor()
@@ -131,23 +177,29 @@ class ZmqSource(Source):
         self._connect()
 
     def _close(self):
-        if self._request:
-            self._socket.disable_monitor()
+        self._peer_left()
+        self._socket.disable_monitor()
+        self._monitor = None
         _end(self._context, 0.0)
 
     def _read(self, timeout_s):
         deadline = time.monotonic() + timeout_s
         while True:
             self._await_message(max(0.0, deadline - time.monotonic()))
-            payload = self._socket.recv_multipart(copy=False)[-1].buffer  # GNU Radio may send a key before the data
+            samples = samples_of([frame.buffer for frame in self._socket.recv_multipart(copy=False)])
             self._asked = None
-            if payload.nbytes % SAMPLE_BYTES == 0:
-                return np.frombuffer(payload, np.complex64).copy()  # the frame is read-only and may be unaligned
+            if samples is not None:
+                return samples
             self.num_malformed += 1
 
     def describe(self) -> dict:
-        """As every source; with the messages that were no samples."""
+        """As every source; with the messages that were no samples, and the connections that were no peers."""
         about = super().describe()
+        self._peer_left()
+        if self.num_strangers:
+            about["warnings"].append(
+                f"{self.num_strangers} connections were refused: they spoke no ZMQ, or had another key"
+            )
         if self.num_malformed:
             about["warnings"].append(
                 f"{self.num_malformed} messages were no whole number of {SAMPLE_BYTES}-byte complex64 samples and "
@@ -174,8 +226,7 @@ class ZmqSource(Source):
         if self._asked is None:
             if not self._socket.poll(_milliseconds(timeout_s), zmq.POLLOUT):
                 return False
-            while self._monitor.poll(0):
-                self._monitor.recv_multipart()  # a farewell to a peer that was not asked
+            self._peer_left()  # a farewell to a peer that was not asked
             self._socket.send(self._request)
             self._asked = time.monotonic()
         poller = zmq.Poller()
@@ -184,7 +235,7 @@ class ZmqSource(Source):
         poller.poll(_milliseconds(timeout_s - (time.monotonic() - started)))
         if self._socket.poll(0):  # looked at last: an answer comes before its sender's farewell
             return True
-        if self._monitor.poll(0) and not self._socket.poll(0):
+        if self._peer_left() and not self._socket.poll(0):
             self._reconnect()  # the peer that was asked is gone: its successor must be asked again
         return False
 
@@ -211,6 +262,7 @@ def _connected(context, socket_type, address):
     socket.setsockopt(zmq.IPV6, address.target.startswith("tcp://["))
     if socket_type == zmq.SUB:
         socket.subscribe(b"")
+    secure(socket, address, socket_type in SENDING)
     bind = address.options.get("bind") == "1"
     for attempts_left in reversed(range(20)):
         try:

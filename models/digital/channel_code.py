@@ -13,7 +13,9 @@ Sionna is imported where it is used, as its import takes seconds.
 import dataclasses
 import functools
 import hashlib
+import math
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -26,7 +28,11 @@ MAX_INFO_BITS_LOW_RATE = 3824  # of base graph 2, which has the rates below 1/3
 LOWEST_RATE = 1 / 5
 HIGHEST_RATE = 0.93
 NUM_ITERATIONS = 40
+CHECK_EVERY = 4  # iterations: blocks whose CRC passes are done
 BATCH_BLOCKS = 32  # bounds the decoder's memory
+OVER_CAPACITY = 2  # bits for each that the symbols carry by their SNRs, which are estimates: more are not tried
+PART_SYMBOLS = 1 << 20  # whose SNRs are summed at a time
+PART_REPEATS = 64  # of a code word, whose LLRs are added at a time
 MAX_DISTANCES = 1 << 25  # symbol-to-point distances that the demapper holds in memory at a time
 
 
@@ -69,13 +75,38 @@ class BlockCode:
         for first in range(0, len(statistic), BATCH_BLOCKS):
             snr = torch.from_numpy(information[first : first + BATCH_BLOCKS]).clamp(min=1e-9)
             received = torch.from_numpy(statistic[first : first + BATCH_BLOCKS]) / snr
-            llr = self._demap(received, snr)  # (blocks, num_symbols * bits_per_symbol)
-            repeats = -(-llr.shape[1] // self.code_bits)
-            padded = torch.nn.functional.pad(llr, (0, repeats * self.code_bits - llr.shape[1]))
-            word = padded.reshape(len(llr), repeats, self.code_bits).sum(1)
-            outcomes.append(self._parts.check_crc(self._parts.decoder(word)))
+            step = PART_REPEATS * self.code_bits // self.bits_per_symbol
+            parts = zip(received.split(step, 1), snr.split(step, 1), strict=True)
+            outcomes.append(self._iterate(functools.reduce(torch.add, (self._word(*part) for part in parts))))
         bits, passed = (torch.cat(part).numpy() for part in zip(*outcomes, strict=True))
-        return np.packbits(bits.astype(np.uint8), axis=1), passed.reshape(-1)
+        return np.packbits(bits.astype(np.uint8), axis=1), passed
+
+    def _iterate(self, word):
+        """Belief propagation on LLRs (blocks, code_bits) until the CRC of each block passes, NUM_ITERATIONS at most.
+
+        Returns bits (blocks, k - 24) float32 and whether the CRC passed (blocks,) bool.
+        """
+        import torch
+
+        bits, passed = torch.empty(len(word), self.info_bits - BLOCK_CRC_BITS), torch.zeros(len(word), dtype=bool)
+        left, messages = torch.arange(len(word)), None
+        for _ in range(0, NUM_ITERATIONS, CHECK_EVERY):
+            decided, messages = self._parts.decoder(word[left], num_iter=CHECK_EVERY, msg_v2c=messages)
+            bits[left], passes = self._parts.check_crc(decided)
+            passed[left] = passes[:, 0]
+            left, messages = left[~passes[:, 0]], messages[~passes[:, 0]]
+            if not len(left):
+                break
+        return bits, passed
+
+    def _word(self, received, snr):
+        """LLRs (blocks, code_bits) of the code words in symbols (blocks, n), those of repeats added."""
+        import torch
+
+        llr = self._demap(received, snr)  # (blocks, n * bits_per_symbol)
+        repeats = -(-llr.shape[1] // self.code_bits)
+        padded = torch.nn.functional.pad(llr, (0, repeats * self.code_bits - llr.shape[1]))
+        return padded.reshape(len(llr), repeats, self.code_bits).sum(1)
 
     def _demap(self, received, snr):
         """LLRs (blocks, num_symbols * bits_per_symbol) of equalised symbols (blocks, num_symbols), part by part."""
@@ -144,15 +175,43 @@ def decode(statistic: np.ndarray, information: np.ndarray, payload: CodedPayload
     """Equalised symbols over noise_var (num_symbols,) complex64 and their SNRs (num_symbols,) float32 to bytes.
 
     ``statistic`` is conj(h)·y/noise_var and ``information`` |h|²/noise_var, both 0 for erased symbols. None if a CRC
-    fails: a digital model arrives whole or not at all.
+    fails, or the symbols cannot carry the bits: a digital model arrives whole or not at all.
     """
-    shape = payload.num_blocks, payload.block.num_symbols
-    used = shape[0] * shape[1]
-    rows, passed = payload.block.decode(statistic[:used].reshape(shape), information[:used].reshape(shape))
-    data = (rows ^ _scrambler(rows.shape)).tobytes()[: payload.num_bytes + CRC_BYTES]
-    if not passed.all() or zlib.crc32(data[:-CRC_BYTES]).to_bytes(CRC_BYTES, "big") != data[-CRC_BYTES:]:
+    return decode_from(lambda start, num: (statistic[start : start + num], information[start : start + num]), payload)
+
+
+def decode_from(soft: Callable, payload: CodedPayload) -> bytes | None:
+    """`decode` of symbols that ``soft(start, num)`` gives in parts, as `models.payload.SoftSymbols` does."""
+    parts = range(0, payload.num_symbols, PART_SYMBOLS)
+    most = sum(capacity(soft(i, min(PART_SYMBOLS, payload.num_symbols - i))[1]) for i in parts)
+    rows = _decode_blocks(soft, payload) if payload.num_bits <= OVER_CAPACITY * most else None
+    if rows is None:
         return None
-    return data[:-CRC_BYTES]
+    data = (rows ^ _scrambler(rows.shape)).tobytes()[: payload.num_bytes + CRC_BYTES]
+    return data[:-CRC_BYTES] if zlib.crc32(data[:-CRC_BYTES]).to_bytes(CRC_BYTES, "big") == data[-CRC_BYTES:] else None
+
+
+def capacity(information: np.ndarray) -> float:
+    """The most bits that symbols of these SNRs (n,) carry, Σ log2(1 + SNR) (Shannon 1948)."""
+    with np.errstate(invalid="ignore"):
+        return float(np.log1p(information).sum(dtype=np.float64)) / math.log(2)
+
+
+def _decode_blocks(soft: Callable, payload: CodedPayload) -> np.ndarray | None:
+    """The bytes of all blocks (blocks, (k - 24)/8), None once one is not decoded.
+
+    Batches grow from one block on, so that noise takes little more time than what was decoded before it.
+    """
+    block, rows, first, size = payload.block, [], 0, 1
+    while first < payload.num_blocks:
+        size = min(size, payload.num_blocks - first, BATCH_BLOCKS)
+        received = soft(first * block.num_symbols, size * block.num_symbols)
+        found, passed = block.decode(*(each.reshape(size, block.num_symbols) for each in received))
+        if not passed.all():
+            return None
+        rows.append(found)
+        first, size = first + size, 2 * size
+    return np.concatenate(rows)
 
 
 def _scrambler(shape: tuple[int, int]) -> np.ndarray:
@@ -173,7 +232,7 @@ class _Sionna:
         self.add_crc = CRCEncoder("CRC24A")
         self.check_crc = CRCDecoder(self.add_crc)
         self.encoder = LDPC5GEncoder(info_bits, code_bits, num_bits_per_symbol=bits_per_symbol)
-        self.decoder = LDPC5GDecoder(self.encoder, num_iter=NUM_ITERATIONS)
+        self.decoder = LDPC5GDecoder(self.encoder, return_state=True)
 
 
 _sionna = functools.lru_cache(maxsize=8)(_Sionna)

@@ -24,6 +24,7 @@ _MODELS, _BUCKETS = 5, 64  # the predictions mixed, and the contexts of each
 _DECISIONS = 24  # decisions with tables of their own: 0, sign, above 1, above 2, ...; larger ones share the last
 _HALF, _LIMIT = 2048, 150  # of the logistic domain, in 1/256; of a model's memory, in decisions
 _FASTEST = 2  # how strongly the first decision moves a model: 1/2
+_AHEAD = 4  # bytes that the decoder reads ahead; of `encode` it reads one fewer past the end
 
 _x = np.arange(-_HALF, _HALF)
 _SQUASH = np.clip(np.round(65536 / (1 + np.exp(-_x / 256))), 64, 65536 - 64).astype(np.int64)
@@ -50,7 +51,7 @@ def encode(tensors: list[Quantised]) -> bytes:
 def decode(data: bytes, numels: list[int]) -> list[Quantised]:
     """The inverse of `encode`; ``numels`` are the tensors' sizes. Zeros after the end are ignored.
 
-    Raises LinkError if the bytes cannot be a network of these sizes.
+    Raises LinkError if the bytes cannot be a network of these sizes. The work is bounded by the number of bytes.
     """
     start = len(numels) * _HEAD.size
     if len(data) < start:
@@ -68,6 +69,8 @@ def decode(data: bytes, numels: list[int]) -> list[Quantised]:
         levels = np.zeros(numel, np.int32)
         if top:
             _run(levels, rows, kernel, top, coder, body, True)
+        if coder[2] > body.size + _AHEAD:
+            raise LinkError(f"{len(data)} bytes end within {sum(numels)} weights; the sender is another version")
         tensors.append(Quantised(levels, step, shift, (rows, kernel)))
     return tensors
 
@@ -159,7 +162,7 @@ def _bucket(magnitude, count):
 
 @njit(cache=True)
 def _run(levels, rows, kernel, top, coder, body, decoding):
-    """Code a tensor's levels (n,), or decode them into it."""
+    """Code a tensor's levels (n,), or decode them into it, until the body has ended."""
     tables = np.full((_MODELS, _DECISIONS, _BUCKETS), 32768, np.int64)
     memory = np.zeros((_MODELS, _DECISIONS, _BUCKETS), np.int64)
     mix = np.full((_DECISIONS, _MODELS), 16000, np.int64)
@@ -193,6 +196,8 @@ def _run(levels, rows, kernel, top, coder, body, decoding):
                     if decoding:
                         levels[place] = level
                     in_kernel += found
+                if decoding and coder[2] > body.size + _AHEAD:
+                    return
                 before, further, place = level, before, place + 1
             of_row += in_kernel
             of_column[column] += in_kernel

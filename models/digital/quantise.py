@@ -14,6 +14,7 @@ ROUNDING = 0.4
 SHIFT_STEPS = 256  # shift is sent as an integer in 1/256 of a step
 STEPS_PER_OCTAVE = 512
 MAX_LEVEL = 127
+MAX_CODE = 65535  # of a step
 MAX_ROWS, MAX_KERNEL = 65535, 255  # largest output channels and kernel size that a tensor's header holds
 
 
@@ -31,8 +32,8 @@ class Quantised:
 
 
 def step_code(step: float) -> int:
-    """The code 0…65535 of the nearest step that can be sent."""
-    return int(np.clip(round(np.log2(step) * STEPS_PER_OCTAVE) + 32768, 0, 65535))
+    """The code 0…`MAX_CODE` of the nearest step that can be sent."""
+    return int(np.clip(round(np.log2(step) * STEPS_PER_OCTAVE) + 32768, 0, MAX_CODE))
 
 
 def step_value(code: int) -> float:
@@ -41,8 +42,13 @@ def step_value(code: int) -> float:
 
 
 def steps_of(metadata: dict[str, str]) -> list[float] | None:
-    """The quantisation step of every tensor of a checkpoint trained for bits (`models.entropy`), otherwise None."""
+    """The quantisation step of every tensor of a checkpoint trained for bits (`models.entropy`), otherwise None.
+
+    Raises ValueError for what is no code of a step.
+    """
     codes = [int(code) for code in metadata.get("steps", "").split(",") if code]
+    if not all(0 <= code <= MAX_CODE for code in codes):
+        raise ValueError(f"a step's code is 0 to {MAX_CODE}")
     return [step_value(code) for code in codes] or None
 
 

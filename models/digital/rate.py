@@ -7,6 +7,7 @@ one in thousands. `thresholds.json` holds mean and deviation for each modulation
     python models/digital/rate.py --write
 """
 
+import contextlib
 import functools
 import json
 import math
@@ -18,7 +19,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -31,6 +32,8 @@ from airnet_sdr.models.digital.channel_code import BLOCK_CRC_BITS, MODULATIONS, 
 
 TABLE = Path(__file__).with_name("thresholds.json")
 TARGET_ERROR = 0.01  # of the whole model
+PADDING = 0.002  # above the lowest measured rate, as lengths are rounded
+SEARCH_DB = (-25.0, 40.0)  # where the least SNR of a payload is sought
 # SNR loss of the receiver: mean and deviation over bursts, each as a + b/S. Over bursts of 10,000 to 157,752 symbols
 # the means were 0.35 to 0.46 dB at -5 dB, 0.17 to 0.24 at 0, 0.11 at 10 and 20; the deviations 0.15 to 0.22, 0.06 to
 # 0.12, 0.02 to 0.05 and 0.05. The means include 0.1 dB of margin, since the waterfalls are measured with few blocks and
@@ -75,6 +78,35 @@ def least_symbols(num_bytes: int, snr_db: float, most: int) -> int:
     return high
 
 
+def most_robust(num_bytes: int, num_symbols: int) -> CodedPayload:
+    """The payload of ``num_bytes``, padded to the lowest measured rate of a modulation, that arrives whole in 99 % of
+    cases at the lowest SNR.
+
+    Raises InputError if the symbols do not hold the bytes.
+    """
+    found = []
+    for bits_per_symbol in MODULATIONS:
+        least = 0 if bits_per_symbol == min(MODULATIONS) else RATES[bits_per_symbol][0] + PADDING
+        padded = max(num_bytes, math.ceil(least * num_symbols * bits_per_symbol / 8))
+        with contextlib.suppress(InputError):
+            payload = CodedPayload(padded, num_symbols, bits_per_symbol)
+            found.append((least_snr_db(payload), payload))
+    if not found or min(snr_db for snr_db, _ in found) == math.inf:
+        raise InputError(f"{num_bytes} bytes do not fit {num_symbols} symbols at any SNR; give more symbols")
+    return min(found, key=lambda each: each[0])[1]
+
+
+def least_snr_db(payload: CodedPayload) -> float:
+    """The SNR per symbol from which a payload arrives whole in 99 % of cases, to 0.01 dB; inf if it is not known."""
+    low, high = SEARCH_DB
+    if arrival(payload, high) < 1 - TARGET_ERROR:
+        return math.inf
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        low, high = (low, middle) if arrival(payload, middle) >= 1 - TARGET_ERROR else (middle, high)
+    return high
+
+
 def arrival(payload: CodedPayload, snr_db: float) -> float:
     """Probability that the whole payload arrives at this SNR per symbol; 0 for a mode without measurements.
 
@@ -116,6 +148,8 @@ def _largest(num_symbols, bits_per_symbol, snr_db) -> CodedPayload | None:
         return payload if arrival(payload, snr_db) >= 1 - TARGET_ERROR else None
 
     most = num_symbols * bits_per_symbol // 8
+    if not most:
+        return None
     # the lowest measured rate of a modulation; QPSK goes below it by repetition
     lowest = 1 if bits_per_symbol == min(MODULATIONS) else RATES[bits_per_symbol][0] * most
     low = next((n for n in map(int, lowest * (most / lowest) ** _SEARCH) if holds(n)), None)

@@ -4,6 +4,10 @@ Every quantisation step of a tensor has a cost in bits, the entropy of the level
 that plan the analog protection at the NMSE of the quantised weights. At a price λ per bit every tensor takes the step
 of least damage + λ·bits. Bisection finds the smallest λ whose bytes fit: the Lagrangian optimum over all choices of
 steps (Shoham and Gersho, Efficient bit allocation for an arbitrary set of quantizers, IEEE Trans. ASSP 36(9), 1988).
+
+Noise may lower a loss that is not calibrated. No error counts as a gain, nor as less than a smaller one; SMALL of the
+greatest damage grows with the error of every tensor, as errors of many tensors cost more than the sum of each; and an
+error above a tensor's variance, which no measurement has, costs what the greatest damage is worth.
 """
 
 import dataclasses
@@ -17,6 +21,7 @@ from airnet_sdr.models.digital.quantise import Quantised, dequantise, quantise, 
 STEPS = np.geomspace(0.02, 8, 70)  # of a tensor's RMS
 ROUNDINGS = (0.5, 0.4, 0.33)  # dead zones
 NUM_BISECTIONS = 40
+SMALL = 0.001  # of the greatest damage
 _FACTORS = 2 ** np.arange(0, 20, 1 / 32)
 
 
@@ -40,14 +45,8 @@ def compress_to_fit(tensors: list[np.ndarray], num_bytes: int, damage=None, snr_
     NMSE. Raises InputError if even the coarsest steps do not fit.
     """
     choices = [_choices(weights) for weights in tensors]
-    costs = []
-    for i, options in enumerate(choices):
-        nmse = np.array([option.nmse for option in options])
-        if damage is None:
-            costs.append(nmse)
-        else:
-            weight_snr_db = 10 * np.log10(np.maximum(1 / np.maximum(nmse, 1e-12) - 1, 1e-12))
-            costs.append(np.interp(weight_snr_db, snr_grid_db, damage[i]) + 1e-9 * nmse)
+    nmse = [np.array([option.nmse for option in options]) for options in choices]
+    costs = nmse if damage is None else _costs(nmse, np.asarray(damage, np.float64), snr_grid_db)
     low, high = 0.0, 1.0  # prices per bit: too many bytes at the lower, few enough at the higher
     best = _at_price(choices, costs, high)
     while len(compress.encode(best)) > num_bytes:
@@ -65,6 +64,18 @@ def compress_to_fit(tensors: list[np.ndarray], num_bytes: int, damage=None, snr_
         else:
             low = middle
     return best
+
+
+def _costs(nmse: list[np.ndarray], damage: np.ndarray, snr_grid_db) -> list[np.ndarray]:
+    """What each choice of a tensor costs, by the NMSE that it leaves."""
+    worst = max(float(damage.max()), 0.0)
+    rising = np.maximum.accumulate(np.maximum(damage, 0)[:, ::-1], axis=1)[:, ::-1]  # with the error
+    costs = []
+    for errors, curve in zip(nmse, rising, strict=True):
+        weight_snr_db = 10 * np.log10(np.maximum(1 / np.maximum(errors, 1e-12) - 1, 1e-12))
+        measured = np.interp(weight_snr_db, snr_grid_db, curve)
+        costs.append(measured + worst * (SMALL * errors + np.maximum(errors - 1, 0)) + 1e-9 * errors)
+    return costs
 
 
 def weights_of(data: bytes, numels: list[int]) -> list[np.ndarray]:

@@ -8,23 +8,25 @@ from typing import ClassVar
 import numpy as np
 
 from airnet_sdr.dsp import expansion, symbols
-from airnet_sdr.dsp.errors import InputError, LinkError
+from airnet_sdr.dsp.errors import InputError, LinkError, NothingReceivedError
 from airnet_sdr.dsp.expansion import LINE, posterior_mean
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.dsp.power_range import POWER_STEP_DB
 from airnet_sdr.dsp.symbols import num_pairs
-from airnet_sdr.dsp.uep import POWER_STEP_DB, Protection
+from airnet_sdr.dsp.uep import Protection
 from airnet_sdr.dsp.units import db, linear, power
 from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.packing import to_vectors
-from airnet_sdr.models.payload.base import Candidates, ReceivedWeights, SoftSymbols
+from airnet_sdr.models.payload.base import Candidates, ReceivedWeights
 from airnet_sdr.models.payload.protection import protect, select_member
-from airnet_sdr.models.payload.tensors import TENSOR_BYTES, TensorPlan, normalisation
+from airnet_sdr.models.payload.soft import MOST_MISSING, SoftSymbols
+from airnet_sdr.models.payload.tensors import TENSOR_BYTES, TensorPlan, normalisation, plan_of_each
 from airnet_sdr.models.plan_config import PlanConfig
 
 MAX_TENSORS = 65533
 PART_WEIGHTS = 1 << 17  # weights mapped per call
-CHUNK_SYMBOLS = 1 << 16  # symbols estimated per call, which fit a core's cache
+CHUNK_SYMBOLS = 1 << 16  # symbols combined, then estimated, per call, which fit a core's cache
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +44,11 @@ class AnalogPlan:
 
 @dataclasses.dataclass(frozen=True)
 class AnalogPayload:
-    """The plans of all tensors, in the architecture's order."""
+    """The plans of all tensors, in the architecture's order (`tensors.plan_of_each`)."""
 
     kind: ClassVar[str] = "analog"
+    unused: ClassVar[tuple[str, ...]] = ("digital_share",)
+    role: ClassVar[str] = "weights"
     tensors: tuple[TensorPlan, ...]
 
     @classmethod
@@ -70,10 +74,17 @@ class AnalogPayload:
 
         Symbols along a curve are always decoded by the posterior mean: with a Gaussian density, a weight in a heavy
         tail would be taken for one on the neighbouring turn of the curve.
+
+        NothingReceivedError if few of the weights' symbols came, counted once: of copies any are enough.
         """
-        self._check(numels)
+        num_once = sum(map(num_pairs, numels))
+        if num_once > MOST_MISSING * received.symbols_received:
+            raise NothingReceivedError(
+                f"the weights have {num_once} symbols, {received.symbols_received} came: too few for a network; "
+                "listen for more cycles"
+            )
         vectors, expected, start = [], [], 0
-        for numel, plan in zip(numels, self.tensors, strict=True):
+        for numel, plan in zip(numels, self.tensor_plans(numels), strict=True):
             vector, nmse = _estimate(received, plan, start, numel, estimator)
             vectors.append(vector)
             expected.append(nmse)
@@ -82,12 +93,17 @@ class AnalogPayload:
 
     def num_symbols(self, numels: list[int]) -> int:
         """Payload symbols of tensors of ``numels`` weights."""
-        self._check(numels)
-        return sum(plan.num_symbols(numel) for numel, plan in zip(numels, self.tensors, strict=True))
+        return sum(plan.num_symbols(numel) for numel, plan in zip(numels, self.tensor_plans(numels), strict=True))
 
-    def tensor_plans(self, num_tensors: int) -> list[TensorPlan | None]:
-        """The plan of every tensor."""
-        return list(self.tensors)
+    def tensor_plans(self, numels: list[int]) -> list[TensorPlan]:
+        """The plan of every tensor; LinkError if the tensors are not those of the sender."""
+        places = plan_of_each(numels)
+        if len(self.tensors) != max(places, default=-1) + 1:
+            raise LinkError(
+                f"the manifest has plans of {len(self.tensors)} tensors, the architecture needs {max(places) + 1} "
+                "here; use the sender's version of the architecture"
+            )
+        return [self.tensors[place] for place in places]
 
     def describe(self, name: str, stream: np.ndarray) -> list[str]:
         """One line about power and protection."""
@@ -114,13 +130,6 @@ class AnalogPayload:
             raise struct.error("tensors")
         return cls(tuple(TensorPlan.from_bytes(body, i) for i in range(2, end, TENSOR_BYTES))), body[end:]
 
-    def _check(self, numels):
-        if len(numels) != len(self.tensors):
-            raise LinkError(
-                f"the manifest describes {len(self.tensors)} tensors, the architecture has {len(numels)} here; "
-                "use the sender's version of the architecture"
-            )
-
 
 def encode_vectors(
     vectors: list[np.ndarray], protection: Protection, run: Callable = map
@@ -129,13 +138,20 @@ def encode_vectors(
 
     ``run`` maps a function over parts of the work, `map` or an executor's.
     """
+    places = plan_of_each([vector.size for vector in vectors])
+    sharing: list[list[int]] = [[] for _ in range(max(places) + 1)]
+    for tensor, place in enumerate(places):
+        sharing[place].append(tensor)
     plans = []
-    decided = zip(vectors, protection.copies, protection.power, protection.curves, strict=True)
-    for weights, copies, level, curve in decided:
+    for group in sharing:
+        first = group[0]
+        weights = vectors[first] if len(group) == 1 else np.concatenate([vectors[i] for i in group])
+        curve, level = protection.curves[first], protection.power[first]
         mean, scale, density = normalisation(weights, curve, run)
         power_db = POWER_STEP_DB * round(float(db(level)) / POWER_STEP_DB)
-        plans.append(TensorPlan(mean, scale, int(copies), power_db, density, curve))
-    return AnalogPayload(tuple(plans)), _map_weights(vectors, plans, run)
+        plans.append(TensorPlan(mean, scale, int(protection.copies[first]), power_db, density, curve))
+    payload = AnalogPayload(tuple(plans))
+    return payload, _map_weights(vectors, [plans[place] for place in places], run)
 
 
 def _map_weights(vectors, plans, run) -> np.ndarray:
@@ -168,15 +184,28 @@ def _estimate(
 
     def estimate_part(first):
         num = min(CHUNK_SYMBOLS, num_symbols - first)
-        soft = received.soft(start + first * plan.uses, num * plan.uses)
-        soft = symbols.combine(*soft, plan.copies, linear(plan.power_db))
+        soft = _combined(received, plan, start + first * plan.uses, num)
         if plan.curve is None and estimator == "linear":
             symbol, nmse = symbols.linear_mmse(*soft)
         else:
             symbol, nmse = posterior_mean(*soft, plan.curve or LINE, plan.density)
         out = vector[2 * first : 2 * (first + num)]
-        out[:] = symbols.to_weights(symbol, out.size, plan.mean, plan.scale)
+        symbols.to_weights(symbol, out.size, plan.mean, plan.scale, out)
         return nmse * num
 
     parts = received.run(estimate_part, range(0, num_symbols, CHUNK_SYMBOLS))
     return vector, sum(parts) / max(num_symbols, 1)
+
+
+def _combined(received: SoftSymbols, plan: TensorPlan, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """Soft values of ``num`` symbols of a tensor, or of the coordinates of each, from payload symbol ``start`` on, the
+    copies combined: in parts, however many copies a plan has."""
+    step, power_of = max(1, CHUNK_SYMBOLS // plan.uses), linear(plan.power_db)
+    parts = [
+        symbols.combine(*received.soft(start + i * plan.uses, min(step, num - i) * plan.uses), plan.copies, power_of)
+        for i in range(0, num, step)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    statistic, information = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return statistic, information

@@ -9,64 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
+from airnet_sdr.models.beside import CodedState, State
 from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.payload.soft import SoftSymbols
 from airnet_sdr.models.payload.tensors import TensorPlan
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.sensitivity import Sensitivity
-
-
-class SoftSymbols(Protocol):
-    """Received payload symbols, from frames or from a simulation in white noise."""
-
-    @property
-    def run(self) -> Callable:
-        """Maps a function over parts of the work: `map`, or an executor's."""
-
-    @property
-    def capacity(self) -> int:
-        """Payload symbols available to `soft`."""
-
-    @property
-    def symbols_received(self) -> int:
-        """Payload symbols received; bounds the work that a manifest can request."""
-
-    def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
-        """For ``num`` symbols from ``start``: equalised symbols over their noise_var (num,) complex64, and 1/noise_var
-        (num,) float32; both 0 for symbols not received."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """The symbols of one part among those of a burst, from symbol ``start`` on."""
-
-    symbols: SoftSymbols
-    start: int
-
-    @property
-    def run(self) -> Callable:
-        """That of the burst."""
-        return self.symbols.run
-
-    @property
-    def capacity(self) -> int:
-        """Symbols from ``start`` to the end of the burst."""
-        return self.symbols.capacity - self.start
-
-    @property
-    def symbols_received(self) -> int:
-        """That of the burst."""
-        return self.symbols.symbols_received
-
-    def soft(self, start: int, num: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `SoftSymbols.soft`, counted from the section's start."""
-        return self.symbols.soft(self.start + start, num)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +31,14 @@ class Candidates:
     checkpoints: tuple[Checkpoint, ...]
     sensitivity: Sensitivity | None = None
     from_folder: bool = False
+    layers: tuple = ()  # of a transmission file, `models.payload.layered.PlannedLayer`
+    averages: tuple = ()  # of its networks, `models.payload.average.Average`
 
     @property
     def only(self) -> Checkpoint:
         """The one network; InputError where a folder of them was given."""
+        if self.layers:
+            raise InputError("a transmission file has several networks; send it with `scheme` layered")
         if self.from_folder:
             raise InputError("this scheme sends one network; give a checkpoint instead of a folder")
         return self.checkpoints[0]
@@ -90,26 +49,64 @@ class ReceivedWeights:
     """Estimated weights, a vector (numel,) float32 per tensor, and the NMSE that the receiver expects of each.
 
     The NMSE is None for digital weights: the receiver does not know the quantisation error. `part` is the payload part
-    that carried them.
+    that carried them, `card` that of the network where it may be another than the manifest's, and `checksum` that of
+    its integer buffers; `state` is what was sent beside them, None if nothing was. If `second` is not None, the logits
+    of its network are averaged with this one's, of which `share` is the weight.
     """
 
     vectors: list[np.ndarray]
     expected_nmse: list[float | None]
     part: Payload | None = None
+    state: CodedState | State | None = None
+    card: ModelCard | None = None
+    checksum: int = 0
+    second: ReceivedWeights | None = None
+    share: float = 1.0
 
 
 class Plan(Protocol):
     """A scheme's decisions for one network: the input of `encode`."""
 
     @property
+    def checkpoint(self) -> Checkpoint:
+        """The selected network."""
+
+    @property
     def card(self) -> ModelCard:
         """The card of the selected network."""
 
 
-class Payload(Protocol):
-    """One scheme: the plan, both directions, and its bytes in the manifest."""
+class Part(Protocol):
+    """One part of a burst's payload: its kind and role, its symbols, and its bytes in the manifest.
+
+    Parts of a role other than "weights" belong to the weights before them.
+    """
 
     kind: ClassVar[str]
+    role: ClassVar[str]
+
+    def decode(self, *received: Any, **options: Any) -> Any:
+        """What the part carries, from its symbols (`SoftSymbols`). NothingReceivedError if it did not arrive."""
+
+    def num_symbols(self, numels: list[int]) -> int:
+        """Payload symbols; LinkError if the part does not fit tensors of ``numels`` weights."""
+
+    def describe(self, name: str, stream: np.ndarray) -> list[str]:
+        """Text lines that describe the symbols of network ``name``."""
+
+    def to_bytes(self) -> bytes:
+        """The body in the manifest."""
+
+    @classmethod
+    def from_bytes(cls, body: bytes) -> tuple[Self, bytes]:
+        """Decode; the part and the remaining bytes. struct.error, IndexError or InputError for invalid bytes."""
+
+
+class Payload(Part, Protocol):
+    """One scheme: a part that carries weights, its plan and both directions."""
+
+    role: ClassVar[str] = "weights"
+    unused: ClassVar[tuple[str, ...]]  # options of `PlanConfig` that have no effect on this scheme
 
     @classmethod
     def plan(cls, candidates: Candidates, config: PlanConfig, fmt: FrameFormat = DEFAULT_FORMAT) -> Plan:
@@ -122,18 +119,5 @@ class Payload(Protocol):
     def decode(self, received: SoftSymbols, numels: list[int], estimator: str = "linear") -> ReceivedWeights:
         """Weights from symbols. NothingReceivedError if they did not arrive, LinkError if the sizes do not fit."""
 
-    def num_symbols(self, numels: list[int]) -> int:
-        """Payload symbols; LinkError if the payload does not fit tensors of ``numels`` weights."""
-
-    def tensor_plans(self, num_tensors: int) -> list[TensorPlan | None]:
+    def tensor_plans(self, numels: list[int]) -> list[TensorPlan | None]:
         """The plan of each tensor's analog symbols; None for a tensor without."""
-
-    def describe(self, name: str, stream: np.ndarray) -> list[str]:
-        """Text lines that describe the symbols of network ``name``."""
-
-    def to_bytes(self) -> bytes:
-        """The body in the manifest."""
-
-    @classmethod
-    def from_bytes(cls, body: bytes) -> tuple[Self, bytes]:
-        """Decode; the payload and the remaining bytes. struct.error, IndexError or InputError for invalid bytes."""

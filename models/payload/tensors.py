@@ -12,14 +12,15 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.expansion import GAUSSIAN, LINE, SHAPES, Curve, Density, absolute_scale, fit_shape
+from airnet_sdr.dsp.power_range import POWER_STEP_DB
 from airnet_sdr.dsp.symbols import num_pairs, sums
-from airnet_sdr.dsp.uep import POWER_STEP_DB
 from airnet_sdr.models.curves import code_of, curve_of
 
 TENSOR_BYTES = struct.calcsize(">HHBbBB")
+MOST_PLANS, SMALL_TENSOR = 512, 8192  # tensors with plans of their own; weights of those that may share one
 SHAPE_WEIGHTS = 1 << 16  # at most, to which a shape is fitted
 SUM_WEIGHTS = 1 << 18  # summed per call
-_TENSOR = struct.Struct(">HHBbBB")
+_TENSOR, _PAIR = struct.Struct(">HHBbBB"), struct.Struct(">HH")
 _SCALE_STEPS_PER_OCTAVE = 256
 
 
@@ -73,6 +74,24 @@ class TensorPlan:
         return cls(_mean_value(mean), _scale_value(scale), copies, power * POWER_STEP_DB, density, curve_of(curve))
 
 
+def plan_of_each(numels: list[int]) -> list[int]:
+    """The place of each tensor's plan in the manifest.
+
+    Up to MOST_PLANS tensors have plans of their own. Of more, small ones share a plan: those of equal size in turn, by
+    twos, as gains and biases alternate.
+    """
+    if len(numels) <= MOST_PLANS:
+        return list(range(len(numels)))
+    places: dict[tuple[int, int], int] = {}
+    met: dict[int, int] = {}
+    result = []
+    for i, numel in enumerate(numels):
+        met[numel] = met.get(numel, -1) + 1
+        key = (numel, met[numel] % 2) if numel < SMALL_TENSOR else (-1, i)
+        result.append(places.setdefault(key, len(places)))
+    return result
+
+
 def centre_and_scale(weights: np.ndarray, run=map) -> tuple[float, float]:
     """Mean of finite weights (n,) and RMS about it, rounded as in the manifest: sender and receiver agree exactly.
 
@@ -101,6 +120,19 @@ def normalisation(weights: np.ndarray, curve: Curve | None = None, run=map) -> t
         scale = _scale_value(_scale_code(absolute_scale(weights, mean, curve.order)))
     part = weights[:: -(-weights.size // SHAPE_WEIGHTS)]
     return mean, scale, Density(fit_shape((part - np.float32(mean)) / np.float32(scale)))
+
+
+def mean_and_scale_bytes(mean: float, scale: float) -> bytes:
+    """Mean and scale as `centre_and_scale` rounds them, four bytes."""
+    return _PAIR.pack(_mean_code(mean), _scale_code(scale))
+
+
+def mean_and_scale(data: bytes, offset: int) -> tuple[float, float]:
+    """The inverse of `mean_and_scale_bytes`; struct.error if they are invalid."""
+    mean, scale = _PAIR.unpack_from(data, offset)
+    if not np.isfinite(_mean_value(mean)):
+        raise struct.error("a mean that is not finite")
+    return _mean_value(mean), _scale_value(scale)
 
 
 def _mean_code(mean: float) -> int:

@@ -2,7 +2,9 @@
 
 The recording is 25 million random weights at 20 dB with a carrier and clock offset; a receiver is
 `rx.listen.Listener` and `rx.combine.rebuild`, as in `rx/receive.py`. The radio to keep up with has 61.44 MS/s and two
-cores.
+cores; what noise alone and the sender take must leave it half of its time. SciPy's FFT of 1024, which the receiver
+calls for every OFDM symbol, says what the machine can do. The channel code's decoder is Sionna's, at its own threshold
+and where it is easy.
 Speeds are medians over wall time; *a core* is over processor time, which other programs on the machine disturb less,
 and so are the ratios to liquid.
 """
@@ -13,14 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
+from scipy import fft
 
 from airnet_sdr.dsp import control, estimate, ofdm, reception, symbols
-from airnet_sdr.dsp.burst import FrameReceiver
+from airnet_sdr.dsp.burst import GROUP_SAMPLES, FrameReceiver
 from airnet_sdr.dsp.radio.sigmf_file import BLOCK_SAMPLES
 from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.dsp.sync import PreambleDetector
 from airnet_sdr.dsp.uep import uniform
+from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.card import ModelCard
+from airnet_sdr.models.digital import channel_code
+from airnet_sdr.models.digital.channel_code import CodedPayload
 from airnet_sdr.models.payload import tensors
 from airnet_sdr.models.payload.analog import encode_vectors
 from airnet_sdr.rx import combine
@@ -35,6 +41,7 @@ from airnet_sdr.tx import burst as framing
 from airnet_sdr.tx.burst import Burst, lay_out, modulate, transmission
 
 FULL_RATE = 61.44
+OVER_LIQUID, OVER_FFT, OVER_ONE = 3.0, 0.12, 1.8
 PUSH = BLOCK_SAMPLES
 RECEIVER_STAGES = {
     "scan": [(PreambleDetector, "scan")],
@@ -50,6 +57,7 @@ RECEIVER_STAGES = {
     "combine": [(symbols, "combine")],
     "MMSE": [(symbols, "linear_mmse"), (symbols, "to_weights")],
 }
+CODED = ((CodedPayload(12_500, 157_752, 2), -0.4), (CodedPayload(100_000, 157_752, 6), 17.2))  # SNR in dB
 SENDER_STAGES = {
     "normalise": [(tensors, "centre_and_scale"), (symbols, "to_symbols"), (symbols, "repeat")],
     "interleave": [(framing, "deal"), (framing, "interleave")],
@@ -81,6 +89,7 @@ def take_measures(config: BenchConfig) -> list[Measure]:
             works[f"receiver on noise alone, {label}"] = partial(listen, noise, threads), noise.size
             works[f"preamble scan of noise, {label}"] = partial(scan, detector, noise, run), noise.size
             works[f"sender, weights to samples, {label}"] = partial(send_weights, weights, run), burst.num_samples
+        works["SciPy's FFT of 1024 alone, 1 thread"] = partial(transform, noise), noise.size
         found = speeds(works, repeats)
     measures = []
     for name, clocks in found.items():
@@ -88,10 +97,47 @@ def take_measures(config: BenchConfig) -> list[Measure]:
         if name in profiles:
             work, stages = profiles[name]
             detail |= shares(work, stages)
-        bound = FULL_RATE if name.endswith("2 threads") else None
+        bound = None
+        if name.endswith("2 threads"):
+            bound = FULL_RATE if name.startswith("receiver, samples") else 2 * FULL_RATE
         measures.append(Measure(name, clocks["wall"]["median"], "MS/s", bound, False, f"{repeats} runs", detail))
     measures[0].detail["frames"] = f"{receive_burst(recording, burst, 1)} of {burst.header.num_frames}"
-    return measures + peers(noise, repeats, config.quick)
+    return measures + ratios(found) + decoders(repeats, config.quick) + peers(noise, repeats, config.quick)
+
+
+def ratios(found: dict[str, dict]) -> list[Measure]:
+    """The receiver over the FFT it calls, and two threads over one."""
+    one, two = (found[f"receiver, samples to weights, {label}"] for label in ("1 thread", "2 threads"))
+    fft_speed = found["SciPy's FFT of 1024 alone, 1 thread"]
+    return [
+        Measure("receiver over SciPy's FFT alone, a core", one["cpu"]["median"] / fft_speed["cpu"]["median"], "×",
+                OVER_FFT, False),
+        Measure("receiver, 2 threads over 1", two["wall"]["median"] / one["wall"]["median"], "×", OVER_ONE, False),
+    ]  # fmt: skip
+
+
+def decoders(repeats: int, quick: bool) -> list[Measure]:
+    """The channel code's decoder in kbit/s of payload, by the SNR over that at which blocks begin to arrive."""
+    if importlib.util.find_spec("sionna") is None:
+        return []
+    measures = []
+    for payload, threshold_db in CODED[:1] if quick else CODED:
+        data = np.random.default_rng(3).bytes(payload.num_bytes)
+        sent = channel_code.encode(data, payload)
+        speed = {}
+        for margin_db in (0.5, 3.0):
+            snr = linear(threshold_db + margin_db)
+            received = sent + white(sent.size) * np.float32(np.sqrt(0.5 / snr))
+            soft = (np.float32(snr) * received).astype(np.complex64), np.full(sent.size, snr, np.float32)
+            if channel_code.decode(*soft, payload) != data:
+                return [Measure("LDPC decoder: a payload did not arrive", np.nan, "")]
+            work = partial(channel_code.decode, *soft, payload)
+            found = speeds({"": (work, 8000 * payload.num_bytes)}, repeats)  # MS/s of thousands: kbit/s
+            speed[f"{margin_db:g} dB above"] = found[""]["cpu"]["median"]
+        modulation = channel_code.MODULATIONS[payload.bits_per_symbol]
+        what = f"LDPC decoder, {8 * payload.num_bytes:,} bits, {modulation}, a core"
+        measures.append(Measure(what, speed["0.5 dB above"], "kbit/s", None, False, f"{repeats} runs", speed))
+    return measures
 
 
 def peers(noise: np.ndarray, repeats: int, quick: bool) -> list[Measure]:
@@ -102,7 +148,7 @@ def peers(noise: np.ndarray, repeats: int, quick: bool) -> list[Measure]:
     for fft_size in (64,) if quick else (64, 256, 1024):
         detail = peer.compare(fft_size, 200_000 if quick else 4_000_000, repeats, receive_burst)
         what = f"our receiver over liquid's ofdmflexframerx, M = {fft_size}, prefix {fft_size // 4}, a core"
-        measures.append(Measure(what, detail.pop("ratio"), "×", 2.0, False, f"{repeats} runs", detail))
+        measures.append(Measure(what, detail.pop("ratio"), "×", OVER_LIQUID, False, f"{repeats} runs", detail))
     part = noise[:4_000_000]
     found = speeds({str(size): (peer.scan(size, part), part.size) for size in (64, 256, 1024)}, repeats)
     speed = {f"M = {size}": clocks["cpu"]["median"] for size, clocks in found.items()}
@@ -152,6 +198,12 @@ def scan(detector: PreambleDetector, samples: np.ndarray, run) -> None:
     """The search for preambles alone."""
     for start in range(0, samples.size, PUSH):
         detector.scan(samples[start : start + PUSH], run)
+
+
+def transform(samples: np.ndarray) -> None:
+    """The FFTs of OFDM symbols, as many samples as there are, in the receiver's groups."""
+    for start in range(0, samples.size - GROUP_SAMPLES + 1, GROUP_SAMPLES):
+        fft.fft(samples[start : start + GROUP_SAMPLES].reshape(-1, 1024), axis=1, norm="ortho")
 
 
 def send_weights(weights: np.ndarray, run) -> None:

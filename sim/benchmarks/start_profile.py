@@ -22,7 +22,7 @@ STAGES = {  # owner, by module and perhaps class, and function
     "kernels from numba's cache": ["numba.core.dispatcher:Dispatcher.compile"],
     "load checkpoint": ["airnet_sdr.models.checkpoint:load"],
     "load images": ["airnet_sdr.models.data:load"],
-    "evaluate": ["airnet_sdr.models.evaluate:logits"],
+    "evaluate": ["airnet_sdr.models.evaluate:evaluate"],
     "sender": ["airnet_sdr.tx.sender:make_burst", "airnet_sdr.sim.loopback:describe"],
     "air": ["airnet_sdr.sim.channel:Channel.process", "airnet_sdr.sim.channel:Channel.flush"],
     "receiver": [

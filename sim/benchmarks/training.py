@@ -13,6 +13,7 @@ from statistics import median
 import torch
 
 from airnet_sdr.dsp.host.machine import machine
+from airnet_sdr.models.batches import as_examples
 from airnet_sdr.models.train_config import TrainConfig
 from airnet_sdr.models.trainer import Trainer
 from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure
@@ -69,10 +70,10 @@ def train(recipe: TrainConfig, batches: int) -> float:
     labels = torch.randint(10, (num,), generator=rng)
     trainer = Trainer(recipe)
     warm = 2 * recipe.batch_size
-    trainer.train_epoch(images[:warm], labels[:warm])
+    trainer.train_epoch(as_examples((images[:warm], labels[:warm])))
     _start.wait(PATIENCE_S)
     started = time.perf_counter()
-    trainer.train_epoch(images, labels)
+    trainer.train_epoch(as_examples((images, labels)))
     return time.perf_counter() - started
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.options import add_options, check_fields, check_known, option
-from airnet_sdr.sim.channel.impairments import PROFILES
+from airnet_sdr.sim.channel.impairments import KINDS, PROFILES
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,16 @@ class ChannelConfig:
         None, "power of the constant wave over the fading ones (default: Rayleigh)", -100, 100
     )
     bursts: tuple = option((), "burst of interference; repeatable", parts=("AT", "NUM", "LEVEL_DB"), flag="--burst")
+    interference: tuple = option(
+        (),
+        f"of {', '.join(KINDS)}: signal over it while it is on, share of the time; repeatable",
+        parts=("KIND", "SIR_DB", "SHARE"),
+        choices=tuple(KINDS),
+        flag="--interference",
+    )
+    tones: tuple = option((), "steady carrier, signal over it; repeatable", parts=("FREQ_HZ", "SIR_DB"), flag="--tone")
+    background: str | None = option(None, "SigMF recording of a band, added over and over", metavar="FILE")
+    background_snr_db: float = option(10.0, "SNR per payload symbol over the recording's mean power", -100, 200)
     cfo_hz: float = option(0.0, "carrier frequency offset", -1e9, 1e9)
     sco_ppm: float | None = option(None, "sample clock offset (default: from --cfo-hz, for one crystal)", -1e4, 1e4)
     phase_noise_deg: float = option(0.0, "phase noise, degrees rms", 0, 90)

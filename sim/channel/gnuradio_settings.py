@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.options import flag_of
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.sim.channel.config import ChannelConfig
@@ -15,6 +16,9 @@ from airnet_sdr.sim.channel.pipeline import Channel, multipath
 CANNOT = (
     "junk_samples",
     "bursts",
+    "interference",
+    "background",
+    "tones",
     "gain_steps",
     "drops",
     "repeats",
@@ -52,12 +56,9 @@ def settings(config: ChannelConfig, rate_hz: float, freq_hz: float, seed: int) -
 
 
 def _refuse(config: ChannelConfig) -> None:
-    for name in CANNOT:
-        if getattr(config, name) != getattr(ChannelConfig(), name):
-            option = {"bursts": "burst", "gain_steps": "gain-step", "drops": "drop", "repeats": "repeat"}.get(
-                name, name
-            )
-            raise InputError(f"GNU Radio's air cannot do --{option.replace('_', '-')}; leave it out, or use sim/air.py")
+    for declared in dataclasses.fields(config):
+        if declared.name in CANNOT and getattr(config, declared.name) != declared.default:
+            raise InputError(f"GNU Radio's air cannot do {flag_of(declared)}; leave it out, or use sim/air.py")
     if config.delay_samples % 1:
         raise InputError(f"GNU Radio's air delays by whole samples; --delay-samples is {config.delay_samples:g}")
     if (config.bits or 0) > MAX_BITS:

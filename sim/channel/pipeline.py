@@ -40,15 +40,13 @@ class Channel:
         if config.doppler_hz > rate_hz / 5000:
             raise InputError(f"channel: doppler_hz is {config.doppler_hz:g}: at most rate/5000 = {rate_hz / 5000:g}")
         # a burst's power lies on the active subcarriers, the noise on all
-        self.noise_var = (
-            0.0 if config.snr_db is None else float(signal_power / DEFAULT_FORMAT.occupancy / linear(config.snr_db))
-        )
+        self.noise_var = 0.0 if config.snr_db is None else _noise_var(config.snr_db, signal_power)
         self.sco = 1e-6 * config.sco_ppm if config.sco_ppm is not None else config.cfo_hz / freq_hz
         if abs(self.sco) > 0.01:
             raise InputError(
                 f"channel: the clock is {1e6 * self.sco:g} ppm off: at most 10000; check freq_hz {freq_hz:g}"
             )
-        names = ("junk", "fading", "bursts", "noise", "phase", "gain", "drops", "repeats")
+        names = ("junk", "fading", "bursts", "noise", "phase", "gain", "drops", "repeats", "interference", "background")
         streams = np.random.SeedSequence(seed).spawn(len(names))
         rngs = {name: np.random.default_rng(stream) for name, stream in zip(names, streams, strict=True)}
         self._multipath = multipath(config, rate_hz, rngs["fading"])
@@ -70,6 +68,13 @@ class Channel:
             yield imp.Resampler(self.sco, c.delay_samples % 1)
         if c.bursts:
             yield imp.Bursts(c.bursts, rngs["bursts"], power, every)
+        if c.interference:
+            yield imp.Interference(c.interference, rate_hz, rngs["interference"], power)
+        for freq_hz, sir_db in c.tones:
+            yield imp.Tone(freq_hz / rate_hz, power / linear(sir_db))
+        if c.background is not None:
+            recording = imp.read_recording(c.background, rate_hz)
+            yield imp.Recorded(recording, _noise_var(c.background_snr_db, power), rngs["background"])
         if self.noise_var:
             yield lambda x: imp.awgn(x, self.noise_var, rngs["noise"])
         if c.cfo_hz:
@@ -139,6 +144,11 @@ def _joined(blocks) -> np.ndarray:
 
 def _amplitude(level_db: float) -> float:
     return float(np.sqrt(linear(level_db)))
+
+
+def _noise_var(snr_db: float, signal_power: float) -> float:
+    """Noise power of a sample at an SNR per payload symbol."""
+    return float(signal_power / DEFAULT_FORMAT.occupancy / linear(snr_db))
 
 
 def multipath(config: ChannelConfig, rate_hz: float, rng) -> imp.Multipath | None:

@@ -23,7 +23,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
 
 from rich.console import Console
 

@@ -16,7 +16,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
 
 import numpy as np
 
@@ -49,6 +49,9 @@ class CampaignConfig:
         None, "the receiver's board (default: that of --radio, over a cable)", metavar="ADDRESS"
     )
     model: str = option("fashion", "the model that is sent", metavar="NAME|PATH")
+    architecture: str | None = option(
+        None, "your own architecture, FILE.py:NAME or a registered name", metavar="FILE.py:NAME"
+    )
     minutes: float = option(10.0, "frames are sent for so long", 0.01, 1e5, metavar="M")
     attenuation_db: tuple[float, ...] = option(
         (0.0, 10.0, 20.0, 30.0, 40.0, 50.0), "steps below full transmit power", 0, 89.75, metavar="A"
@@ -70,7 +73,7 @@ class Boards:
         self.sender, self.receiver = address, config.rx_radio or address
         self.samples = np.concatenate(list(modulate(burst)))
         self.sending = dataclasses.replace(radio, gain_db=config.tx_gain_db)
-        self.receiving = ReceiveConfig(evaluate="none", truth=config.model)
+        self.receiving = ReceiveConfig(evaluate="none", truth=config.model, architecture=config.architecture)
 
     def look_over(self) -> None:
         """Names, versions and ranges, and the words through the digital loopback."""
@@ -184,7 +187,7 @@ def run(options: dict) -> None:
     for each in (address, config.rx_radio or address):
         require_pluto(each, "a campaign")
     radio = config_from(RadioConfig, {"timeout_s": 30.0} | options)
-    burst = make_burst(config.model, SendConfig(snr_db=20.0, uep="none"))
+    burst = make_burst(config.model, SendConfig(snr_db=20.0, uep="none", architecture=config.architecture))
     campaign = Campaign(config.out, [address, config.rx_radio or address])
     boards = Boards(campaign, address, config, radio, burst)
     steps = [boards.look_over, boards.self_test, boards.find_gain, boards.sweep, boards.endure]

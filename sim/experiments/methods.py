@@ -6,8 +6,9 @@ writes methods.json (every run), methods.png and a table of means and deviations
 sends one network once: `models.payload.protection` divides the budget of payload symbols, white noise is added to each
 symbol (`sim.experiments.library.white_noise`), and `rx.combine` estimates the weights. --link also sends the same
 bursts through the whole link of `sim.loopback` on an AWGN channel and reports the difference, which justifies the fast
-way. If a method has several networks, one is selected for each channel on held-out training images, never on the test
-images.
+way. If a method has several networks, one is selected for each channel by the loss on training examples held back,
+never on the test examples. With --architecture FILE.py:NAME the networks are your own, in DIR/NAME/METHOD/seed-N, and
+judged by the first metric of your `evaluate`.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
 
 import numpy as np
 from rich.progress import track
@@ -29,13 +30,19 @@ from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.host.options import add_options, config_from, option
-from airnet_sdr.models.nets import num_weights
+from airnet_sdr.dsp.symbols import num_pairs
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensor_specs
+from airnet_sdr.models.register import resolve_architecture
+from airnet_sdr.rx.drawing import line_style, save_figure
 from airnet_sdr.sim.experiments.library.config import ExperimentConfig
-from airnet_sdr.sim.experiments.library.images import load_held_out_images, load_test_images
+from airnet_sdr.sim.experiments.library.judge import judge_by_loss, judge_by_test, untrained
 from airnet_sdr.sim.experiments.library.networks import METHODS, Shelf
 from airnet_sdr.sim.experiments.library.scoring import score_over_link
-from airnet_sdr.sim.experiments.library.tables import DATA_NAMES, print_table, summarise
+from airnet_sdr.sim.experiments.library.tables import DATA_NAMES, print_table, scale_of, summarise
 
+APART_DB = 0.12  # between the lines of a picture
+NEAR_POINTS = 12  # of accuracy, for the panel in which the best lines are told apart
 METHOD_NAMES = tuple(method.name for method in METHODS)
 
 
@@ -49,18 +56,28 @@ class MethodsConfig(ExperimentConfig):
     snr_db: tuple[float, ...] = option((-5, 0, 5, 10, 15, 20), "SNR per payload symbol", metavar="D")
     payload_uses: int | None = option(None, "budget of symbols (default: one per pair of weights, unpruned)", 1)
     link: bool = option(False, "send every run over the whole link as well")
+    batch_norm: str = option(
+        "sent",
+        "batch norm's statistics in the test: the sender's, or measured on the test inputs",
+        choices=("sent", "measured"),
+    )
 
     @property
     def budget(self) -> int:
         """Payload symbols per run."""
-        return self.payload_uses or num_weights(self.arch) // 2
+        return self.payload_uses or sum(num_pairs(spec.numel) for spec in tensor_specs(build(self.name)))
+
+    @property
+    def name(self) -> str:
+        """The architecture's name."""
+        return resolve_architecture(self.architecture) or self.arch
 
 
 def measure_methods(config: MethodsConfig) -> list[dict]:
     """A row for every method, SNR, training and link seed. InputError without networks."""
-    test_set = load_test_images(config.arch, config.images, config.data_dir)
-    held_out = load_held_out_images(config.arch, config.images, config.data_dir)
-    shelves = [Shelf(config.networks, seed, held_out, config.arch) for seed in config.training_seeds]
+    test = judge_by_test(config.name, config.images, config.data_dir, config.batch_norm == "measured")
+    judge = judge_by_loss(config.name, config.images, config.data_dir)
+    shelves = [Shelf(config.networks, seed, judge, config.name) for seed in config.training_seeds]
     cells = [
         (method, shelf, snr_db)
         for method in METHODS
@@ -71,7 +88,7 @@ def measure_methods(config: MethodsConfig) -> list[dict]:
     ]
     if not cells:
         raise InputError(f"no network in {config.networks}; train them, see models/zoo/README.md")
-    rows = []
+    rows, own = [], untrained(config.name, test) if test.task.is_own else None
     for method, shelf, snr_db in track(cells, "methods"):
         sent = shelf.plan_best(method, snr_db, config.budget)
         for seed in range(100 * shelf.seed, 100 * shelf.seed + config.link_seeds):
@@ -82,33 +99,48 @@ def measure_methods(config: MethodsConfig) -> list[dict]:
                 "link_seed": seed,
                 "network": sent.name,
                 "weights": sum(tensor.size for tensor in sent.checkpoint.tensors.values()),
-                "accuracy": shelf.score(sent, snr_db, seed, *test_set),
+                "accuracy": shelf.score(sent, snr_db, seed, test),
                 "accuracy_sent": sent.checkpoint.accuracy,
             }
             if config.link:
-                row["accuracy_link"] = shelf.score(sent, snr_db, seed, *test_set, score_over_link)
+                row["accuracy_link"] = shelf.score(sent, snr_db, seed, test, score_over_link)
+            if own is not None:
+                row |= {"metric": own[0], "lost": own[1]}
+                row["accuracy_sent"] = next(iter(sent.checkpoint.metrics.values()), sent.checkpoint.accuracy)
             rows.append(row)
     return rows
 
 
 def draw(path: Path, rows: list[dict], arch: str, payload_uses: int) -> None:
-    """Accuracy against SNR, a line with its deviation for each method."""
+    """Accuracy against SNR, a line with its deviation for each method: the whole range, and its upper end.
+
+    Metrics of the network's own have one panel.
+    """
     from matplotlib.figure import Figure  # half a second to import
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for method, by_snr in summarise(rows).items():
-        levels = sorted(by_snr)
-        mean, deviation = (100 * np.array([by_snr[s][i] for s in levels]) for i in (0, 1))
-        axes.errorbar(levels, mean, deviation, marker="o", ms=4, capsize=3, lw=1.2, label=method)
-    axes.set(
-        xlabel="SNR per payload symbol, dB",
-        ylabel="top-1, %",
-        title=f"{DATA_NAMES[arch]}, {payload_uses:,} payload symbols in white noise",
-    )
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=130)
+    metric, scale = scale_of(rows)
+    is_accuracy = scale == 100
+    figure = Figure(figsize=(11 if is_accuracy else 6, 4.8), layout="constrained")
+    whole, *others = figure.subplots(1, 2 if is_accuracy else 1, squeeze=False)[0]
+    methods = summarise(rows)
+    best = scale * max(mean for by_snr in methods.values() for mean, _, _ in by_snr.values())
+    for index, (method, by_snr) in enumerate(methods.items()):
+        levels = np.array(sorted(by_snr))
+        mean, deviation = (scale * np.array([by_snr[s][i] for s in levels]) for i in (0, 1))
+        apart = APART_DB * (index - (len(methods) - 1) / 2)  # so that the deviations do not hide one another
+        for axes in (whole, *others):
+            style = line_style(index, len(methods))
+            axes.errorbar(levels + apart, mean, deviation, capsize=2, elinewidth=1, **style, label=method)
+    for near in others:
+        near.set(ylim=(best - NEAR_POINTS, best + 1), title=f"the same, the upper {NEAR_POINTS} points")
+        whole.set(ylim=(0, 100), title="all")
+    whole.set_ylabel(metric)
+    for axes in (whole, *others):
+        axes.set_xlabel("SNR per payload symbol, dB")
+        axes.grid(alpha=0.3)
+    whole.legend(fontsize="small", loc="lower right")
+    figure.suptitle(f"{DATA_NAMES.get(arch, arch)}, {payload_uses:,} payload symbols in white noise; simulated")
+    save_figure(figure, path)
 
 
 def tabulate(config: MethodsConfig, command: str) -> None:
@@ -116,7 +148,7 @@ def tabulate(config: MethodsConfig, command: str) -> None:
     rows = measure_methods(config)
     content = {"command": command, "payload_uses": config.budget, "rows": rows}
     write_whole(config.out / "methods.json", (json.dumps(content, indent=1) + "\n").encode())
-    draw(config.out / "methods.png", rows, config.arch, config.budget)
+    draw(config.out / "methods.png", rows, config.name, config.budget)
     print_table(rows)
 
 

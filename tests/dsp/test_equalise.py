@@ -8,7 +8,7 @@ from airnet_sdr.dsp.equalise import soft_slots
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT as FMT
 from airnet_sdr.dsp.frame import Header, payload_slots
 from airnet_sdr.dsp.ofdm import amplitude, demodulate
-from airnet_sdr.dsp.reception import look
+from airnet_sdr.dsp.reception import look, read_headers
 from airnet_sdr.dsp.sync import Acquisition
 from airnet_sdr.dsp.tracking import Tracking, track
 from airnet_sdr.dsp.units import db, linear, nmse
@@ -27,6 +27,15 @@ LEAD = 100  # samples before the frame
 FLAT = amplitude() * np.exp(-2j * np.pi * FMT.subcarriers * estimate.FIRST_PATH_TAP / FMT.fft_size)
 TIME = (np.arange(SYMBOLS) + 1.0) * FMT.symbol_samples
 BODY = LEAD + FMT.prefix_samples - estimate.FIRST_PATH_TAP  # where the preamble's FFT window begins
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-30])
+def test_a_preamble_of_nothing_has_no_information(level):
+    """Lost samples are zeros, and the FFT window moves: a preamble was there, and is not where it is looked at."""
+    samples = np.float32(level) * on_air(30, 1)
+    opened = look(samples, Acquisition(np.array([LEAD]), np.zeros(1), np.ones(1)), np.zeros(1, int), SYMBOLS)
+    statistic, information = soft_slots(opened.spectra, opened.channel)
+    assert not statistic.any() and not information.any() and read_headers(opened, FMT) == [None]
 
 
 def noise_of(snr_db):

@@ -163,3 +163,11 @@ def test_moments_and_shapes():
 def test_a_curve_that_cannot_be_is_refused(numbers):
     with pytest.raises(InputError):
         Curve(*numbers)
+
+
+@pytest.mark.parametrize("curve", [LINE, SPIRAL, HELIX])
+@pytest.mark.parametrize("value, known", [(np.inf, 1.0), (np.nan, np.nan), (1e38, np.inf), (1e30, 1e30)])
+def test_soft_values_that_no_channel_gives_are_borne(curve, value, known):
+    statistic = np.full(3 * curve.dims, value + 1j, np.complex64)
+    pairs, expected = posterior_mean(statistic, np.full(statistic.size, known, np.float32), curve, Density(0.7))
+    assert np.isfinite(pairs).all() and np.isfinite(expected)

@@ -23,7 +23,7 @@ def random_header(rng):
     while True:
         num_frames = int(rng.integers(1, 1 << int(rng.integers(1, 15))))
         frame, steps = int(rng.integers(num_frames)), int(rng.integers(1, 64))
-        header = Header(int(rng.integers(1 << 12)), frame, num_frames, int(rng.integers(1, 65)), steps)
+        header = Header(int(rng.integers(1 << 32)), frame, num_frames, int(rng.integers(1, 65)), steps)
         if header.consistent(FMT):
             return header
 
@@ -33,20 +33,20 @@ def test_headers_round_trip():
     for _ in range(2000):
         header = random_header(rng)
         data = header.to_bytes()
-        assert len(data) == 7 and Header.from_bytes(data) == header
+        assert len(data) == 10 and Header.from_bytes(data) == header
 
 
-def test_any_seven_bytes_are_a_header_and_the_same_bytes_again():
+def test_any_ten_bytes_are_a_header_and_the_same_bytes_again():
     rng = np.random.default_rng(2)
-    for data in [b"\0" * 7, b"\xff" * 7, *(rng.bytes(7) for _ in range(2000))]:
+    for data in [b"\0" * 10, b"\xff" * 10, *(rng.bytes(10) for _ in range(2000))]:
         header = Header.from_bytes(data)
         assert header.to_bytes() == data
         header.consistent(FMT)
 
 
 @pytest.mark.parametrize("field, value", [
-    ("burst_id", 4096), ("burst_id", -1), ("frame", 16384), ("num_frames", 0), ("num_frames", 16385),
-    ("num_symbols", 0), ("num_symbols", 65), ("num_chunk_steps", 64), ("version", 16),
+    ("burst_id", 1 << 32), ("burst_id", -1), ("frame", 16384), ("num_frames", 0), ("num_frames", 16385),
+    ("num_symbols", 0), ("num_symbols", 65), ("num_chunk_steps", 64), ("version", 16), ("flags", 16),
 ])  # fmt: skip
 def test_a_field_that_does_not_fit_is_an_input_error(field, value):
     header = dataclasses.replace(Header(1, 2, 3, 4, 5), **{field: value})

@@ -56,6 +56,22 @@ def test_a_device_is_written_through(tmp_path):
         os.close(theirs)
 
 
+def test_a_function_writes_the_file_and_nothing_is_left_where_it_fails(tmp_path):
+    def fail(path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    write_whole(tmp_path / "a" / "b", lambda path: path.write_bytes(b"whole"))
+    with pytest.raises(InputError, match="No space left"):
+        write_whole(tmp_path / "a" / "b", fail)
+    assert [path.read_bytes() for path in (tmp_path / "a").iterdir()] == [b"whole"]
+    ours, theirs = os.openpty()
+    write_whole(os.ttyname(theirs), lambda path: path.write_bytes(b"shown\n"))
+    assert os.read(ours, 100).strip() == b"shown"
+    os.close(ours)
+    os.close(theirs)
+
+
 @pytest.mark.parametrize("name", ["", "folder/", "folder", "a" * 300, "..", "a\0b", "file/below"])
 def test_names_that_cannot_be_written_are_one_line(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)

@@ -1,13 +1,17 @@
 """Lost samples are found in the signal: every loss, to one OFDM symbol, and none where there is none."""
 
+import dataclasses
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from airnet_sdr.dsp.burst import FrameReceiver
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT
+from airnet_sdr.dsp.losses import find_loss
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.sim.channel import Channel, ChannelConfig, channel_preset
-from airnet_sdr.tests.link import make_burst, on_air, transmit, white
+from airnet_sdr.tests.link import make_burst, on_air, receive, transmit, white
 
 SYMBOL = DEFAULT_FORMAT.symbol_samples
 _, BURST = make_burst((150_000,))
@@ -32,10 +36,13 @@ def through_air(snr_db, ppm, cycles=CYCLES, seed=1):
     return np.concatenate([*parts, channel.flush()])
 
 
-@pytest.mark.parametrize("snr_db", [20, 5])
+@pytest.mark.parametrize("snr_db, most_symbols", [(20, 1), (5, 2)])
 @pytest.mark.parametrize("ppm", [0, 44])
-def test_every_loss_is_found_to_one_symbol(snr_db, ppm, rng):
-    """40 losses of 16 to 20,000 samples anywhere, in torn frames, in preambles, and over more than a frame."""
+def test_every_loss_is_found_to_one_symbol(snr_db, most_symbols, ppm, rng):
+    """40 losses of 16 to 20,000 samples anywhere, in torn frames, in preambles, and over more than a frame.
+
+    At 5 dB pilots leave 40 samples, twice 20.48, to the prefixes alone, which may be a symbol more off.
+    """
     samples = through_air(snr_db, ppm, 40)
     sizes = rng.permutation(np.round(np.geomspace(16, 20_000, 40)).astype(int))
     places = np.sort(rng.choice(np.arange(1, samples.size // (4 * LENGTH)), 40, replace=False)) * 4 * LENGTH
@@ -48,7 +55,7 @@ def test_every_loss_is_found_to_one_symbol(snr_db, ppm, rng):
     assert len(found) == 40
     for loss, place, size in zip(found, at, sizes, strict=True):
         assert abs(loss.num_samples - size) <= 3, (loss, place, size)
-        assert abs(loss.start - place) <= SYMBOL, (loss, place, size)
+        assert abs(loss.start - place) <= most_symbols * SYMBOL, (loss, place, size)
 
 
 def test_samples_put_in_are_found():
@@ -64,6 +71,36 @@ def test_a_sender_that_pauses_or_starts_again_is_no_loss(pause):
     silence = np.zeros(pause, np.complex64)
     samples = np.concatenate([CYCLE[: 3 * LENGTH + 9000], silence, CYCLE])
     assert losses(on_air(samples, 15)) == []
+
+
+@pytest.mark.parametrize("snr_db", [15, 3])
+@pytest.mark.parametrize("cycles, rest", [(0, 100_000), (2, 0), (2, 60_000), (2, 100_000), (2, 120_000), (2, 200_000)])
+def test_a_pause_longer_than_what_is_kept_is_no_loss(cycles, rest, snr_db):
+    """However much of a cycle is missing, or too much."""
+    cycle = transmit(make_burst((300_000,))[1])
+    silence = np.zeros(cycles * cycle.size + rest, np.complex64)
+    assert losses(on_air(np.concatenate([cycle, silence, cycle[: 2 * LENGTH]]), snr_db), block=8192) == []
+
+
+def test_memory_does_not_grow_with_a_pause():
+    """The same burst again after ten seconds and after an hour, and after ten seconds in one recording."""
+    frames = receive(on_air(CYCLE, 15))
+    recording = np.zeros(25_000_000, np.complex64)
+    for length, pause in ((100_000, 25_000_000), (100_000, 9_000_000_000), (recording.size, 25_000_000)):
+        after = dataclasses.replace(frames[3], start=pause, window=pause)
+        tracemalloc.start()
+        found = find_loss(recording[:length], pause - length, frames[2], after, DEFAULT_FORMAT)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert found is None and most < 50e6, (length, pause, most)
+
+
+def test_a_loss_among_hidden_frames_is_found_where_no_frame_before_it_is_kept():
+    start, num = 3 * LENGTH + 700, 6 * LENGTH
+    samples = on_air(np.tile(CYCLE, 3), 15)
+    samples[start : start + num] += white(num, linear(25), 3)
+    (loss,) = losses(np.delete(samples, slice(start + 50_000, start + 55_000)), block=8192)
+    assert abs(loss.num_samples - 5000) <= 2 and start - LENGTH < loss.start < start + num
 
 
 def test_interference_that_hides_frames_is_no_loss():

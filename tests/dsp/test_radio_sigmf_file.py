@@ -128,7 +128,7 @@ def test_a_recording_cut_between_samples_is_read_with_a_warning(path):
         (lambda meta, data: meta.write_bytes(b"\xff\xfe"), "is not SigMF metadata"),
         (lambda meta, data: meta.write_text("[]"), "is not SigMF metadata"),
         (lambda meta, data: meta.write_text('{"global": {}}'), "is not SigMF metadata"),
-        (lambda meta, data: meta.write_text(meta.read_text().replace("cf32_le", "cu8")), "datatype 'cu8'"),
+        (lambda meta, data: meta.write_text(meta.read_text().replace("cf32_le", "cf64_le")), "datatype 'cf64_le'"),
         (
             lambda meta, data: meta.write_text(meta.read_text().replace("1000000.0", '"fast"')),
             "core:sample_rate 'fast'",

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import zmq
+import zmq.auth
 
-from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
+from airnet_sdr.dsp.errors import InputError, RadioError, RadioTimeoutError
 from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source, zmq_stream
 from airnet_sdr.dsp.radio.scale import to_full_scale
 
@@ -179,9 +180,10 @@ def test_a_requester_recovers_after_its_timeout(endpoint, peer):
             source.read()
         with ThreadPoolExecutor(1) as executor:
             reading = executor.submit(source.read, 3.0)
-            for _ in range(2):  # the request that nobody waits for any more, then the new one
-                rep.recv()
-                rep.send(numbered(0, 2).tobytes())
+            while not reading.done():  # the request that nobody waits for any more may come, too, or be lost
+                if rep.poll(10):
+                    rep.recv()
+                    rep.send(numbered(0, 2).tobytes())
             np.testing.assert_array_equal(reading.result(), numbered(0, 2))
 
 
@@ -304,3 +306,80 @@ def test_an_address_in_use_is_a_radio_error(endpoint, peer, monkeypatch):
     with pytest.raises(RadioError, match="cannot bind"):
         open_sink(f"zmq:{endpoint}?bind=1").__enter__()
     holder.close()
+
+
+@pytest.mark.parametrize("pattern", ["pull", "req"])
+def test_strangers_at_a_port_are_counted_and_the_peer_is_heard(endpoint, peer, pattern):
+    """Something that speaks HTTP, and something that says nothing, at a receiver that binds."""
+    with open_source(f"zmq:{endpoint}?pattern={pattern}&bind=1", QUICK) as source:
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        for words in (b"GET / HTTP/1.1\r\n\r\n", b"x"):
+            with os_socket.create_connection((host, int(port))) as stranger:
+                stranger.sendall(words)
+                time.sleep(0.1)
+        sender = peer(zmq.PUSH if pattern == "pull" else zmq.REP, endpoint, bind=False)
+        if pattern == "req":
+            with pytest.raises(RadioTimeoutError):
+                source.read(0.5)  # it asks
+            sender.recv()
+        sender.send(numbered(0, 10).tobytes())
+        np.testing.assert_array_equal(source.read(), numbered(0, 10))
+        assert any("2 connections were refused" in text for text in source.describe()["warnings"])
+
+
+# CURVE
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """The options of an end called one of these, whose peer is another: each has a certificate."""
+    for name in ("sender", "receiver", "stranger"):
+        zmq.auth.create_certificates(tmp_path, name)
+    return lambda own, other: f"curve={tmp_path / own}.key_secret&peer={tmp_path / other}.key"
+
+
+@pytest.mark.parametrize("sink_binds", [0, 1])
+@pytest.mark.parametrize("patterns", [("push", "pull"), ("rep", "req")])
+def test_samples_under_curve_whoever_binds(endpoint, background, keys, patterns, sink_binds):
+    to = f"zmq:{endpoint}?pattern={patterns[0]}&bind={sink_binds}&{keys('sender', 'receiver')}"
+    at = f"zmq:{endpoint}?pattern={patterns[1]}&bind={1 - sink_binds}&{keys('receiver', 'sender')}"
+    sending = background(send_later, 0.0, to, [numbered(0, 1000)])
+    with open_source(at, QUICK) as source:
+        np.testing.assert_array_equal(collect(source, 1000), numbered(0, 1000))
+    sending.result()
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver"),
+    [
+        (("stranger", "receiver"), ("receiver", "sender")),  # refused by the end that binds
+        (("sender", "receiver"), ("stranger", "sender")),  # not the server that was looked for
+        (None, ("receiver", "sender")),
+        (("sender", "receiver"), None),
+    ],
+)
+def test_whoever_has_another_key_or_none_gets_and_gives_nothing(endpoint, keys, sender, receiver):
+    quick = RadioConfig(timeout_s=0.7)
+    to, at = (
+        f"zmq:{endpoint}?bind={bind}" + (f"&{keys(*own)}" if own else "") for bind, own in ((0, sender), (1, receiver))
+    )
+    with open_source(at, quick) as source:
+        with pytest.raises(RadioTimeoutError), open_sink(to, quick) as sink:
+            sink.send(numbered(0, 1000))
+        with pytest.raises(RadioTimeoutError):
+            source.read(0.2)
+
+
+def test_keys_that_are_none_are_refused(endpoint, keys, tmp_path):
+    own, other = keys("sender", "receiver").split("&")
+    (tmp_path / "empty.key").write_text("")
+    for options, word in [
+        (own, "belong together"),
+        (other, "belong together"),
+        (f"{own}&peer=", "each once with a value"),
+        (f"{own}&peer={tmp_path / 'missing.key'}", "cannot be read"),
+        (f"{own}&peer={tmp_path / 'empty.key'}", "cannot be read"),
+        (f"curve={tmp_path / 'sender.key'}&{other}", "no secret key"),
+    ]:
+        with pytest.raises(InputError, match=word), open_sink(f"zmq:{endpoint}?{options}", QUICK):
+            pass

@@ -53,3 +53,10 @@ def test_copies_combine_to_the_lmmse_bound(copies, power, snr):
 def test_nothing_received_gives_zero():
     estimate, nmse = symbols.linear_mmse(np.zeros(3, np.complex64), np.zeros(3, np.float32))
     assert not estimate.any() and nmse == 1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("mean", "scale"), [(3e38, 1.0), (0.0, 3.4e38), (-3e38, 3e38)])
+def test_weights_are_finite_whatever_a_manifest_says(mean, scale):
+    received = np.array([1e3 - 1e3j, 0, 1e-3], np.complex64)
+    assert np.isfinite(symbols.to_weights(received, 5, mean, scale)).all()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.power_range import MIN_POWER_DB, MOST_POWER_DB
 from airnet_sdr.dsp.uep import Protection, best_curve, plan_protection, uniform
 from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.models.curves import expansion_curves
@@ -30,6 +31,32 @@ def test_constraints_hold(snr_db, ratio):
     assert -0.05 < db(np.average(plan.power, weights=sent)) <= 0.05
     power_db = db(plan.power)
     assert np.abs(power_db).max() <= 9 and np.allclose(power_db * 4, np.round(power_db * 4), atol=1e-9)
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 5.0, 15.0])
+@pytest.mark.parametrize("max_power_db", [0.0, 3.1, 9.0, 13.2, 15.0, MOST_POWER_DB])
+def test_no_layer_has_more_power_than_the_plan_allows(snr_db, max_power_db):
+    grid = np.arange(-30.0, 61.0)
+    damage = np.tile(1 / (1 + linear(grid)), (len(NUM_SYMBOLS), 1))
+    budget = int(1.1 * NUM_SYMBOLS.sum())
+    for curves in ((), expansion_curves()):
+        plan = plan_protection(NUM_SYMBOLS, damage, grid, snr_db, budget, curves=curves, max_power_db=max_power_db)
+        power_db = db(plan.power)
+        assert MIN_POWER_DB - 1e-9 <= power_db.min() and power_db.max() <= max_power_db + 1e-9
+        assert np.allclose(power_db * 4, np.round(power_db * 4), atol=1e-9)
+        assert -0.25 < db(np.average(plan.power, weights=plan.uses * NUM_SYMBOLS)) <= 0.05
+
+
+def test_with_more_power_for_small_layers_less_is_expected_to_be_lost():
+    grid = np.arange(-30.0, 61.0)
+    damage = np.tile(1 / (1 + linear(grid)), (len(NUM_SYMBOLS), 1))
+    plans = [
+        plan_protection(NUM_SYMBOLS, damage, grid, 5.0, NUM_SYMBOLS.sum(), max_power_db=most) for most in (3, 9, 15)
+    ]
+    left = [(1 / (1 + plan.snr(linear(5.0)))).sum() for plan in plans]
+    assert left[0] > 1.01 * left[1] and left[1] > 1.01 * left[2]
+    usual = plan_protection(NUM_SYMBOLS, damage, grid, 5.0, NUM_SYMBOLS.sum())
+    assert np.array_equal(usual.power, plans[1].power) and db(usual.power.max()) == pytest.approx(9)
 
 
 @pytest.mark.parametrize("snr_db", [-3.0, 0.0, 5.0])

@@ -4,13 +4,23 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torch import nn
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models.batch_norm import measured_statistics, recompute_statistics
-from airnet_sdr.models.checkpoint import Checkpoint, load, load_mean, save, shipped
+from airnet_sdr.models.checkpoint import (
+    Checkpoint,
+    from_module,
+    load,
+    load_any,
+    load_mean,
+    save,
+    shipped,
+    unwrapped,
+)
 from airnet_sdr.models.digital.quantise import step_code, step_value
 from airnet_sdr.models.evaluate import accuracy
-from airnet_sdr.models.nets import build
+from airnet_sdr.models.nets import ARCHITECTURES, build
 from airnet_sdr.models.packing import tensors_of
 
 METADATA = {"arch": "fashion", "dataset": "fashion-mnist", "accuracy": "0.5"}
@@ -105,6 +115,69 @@ def test_weights_go_into_another_architecture_of_the_same_tensors(tensors):
         whole.as_architecture("fashion-teacher")
 
 
+def test_the_architecture_given_counts_where_the_file_names_another(tmp_path, tensors, monkeypatch):
+    """If the tensors fit it; without what was measured of the other. Of several each may be what its file says."""
+    monkeypatch.setitem(ARCHITECTURES, "mine", lambda: build("fashion-bn"))
+    path, metadata = tmp_path / "a.safetensors", {"metrics": '{"top-1": 0.9}', "seed": "3"}
+    save(path, Checkpoint("fashion", "fashion-mnist", 0.9, tensors, metadata))
+    found = load(path, "mine")
+    assert (found.arch, found.dataset, found.accuracy, found.metadata) == ("mine", "none", None, {"seed": "3"})
+    assert all(np.array_equal(found.tensors[name], tensor) for name, tensor in tensors.items())
+    assert (load(path, "fashion").arch, load(path, "fashion").accuracy) == ("fashion", 0.9)
+    with pytest.raises(
+        InputError, match="the file says fashion, `architecture` says cifar, which does not fit"
+    ) as caught:
+        load(path, "cifar")
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+    for other in ("mine", "cifar"):
+        assert load_any(path, other).arch == load_mean(str(path), other).arch == "fashion"
+    save_file(tensors, path, {**METADATA, "arch": "renamed"})
+    assert load(path, "fashion").arch == load_any(path, "fashion").arch == "fashion"
+    with pytest.raises(InputError, match="'renamed'"):
+        load(path)
+
+
+def test_a_shipped_variant_is_what_its_file_says(tmp_path, tensors):
+    save(tmp_path / "a", Checkpoint("fashion", "fashion-mnist", 0.9, tensors).as_architecture("fashion-bn"))
+    assert load(tmp_path / "a", "fashion").arch == "fashion-bn"
+    save(tmp_path / "a", Checkpoint("fashion", "fashion-mnist", 0.9, tensors))
+    assert load(tmp_path / "a", "fashion-bn").accuracy == 0.9
+
+
+def test_weights_of_other_programs_are_pointed_to_the_import(tmp_path, tensors):
+    """A pickle, and names with a prefix, of which a few are told."""
+    torch.save({"a": torch.zeros(2)}, tmp_path / "net.pth")
+    with pytest.raises(InputError, match="not a whole safetensors file .*airnet-import"):
+        load(tmp_path / "net.pth", "fashion")
+    save_file({f"module.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "a")
+    with pytest.raises(
+        InputError, match=r"conv1.weight, conv2.weight, conv3.weight, conv4.weight and 8 more; .*airnet-import"
+    ):
+        load(tmp_path / "a", "fashion")
+
+
+def test_a_module_is_taken_out_of_what_is_around_it():
+    """Of several devices, and compiled; in any order."""
+    torch.manual_seed(1)
+    module = build("fashion", (3, 4, 5, 6, 7))
+    wanted = from_module(module, "fashion", "none", widths=(3, 4, 5, 6, 7))
+    compiled = torch.compile(module)
+    for around in (
+        nn.DataParallel(module),
+        compiled,
+        nn.DataParallel(compiled),
+        torch.compile(nn.DataParallel(module)),
+    ):
+        assert unwrapped(around) is module
+        found = from_module(around, "fashion", "none", widths=(3, 4, 5, 6, 7))
+        assert found.tensors.keys() == wanted.tensors.keys() and found.dtypes == wanted.dtypes
+
+
+def test_a_module_without_shapes_is_refused():
+    with pytest.raises(InputError, match="the module has 0.weight without a shape; run a forward pass before"):
+        from_module(nn.Sequential(nn.LazyLinear(3)), "fashion", "none")
+
+
 def test_statistics_of_batch_norm_are_kept_but_are_no_tensors_to_send(tmp_path):
     torch.manual_seed(1)
     module = build("cifar", (4,) * 7)
@@ -145,7 +218,7 @@ CASES = {
     "missing tensor": (dropped, "conv3.weight"),
     "extra tensor": (lambda t: broken(t, extra=np.zeros(3, np.float32)), "extra"),
     "shape": (lambda t: broken(t, **{"dense.weight": np.zeros((10, 7), np.float32)}), "dense.weight"),
-    "type": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.float64)}), "float64"),
+    "type": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.int64)}), "int64"),
     "levels without steps": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.int8)}), "int8"),
     "no steps": (lambda t: broken(t, {**METADATA, "steps": "3,wide"}), "wide"),
     "NaN": (lambda t: broken(t, **{"conv1.weight": t["conv1.weight"] * np.nan}), "conv1.weight has 144"),

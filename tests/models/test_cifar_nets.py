@@ -29,6 +29,6 @@ def test_they_come_narrower(name, num):
         build(name, (3,) * (num - 1))
 
 
-def test_resnet20_has_one_size_by_name():
-    with pytest.raises(InputError, match="one size"):
+def test_resnet20_has_widths_of_all_its_tensors_or_none():
+    with pytest.raises(InputError, match="cannot have 1 widths"):
         build("cifar-resnet20", (8,))

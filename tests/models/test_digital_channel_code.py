@@ -1,5 +1,7 @@
 """The coded chain: inverse, its waterfall against its own table and against the capacity, refusals."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,61 @@ def test_a_code_word_below_the_lowest_rate_is_repeated():
     assert block.rate == pytest.approx(0.1) and block.code_bits == 5120
     sent = block.encode(np.zeros((1, 125), np.uint8))
     assert np.array_equal(sent[:, :2560], sent[:, 2560:])
+
+
+# work for what does not arrive
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Numbers of blocks that are asked to be decoded, none of which is, but the first few."""
+    sizes, good = [], []
+
+    def decode_none(block, statistic, information):
+        sizes.append(len(statistic))
+        passed = np.arange(len(statistic)) + sum(sizes[:-1]) < sum(good)
+        return np.zeros((len(statistic), (block.info_bits - 24) // 8), np.uint8), passed
+
+    monkeypatch.setattr(BlockCode, "decode", decode_none)
+    return dataclasses.make_dataclass("Batches", ["sizes", "good"])(sizes, good)
+
+
+def test_noise_takes_the_time_of_one_block(batches):
+    payload = CodedPayload(100_000, 200_000, 8)
+    assert payload.num_blocks > 90
+    assert decode(*through(np.zeros(200_000, np.complex64), 25, 3), payload) is None
+    assert batches.sizes == [1]
+
+
+def test_a_block_that_fails_is_the_last_that_is_tried(batches):
+    """The work after it was begun is at most that before it, and a block."""
+    payload = CodedPayload(100_000, 200_000, 8)
+    batches.good.append(20)
+    assert decode(*through(np.zeros(200_000, np.complex64), 25, 3), payload) is None
+    assert batches.sizes == [1, 2, 4, 8, 16]
+    batches.good.append(1000)
+    batches.sizes.clear()
+    decode(*through(np.zeros(200_000, np.complex64), 25, 3), payload)
+    assert sum(batches.sizes) == payload.num_blocks and max(batches.sizes) == 32
+
+
+def test_more_bits_than_the_symbols_carry_are_not_tried(batches):
+    payload = CodedPayload(10_000, 20_000, 8)  # 4 bits a symbol, which need 12 dB
+    for snr_db, tried in ((3, []), (10, [1])):
+        assert decode(*through(np.zeros(20_000, np.complex64), snr_db, 3), payload) is None
+        assert batches.sizes == tried
+
+
+def test_repeats_are_added_in_parts(monkeypatch):
+    """With the same bytes, and fewer LLRs in memory."""
+    data, payload = b"a", CodedPayload(1, 20_000, 2)
+    soft, sizes = through(encode(data, payload), -15, 5), []
+    demap = BlockCode._demap
+
+    def watched(block, received, snr):
+        sizes.append(received.numel())
+        return demap(block, received, snr)
+
+    monkeypatch.setattr(BlockCode, "_demap", watched)
+    assert decode(*soft, payload) == data
+    assert max(sizes) <= 64 * payload.block.code_bits // 2 < payload.num_symbols == sum(sizes)

@@ -1,6 +1,7 @@
 """Levels and bytes: exact inverses, near the entropy, nothing hostile gets through."""
 
 import hashlib
+import struct
 
 import numpy as np
 import pytest
@@ -94,6 +95,25 @@ def test_step_codes_are_inverses_over_the_whole_range():
 def test_what_is_no_network_is_refused(data):
     with pytest.raises(LinkError):
         decode(data, [10])
+
+
+def test_bytes_as_they_are_written_are_never_too_few():
+    """However they end, of many sizes: the decoder stops past their end."""
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        levels = np.clip(np.round(rng.laplace(0, rng.choice([0.05, 1, 30]), rng.integers(1, 200))), -127, 127)
+        tensor = Quantised(levels.astype(np.int32), 32768, 0)
+        data = encode([tensor, tensor])
+        assert all(np.array_equal(found.levels, levels) for found in decode(data, [levels.size] * 2))
+
+
+def test_few_bytes_are_not_decoded_to_many_levels():
+    """Zeros behind the end would go on as ever larger levels."""
+    head = struct.pack(">HbBHB", 32768, 0, MAX_LEVEL, 1, 1)
+    with pytest.raises(LinkError, match="7 bytes end within 50000 weights"):
+        decode(head, [50_000])
+    with pytest.raises(LinkError, match="end within"):
+        decode(head * 2 + bytes(8), [100, 50_000])
 
 
 def test_any_bytes_give_levels_within_bounds():

@@ -44,6 +44,22 @@ def test_the_tensor_that_counts_is_quantised_finer():
     assert first[0] < second[0] / 2 and second[1] < first[1] / 2
 
 
+@pytest.mark.parametrize("damage", [0.0, -0.01])
+def test_a_tensor_that_no_measured_noise_hurts_still_arrives(damage):
+    """Scales of batch norm are near 1: levels of 0 are an error far above their variance."""
+    scales = (1 + 0.1 * RNG.standard_normal(100)).astype(np.float32)
+    curves = np.array([[1.0, 0.3, 0.1, 0.01], [damage, 0, 0, 0]])
+    tensors = compress_to_fit([VECTORS[0], scales], 1000, curves, np.array([-10.0, 0, 10, 20]))
+    assert np.mean((dequantise(tensors[1]) - scales) ** 2) < 1.01 * np.var(scales)  # their mean is there
+
+
+def test_noise_that_lowers_the_loss_is_not_sought():
+    """A loss that is not calibrated is less under some noise: that of every tensor at once is another matter."""
+    snr_grid_db = np.array([-10.0, 0, 10, 20])
+    curves = np.array([[1.0, 0.3, 0.1, 0.01], [0.5, -0.02, -0.01, 0.0]])
+    assert nmse(compress_to_fit(VECTORS, 4000, curves, snr_grid_db))[1] < 0.3
+
+
 def test_what_cannot_fit_is_refused():
     with pytest.raises(InputError, match="does not compress to 20 bytes"):
         compress_to_fit(VECTORS, 20)

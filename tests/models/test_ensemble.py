@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.models.batches import as_examples
 from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.ensemble import (
     SNR_GRID_DB,
     Member,
-    accuracies_under_noise,
     best_member,
     equivalent_snr_db,
     from_metadata,
     grow,
+    losses_under_noise,
     narrow,
     reorder,
     to_metadata,
@@ -24,6 +25,7 @@ from airnet_sdr.models.ensemble import (
 from airnet_sdr.models.nets import FASHION_WIDTHS, build
 from airnet_sdr.models.noise import energies
 from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.task import task_of
 
 IMAGES = torch.randint(0, 256, (30, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 NARROW = (4, 8, 16, 16, 20)
@@ -67,8 +69,8 @@ def test_a_grown_network_computes_what_it_grew_from():
 
 
 CONVS = [f"conv{number}" for number in range(1, 6)]
-SMALL = Member(NARROW, 0.89, tuple(np.linspace(0.85, 0.89, len(SNR_GRID_DB))))
-LARGE = Member(FASHION_WIDTHS, 0.93, tuple(np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)))
+SMALL = Member(NARROW, 0.89, tuple(1 - np.linspace(0.85, 0.89, len(SNR_GRID_DB))))
+LARGE = Member(FASHION_WIDTHS, 0.93, tuple(1 - np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)))
 
 
 def test_the_channel_chooses():
@@ -94,8 +96,8 @@ def test_members_travel_in_the_metadata():
 
 
 @pytest.mark.parametrize("change", [
-    {"widths": [4, 8]}, {"widths": [99, 8, 16, 16, 20]}, {"curve": [0.5]}, {"accuracy": 7}, {"accuracy": None},
-    {"widths": None}, {"curve": ["a"] * len(SNR_GRID_DB)},
+    {"widths": [4, 8]}, {"widths": [99, 8, 16, 16, 20]}, {"losses": [0.5]}, {"accuracy": 7}, {"accuracy": "x"},
+    {"widths": None}, {"losses": ["a"] * len(SNR_GRID_DB)}, {"losses": None},
 ])  # fmt: skip
 def test_members_that_make_no_sense_are_refused_in_one_line(change):
     fields = {**dataclasses.asdict(SMALL), **change}
@@ -104,16 +106,23 @@ def test_members_that_make_no_sense_are_refused_in_one_line(change):
     assert "\n" not in str(caught.value)
 
 
+def test_accuracies_of_older_checkpoints_are_read_as_shares_of_wrong_answers():
+    fields = {"widths": list(NARROW), "accuracy": 0.5, "curve": [0.25] * len(SNR_GRID_DB)}
+    (member,) = from_metadata({"members": json.dumps([fields])}, "fashion")
+    assert member.losses == (0.75,) * len(SNR_GRID_DB)
+
+
 @pytest.mark.parametrize("text", ["{", "7", "[7]", '["a"]', '[{"widths": [4]}]'])
 def test_metadata_that_is_no_list_of_members_is_refused(text):
     with pytest.raises(InputError):
         from_metadata({"members": text}, "fashion")
 
 
-def test_the_curve_rises_from_guessing_to_what_the_network_says():
+def test_the_loss_falls_from_guessing_to_what_the_network_says():
     torch.manual_seed(1)
     module = build("fashion", NARROW)
     labels = module(IMAGES).argmax(1)  # what it says is right, by definition
-    curve = accuracies_under_noise(module, IMAGES, labels, num_draws=4)
-    assert len(curve) == len(SNR_GRID_DB) and curve[-1] > 0.85
-    assert curve[0] < curve[-1] and curve == accuracies_under_noise(module, IMAGES, labels, num_draws=4)
+    task, examples = task_of("fashion-mnist"), as_examples((IMAGES, labels))
+    curve = losses_under_noise(module, task, examples, num_draws=4)
+    assert len(curve) == len(SNR_GRID_DB) and curve[-1] < 1.9
+    assert curve[0] > curve[-1] and curve == losses_under_noise(module, task, examples, num_draws=4)

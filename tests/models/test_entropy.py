@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import load_file
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.models import train as training
+from airnet_sdr.models import data
 from airnet_sdr.models.checkpoint import load
 from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.digital import compress
@@ -29,9 +29,9 @@ SMALL = TrainConfig(epochs=4, limit=160, batch_size=16, average_steps=5, hold_ou
 @pytest.fixture
 def small_data(monkeypatch):
     """The first 200 test images stand for both splits."""
-    real = training.load
+    real = data.load
     monkeypatch.setattr(
-        training, "load", lambda dataset, split, data_dir=None: tuple(array[:200] for array in real(dataset, "test"))
+        data, "load", lambda dataset, split, data_dir=None: tuple(array[:200] for array in real(dataset, "test"))
     )
 
 
@@ -131,12 +131,12 @@ def test_a_hybrid_is_trained_with_noise_on_what_quantisation_leaves(tmp_path):
     images, labels = torch.randint(0, 255, (16, 1, 28, 28), dtype=torch.uint8), torch.arange(16) % 10
 
     def losses(trainer):
-        trainer._done, trainer._batches = 0, 1
+        trainer._done, trainer.num_batches = 0, 1
         steps = trainer.quantiser.log_steps.detach().clone()
         for seed in (1, 2):
             with torch.no_grad():
                 trainer.quantiser.log_steps.copy_(steps)
-            yield trainer.backward(images, labels, torch.Generator().manual_seed(seed))
+            yield trainer.backward((images, labels), torch.Generator().manual_seed(seed))
 
     between = BitTrainer(config)
     one, other = losses(between)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.noise import energies, noisy, receive_tensors, receive_weights, straight_through
@@ -18,6 +19,25 @@ def test_nmse_is_that_of_linear_mmse(snr):
     estimate = weights + error
     assert abs(torch.corrcoef(torch.stack([estimate, error]))[0, 1].item()) < 0.01
     assert estimate.mean().item() == pytest.approx(0.3, abs=3e-4)
+
+
+def test_complex_weights_are_pairs_of_weights():
+    rng = torch.Generator().manual_seed(5)
+    weights = torch.complex(0.3 + torch.randn(100_000, generator=rng), torch.randn(100_000, generator=rng))
+    error = torch.view_as_real(receive_weights(weights, 10.0, rng) - weights)
+    assert (error.square().mean() / torch.view_as_real(weights).var()).item() == pytest.approx(1 / 11, rel=0.02)
+
+
+def test_a_network_with_computed_and_with_integer_parameters_is_copied():
+    network = nn.utils.parametrizations.weight_norm(nn.Linear(4, 3))
+    old = nn.Linear(4, 3)
+    old.weight_copy = old.weight * 2  # a tensor that was computed, as torch.nn.utils.weight_norm keeps
+    network.order = nn.Parameter(torch.arange(3), requires_grad=False)
+    for each in (network, old):
+        found = noisy(each, 1.0, torch.Generator().manual_seed(1))
+        assert found is not each and any(
+            not torch.equal(one, other) for one, other in zip(found.parameters(), each.parameters(), strict=True)
+        )
 
 
 def test_no_noise_no_change():

@@ -7,7 +7,7 @@ from torch import nn
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models.nets import build
-from airnet_sdr.models.packing import load_vectors, tensor_specs, tensors_of, to_vectors
+from airnet_sdr.models.packing import hollow, load_vectors, strict_state, tensor_specs, tensors_of, to_vectors
 
 
 def test_round_trip_is_exact():
@@ -47,3 +47,43 @@ def test_vectors_must_fit(sizes):
         return
     with pytest.raises(InputError, match=r"\[4, 2\]"):
         load_vectors(nn.Linear(2, 2), vectors)
+
+
+def test_a_hollow_network_takes_its_numbers_as_any_other():
+    torch.manual_seed(1)
+    wanted, got = build("fashion-bn"), hollow(build("fashion-bn"))
+    assert all(weight.untyped_storage().nbytes() == 0 for weight in got.parameters())
+    assert tensor_specs(got) == tensor_specs(wanted)
+    vectors = to_vectors(tensors_of(wanted))
+    assert load_vectors(got, vectors, keep=False) is got and not vectors
+    for (name, one), other in zip(wanted.state_dict().items(), got.state_dict().values(), strict=True):
+        assert torch.equal(one, other) and one.stride() == other.stride(), name
+
+
+def test_what_is_shared_or_a_part_of_another_stays_when_a_network_is_hollowed():
+    numbers = np.arange(4, dtype=np.float32)
+    module = nn.Module()
+    module.register_buffer("mapped", torch.from_numpy(numbers))
+    module.register_buffer("part", torch.arange(8.0)[2:4])
+    hollow(module)
+    assert module.mapped.tolist() == [0, 1, 2, 3] and module.part.tolist() == [2, 3]
+
+
+def test_the_strict_state_is_the_modules_own_memory_but_for_tied_tensors():
+    module = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    module[1].weight = module[0].weight
+    state = strict_state(module, {"0.weight": "float16"})
+    assert [value.dtype for value in state.values()] == [torch.float16] * 2
+    state = strict_state(module)
+    assert state["0.weight"].data_ptr() == module[0].weight.data_ptr() != state["1.weight"].data_ptr()
+    assert torch.equal(state["0.weight"], state["1.weight"])
+
+
+def test_a_network_that_does_something_when_loaded_does_it():
+    class Cached(nn.Linear):
+        def _load_from_state_dict(self, *args):
+            super()._load_from_state_dict(*args)
+            self.total = self.weight.detach().sum()
+
+    module = load_vectors(Cached(2, 2, bias=False), [np.ones(4, np.float32)])
+    assert module.total == 4

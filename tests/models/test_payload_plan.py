@@ -1,29 +1,34 @@
 """The sender's choices: which network within, and how each tensor of it is protected."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.power_range import MOST_POWER_DB
 from airnet_sdr.dsp.units import linear
-from airnet_sdr.models.checkpoint import Checkpoint
+from airnet_sdr.models.checkpoint import Checkpoint, save
 from airnet_sdr.models.digital.quantise import dequantise, steps_of
 from airnet_sdr.models.digital.rate import best_payload
 from airnet_sdr.models.digital.scheme import quantise_to_fit
 from airnet_sdr.models.ensemble import SNR_GRID_DB, Member, extract, from_metadata, narrow, to_metadata
+from airnet_sdr.models.manifest import Manifest
 from airnet_sdr.models.nets import FASHION_WIDTHS, build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.payload.digital import select_digital
 from airnet_sdr.models.payload.hybrid import HybridPayload, plan_hybrid
 from airnet_sdr.models.payload.protection import protect, select_member
 from airnet_sdr.models.plan_config import PlanConfig
+from airnet_sdr.models.transmission import read_transmission
 from airnet_sdr.tx.burst import lay_out
+from airnet_sdr.tx.sender import make_burst
 
 WIDTHS = (8, 12, 16, 20, 24)
 STEADY, GOOD = np.full(len(SNR_GRID_DB), 0.88), np.minimum(np.linspace(0.2, 1.2, len(SNR_GRID_DB)), 0.93)
-MEMBERS = [Member(FASHION_WIDTHS, 0.93, tuple(GOOD.tolist())), Member(WIDTHS, 0.89, tuple(STEADY.tolist()))]
+MEMBERS = [Member(FASHION_WIDTHS, 0.93, tuple(1 - GOOD)), Member(WIDTHS, 0.89, tuple(1 - STEADY))]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +51,22 @@ def test_the_network_within_is_picked_for_the_channel_and_sent_as_often_as_fits(
     spent = protect(steady, config, None).num_sent(num_symbols(steady))
     one_copy = num_symbols(steady).sum()
     assert 157_752 - one_copy < spent <= 157_752
+
+
+def test_a_layer_has_the_network_within_that_fits_its_symbols(nested, tmp_path):
+    save(tmp_path / "nested.safetensors", nested)
+    layer = {
+        "network": "nested.safetensors",
+        "scheme": "analog",
+        "start": 0,
+        "uses": 20_000,
+        "snr_db": 5,
+        "power_db": 0,
+    }
+    (tmp_path / "layers.json").write_text(json.dumps({"layers": [layer]}))
+    (planned,), _ = read_transmission(tmp_path / "layers.json")
+    sent = planned.plan.checkpoint
+    assert sent.widths == WIDTHS and planned.plan.protection.num_sent(num_symbols(sent)) <= 20_000
 
 
 def test_budgets_are_held(nested):
@@ -80,6 +101,15 @@ def test_by_size_alone_the_sum_of_relative_errors_is_least(nested, snr_db):
     assert np.all(np.diff(energy[np.argsort(sizes)]) <= 0.06 * energy[np.argsort(sizes)][:-1])  # steps of 0.25 dB
 
 
+@pytest.mark.parametrize("max_power_db", [4, 15, MOST_POWER_DB])
+def test_powers_up_to_the_plans_most_travel_in_the_manifest(nested, max_power_db):
+    sent = dataclasses.replace(nested, metadata={})
+    burst = make_burst(sent.module(), architecture="fashion", uep="size", snr_db=-10, max_power_db=max_power_db)
+    (payload,) = Manifest.from_bytes(burst.manifest.to_bytes()).parts
+    assert max(plan.power_db for plan in payload.tensors) == min(max_power_db, 22)
+    assert abs(10 * np.log10(np.mean(np.abs(burst.stream) ** 2))) < 0.2
+
+
 @pytest.mark.parametrize("snr_db", [0, 5, 10])
 def test_curves_leave_less_of_the_relative_errors_than_copies(nested, snr_db):
     sizes, snr, left = num_symbols(nested), float(linear(snr_db)), {}
@@ -110,9 +140,12 @@ def trained_for(num_bits, validation):
     return small
 
 
+@pytest.mark.parametrize("with_loss", [False, True])
 @pytest.mark.parametrize("snr_db, bits", [(-5, 900), (5, 3000), (20, 8000)])
-def test_of_networks_trained_for_bits_the_best_that_fits_is_sent(snr_db, bits):
+def test_of_networks_trained_for_bits_the_best_that_fits_is_sent(snr_db, bits, with_loss):
     networks = [trained_for(900, 0.8), trained_for(3000, 0.9), trained_for(4000, 0.85), trained_for(8000, 0.92)]
+    for network in networks if with_loss else ():
+        network.metadata["validation_loss"] = str(1 - float(network.metadata.pop("validation")))
     picked, config = select_digital(networks, PlanConfig("none", 1, snr_db, 4000))
     assert picked.metadata["bits"] == str(bits) and config.payload_uses == 4000
     assert bits <= 8 * best_payload(4000, snr_db).num_bytes

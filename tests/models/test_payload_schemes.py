@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from airnet_sdr.dsp.errors import LinkError
-from airnet_sdr.models.card import ModelCard
-from airnet_sdr.models.checkpoint import load
+from airnet_sdr.models.checkpoint import Checkpoint, load
 from airnet_sdr.models.packing import tensors_of, to_vectors
 from airnet_sdr.models.payload import SCHEMES, ReceivedWeights
 from airnet_sdr.rx.receiver import receive
@@ -20,8 +19,12 @@ from airnet_sdr.tx.sender import describe, make_burst
 
 @dataclasses.dataclass(frozen=True)
 class SignPlan:
-    card: ModelCard
+    checkpoint: Checkpoint
     vectors: list[np.ndarray]
+
+    @property
+    def card(self):
+        return self.checkpoint.card
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +32,13 @@ class SignPayload:
     """Of every weight its sign, two to a QPSK symbol, and of every tensor its mean magnitude in the manifest."""
 
     kind = "sign"
+    role = "weights"
     magnitudes: tuple[float, ...]
 
     @classmethod
     def plan(cls, candidates, config, fmt=None):
         network = candidates.only
-        return SignPlan(network.card, to_vectors(network.tensors))
+        return SignPlan(network, to_vectors(network.tensors))
 
     @classmethod
     def encode(cls, plan, run=map):
@@ -54,8 +58,8 @@ class SignPayload:
     def num_symbols(self, numels):
         return sum((numel + 1) // 2 for numel in numels)
 
-    def tensor_plans(self, num_tensors):
-        return [None] * num_tensors
+    def tensor_plans(self, numels):
+        return [None] * len(numels)
 
     def describe(self, name, stream):
         return [f"{name}: {stream.size} symbols of signs"]
@@ -105,7 +109,7 @@ def test_a_receiver_without_the_class_says_which_kinds_it_knows(model, monkeypat
     with monkeypatch.context() as sender:
         sender.setitem(SCHEMES, "sign", SignPayload)
         samples = loopback.transmit(make_burst(model, scheme="sign"), snr_db=20, seed=1)
-    with pytest.raises(LinkError, match="'sign', here there are: analog, digital, hybrid"):
+    with pytest.raises(LinkError, match="'sign', here there are: state, analog, digital, hybrid"):
         receive(samples, evaluate="none")
 
 

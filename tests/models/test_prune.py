@@ -5,9 +5,9 @@ import torch
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models.nets import FASHION_WIDTHS, build, num_weights
-from airnet_sdr.models.prune import convolutions, remove, saliency, select_channels
+from airnet_sdr.models.prune import Tracing, convolutions, remove, saliency, select_channels
 
-EXAMPLE = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+EXAMPLE = Tracing(torch.zeros(1, 1, 28, 28, dtype=torch.uint8))
 IMAGES = torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -67,10 +67,10 @@ def test_the_budget_holds_and_a_channel_without_effect_goes_first():
         module.conv2.weight[3] = 0
         module.conv3.weight[:, 3] = 0
     total = num_weights("fashion", (4, 8, 6, 10, 5))
-    gone = select_channels("fashion", module, gradients(module), total - 1, EXAMPLE)
+    gone = select_channels(module, gradients(module), total - 1, EXAMPLE)
     assert gone == {"conv2": [3]}
-    gone = select_channels("fashion", module, gradients(module), 1000, EXAMPLE)
+    gone = select_channels(module, gradients(module), 1000, EXAMPLE)
     left = sum(weight.numel() for weight in remove(module, gone, EXAMPLE).parameters())
-    assert 900 <= left <= 1000 and select_channels("fashion", module, gradients(module), total, EXAMPLE) == {}
+    assert 900 <= left <= 1000 and select_channels(module, gradients(module), total, EXAMPLE) == {}
     with pytest.raises(InputError, match="raise it"):
-        select_channels("fashion", module, gradients(module), 100, EXAMPLE)
+        select_channels(module, gradients(module), 100, EXAMPLE)

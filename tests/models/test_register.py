@@ -13,7 +13,10 @@ from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models.data import LOADERS
 from airnet_sdr.models.evaluate import accuracy
 from airnet_sdr.models.nets import ARCHITECTURES, DATASETS, build
+from airnet_sdr.models.own_file import FILES
+from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.register import from_file, register
+from airnet_sdr.models.task import OWN
 from airnet_sdr.rx import receive
 from airnet_sdr.sim import loopback
 from airnet_sdr.tests.command import ROOT, assert_refused, run
@@ -45,12 +48,12 @@ def failing():
 @pytest.fixture(autouse=True)
 def tables():
     """What a test registers is gone after it."""
-    from_file.cache_clear()
+    FILES.clear()
     yield
-    for table in (ARCHITECTURES, DATASETS, LOADERS):
+    for table in (ARCHITECTURES, DATASETS, LOADERS, OWN):
         for name in ("modulation", "tiny", "linear"):
             table.pop(name, None)
-    from_file.cache_clear()
+    FILES.clear()
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_names_that_are_taken_or_cannot_travel_are_refused(name):
 
 def test_data_that_do_not_fit_are_refused():
     register("linear", lambda: nn.Linear(3, 2), lambda split, data_dir: (torch.zeros(5, 3), torch.zeros(4, dtype=int)))
-    with pytest.raises(InputError, match="N inputs and N labels"):
+    with pytest.raises(InputError, match="N examples each"):
         accuracy(build("linear"), "linear")
 
 
@@ -99,7 +102,8 @@ def test_a_plain_state_dict_is_sent_and_rebuilt(tmp_path, tiny):
     )
     assert (got.status, got.err) == (0, "")
     facts = json.loads(report.read_text())
-    assert (facts["model"], facts["accuracy_sent"], facts["batch_norm_inputs"]) == ("tiny", None, 40)
+    assert (facts["model"], facts["batch_norm"], facts["batch_norm_inputs"]) == ("tiny", "sent", None)
+    assert facts["accuracy"] == pytest.approx(facts["accuracy_sent"], abs=1e-4)
     assert facts["weights"]["nmse_db"] < -40
     saved = checkpoints.load(tmp_path / "got.safetensors")
     assert (
@@ -115,22 +119,80 @@ def test_a_receiver_runs_nothing_it_was_not_started_with(tmp_path, tiny):
     capture = f"file:{tmp_path}/c.sigmf-meta"
     assert run(send.main, "--architecture", address, "--model", weights, "--radio", capture).status == 0
     (tmp_path / "mark").unlink()
-    for table in (ARCHITECTURES, DATASETS, LOADERS):
+    for table in (ARCHITECTURES, DATASETS, LOADERS, OWN):
         table.pop("tiny")
     result = run(receive.main, "--radio", capture)
     assert_refused(result, 1, "tiny", "--architecture")
     assert not (tmp_path / "mark").exists()
 
 
-def test_without_evaluation_batch_norm_is_said_to_be_unmeasured(tmp_path, tiny):
-    address, weights, _ = tiny
+def test_without_evaluation_batch_norm_is_as_sent(tmp_path, tiny):
+    address, weights, module = tiny
     result = run(
         loopback.main,
-        *("--architecture", address, "--model", weights, "--evaluate", "none", "--snr-db", 20),
+        *("--architecture", address, "--model", weights, "--evaluate", "none", "--snr-db", 40),
         *("--save", tmp_path / "got.safetensors"),
     )
     assert result.status == 0 and "batch norm" in result.out
-    assert not checkpoints.load(tmp_path / "got.safetensors").statistics
+    saved = checkpoints.load(tmp_path / "got.safetensors")
+    np.testing.assert_allclose(saved.statistics["1.running_var"], module[1].running_var, rtol=0.1)
+    assert saved.exact["1.num_batches_tracked"] == module[1].num_batches_tracked
+
+
+REGRESSION = """
+import torch
+from torch import nn
+
+def tiny():
+    return nn.Linear(4, 1)
+
+def load_data(split, data_dir):
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+    return {{"x": x, "y": x.sum(1)}}
+
+def loss(network, batch):
+    return (network(batch["x"]).squeeze(1) - batch["y"]).square().mean()
+
+def evaluate(network, data_dir):
+    {body}
+    return {{"MSE": loss(network, load_data("test", data_dir)), "endless": float("inf")}}
+"""
+
+
+def test_metrics_of_the_users_own_are_reported_as_sent_and_as_received(tmp_path):
+    file, weights = tmp_path / "mine.py", tmp_path / "w.safetensors"
+    file.write_text(REGRESSION.format(body=""))
+    from_file(f"{file}:tiny")
+    metadata = {"metrics": json.dumps({"MSE": 0.125, "other": 3})}
+    checkpoint = checkpoints.Checkpoint("tiny", "tiny", None, tensors_of(build("tiny")), metadata)
+    checkpoints.save(weights, checkpoint)
+    options = ["--architecture", f"{file}:tiny", "--model", weights, "--snr-db", 20, "--report", tmp_path / "r.json"]
+    result = run(loopback.main, *options, "--save", tmp_path / "got.safetensors")
+    assert (result.status, result.err) == (0, "") and "MSE" in result.out and "sent with 0.125" in result.out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert (report["accuracy"], report["metrics_sent"]) == (None, {"MSE": 0.125, "other": 3.0})
+    assert list(report["metrics"]) == ["MSE", "endless"] and report["metrics"]["endless"] is None
+    saved = checkpoints.load(tmp_path / "got.safetensors")
+    assert saved.metrics == {"MSE": report["metrics"]["MSE"]} and saved.card.metrics == tuple(saved.metrics.items())
+    metadata["metrics"] = "[1]"
+    checkpoints.save(weights, checkpoint)
+    assert_refused(run(loopback.main, *options), 1, "metrics", "names and numbers")
+
+
+@pytest.mark.parametrize("body, word", [("raise ValueError('no\\nluck')", "ValueError: no luck"), ("return 5", "name")])
+def test_an_evaluation_that_fails_is_said_after_weights_and_report_are_written(tmp_path, body, word):
+    file, weights = tmp_path / "mine.py", tmp_path / "w.safetensors"
+    file.write_text(REGRESSION.format(body=f"assert open({str(tmp_path / 'got.safetensors')!r}); {body}"))
+    from_file(f"{file}:tiny")
+    checkpoints.save(weights, checkpoints.Checkpoint("tiny", "tiny", None, tensors_of(build("tiny"))))
+    files = ["--save", tmp_path / "got.safetensors", "--report", tmp_path / "r.json"]
+    options = ["--architecture", f"{file}:tiny", "--model", weights, "--snr-db", 20]
+    result = run(loopback.main, *options, *files)
+    assert result.status == 1 and "evaluate of tiny" in result.err.splitlines()[0]
+    assert word in result.err and len(result.err.splitlines()) <= 2
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["metrics"] is None and word in " ".join(report["warnings"])
+    checkpoints.load(tmp_path / "got.safetensors")
 
 
 @pytest.mark.parametrize(

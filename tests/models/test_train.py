@@ -2,14 +2,16 @@
 
 import dataclasses
 import math
+import shlex
 
 import numpy as np
 import pytest
 import torch
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.models import train as training
+from airnet_sdr.models import data
 from airnet_sdr.models.augment import augment
+from airnet_sdr.models.batches import as_examples
 from airnet_sdr.models.checkpoint import Checkpoint, load, save
 from airnet_sdr.models.ensemble import from_metadata, narrow
 from airnet_sdr.models.nets import build, num_weights
@@ -17,6 +19,7 @@ from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.train import main, train
 from airnet_sdr.models.train_config import TrainConfig, learning_rate
 from airnet_sdr.models.trainer import Trainer
+from airnet_sdr.tests.command import run
 
 WIDTHS = (4, 6, 8, 10, 12)
 SMALL = TrainConfig(epochs=2, limit=96, batch_size=32, average_steps=5, hold_out=20)
@@ -25,9 +28,9 @@ SMALL = TrainConfig(epochs=2, limit=96, batch_size=32, average_steps=5, hold_out
 @pytest.fixture(autouse=True)
 def small_data(monkeypatch):
     """The first 200 test images stand for both splits: the training images need not be here."""
-    real = training.load
+    real = data.load
     monkeypatch.setattr(
-        training, "load", lambda dataset, split, data_dir=None: tuple(array[:200] for array in real(dataset, "test"))
+        data, "load", lambda dataset, split, data_dir=None: tuple(array[:200] for array in real(dataset, "test"))
     )
 
 
@@ -76,8 +79,8 @@ def test_resume_goes_on_exactly(tmp_path, monkeypatch, recipe, teacher):
     found = load(tmp_path / "cut" / "fashion.safetensors")
     assert found.accuracy == pytest.approx(whole.accuracy, abs=1e-4) and found.metadata["seed"] == "1"
     assert "epoch   1" in (tmp_path / "cut" / "train.log").read_text()
-    with pytest.raises(InputError, match="same options"):
-        train(dataclasses.replace(small, epochs=3), tmp_path / "cut", "command", resume=True)
+    with pytest.raises(InputError, match="`seed` was 1, now it is 2; resume with the same options"):
+        train(dataclasses.replace(small, seed=2), tmp_path / "cut", "command", resume=True)
     if small.prune_to:
         assert 1_500 < sum(tensor.size for tensor in found.tensors.values()) <= 2_000
     members = from_metadata(found.metadata, "fashion")
@@ -110,9 +113,9 @@ def test_a_training_that_diverges_ends_and_leaves_no_network(tmp_path):
 
 
 def test_steps_lower_the_loss():
-    images, labels = (array[:32] for array in training.load("fashion-mnist", "train"))
+    batch = tuple(array[:32] for array in data.load("fashion-mnist", "train"))
     trainer, rng = Trainer(TrainConfig(learning_rate=0.05, min_snr_db=15.0)), torch.Generator().manual_seed(1)
-    losses = [trainer.step(images, labels, rng) for _ in range(12)]
+    losses = [trainer.step(batch, rng) for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -127,14 +130,42 @@ def test_command(tmp_path, capsys):
     }
     assert "--limit 64" in load(tmp_path / "out" / "fashion.safetensors").metadata["command"]
     capsys.readouterr()
+    assert main(argv) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--force" in error and "--resume" in error
+    assert main([*argv, "--force"]) == 0 and main([*argv[:4], "--epochs", "2", "--limit", "64", "--resume"]) == 0
+    log = (tmp_path / "out" / "train.log").read_text()
+    assert log.count("epoch   1") == log.count("epoch   2") == 1
+    capsys.readouterr()
     assert main(["--out", str(tmp_path / "none"), "--resume"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "resume" in error
 
 
+def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch):
+    real = Trainer.train_epoch
+
+    def stopped(self, *others):
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        return real(self, *others)
+
+    monkeypatch.setattr(Trainer, "train_epoch", stopped)
+    argv = ["--model", "fashion", "--limit", "64", "--out", tmp_path / "a folder"]
+    result = run(main, *argv)
+    assert result.status == 130 and result.err.count("\n") == 1
+    words = shlex.split(result.err.partition("go on with: ")[2])
+    assert words == ["python", "models/train.py", *map(str, argv), "--resume"]
+
+
+def test_the_help_says_the_defaults():
+    shown = " ".join(run(main, "--help").out.split())
+    for text in (" 128", " sgd", " 0.4", ": none", ": random weights", ": --model", ": the architecture's own"):
+        assert f"(default{text})" in shown
+
+
 def test_a_recipe_that_cannot_be_is_refused():
     for options in (
-        {"model": "fashion-teacher", "prune_to": 9},
         {"prune_to": 9, "nested": (WIDTHS,)},
         {"nested": (WIDTHS,), "nested_snr_db": ((0, 9), (0, 9))},
         {"nested": (WIDTHS,), "nested_snr_db": ((0, 9, 10),)},
@@ -160,14 +191,14 @@ def test_each_network_within_meets_its_own_noise(monkeypatch):
 
     monkeypatch.setattr(Trainer, "_arrived", record)
     images = torch.randint(0, 255, (8, 1, 28, 28), dtype=torch.uint8)
-    trainer.step(images, torch.arange(8), torch.Generator().manual_seed(1))
+    trainer.step((images, torch.arange(8)), torch.Generator().manual_seed(1))
     sizes = [num_weights("fashion", widths) for widths in (WIDTHS, *nested)]
     met_by_each = list(zip(sizes, ((5, 20), (2, 9), (1, 4)), strict=True))
     assert met == met_by_each
     met.clear()
     trainer, rng = Trainer(dataclasses.replace(config, nested_step=2)), torch.Generator().manual_seed(1)
     for _ in range(10):
-        trainer.step(images, torch.arange(8), rng)
+        trainer.step((images, torch.arange(8)), rng)
     assert met[::2] == met_by_each[:1] * 10 and set(met[1::2]) == set(met_by_each[1:])
 
 
@@ -176,7 +207,7 @@ def test_networks_with_batch_norm_nest_too():
     recipe = dataclasses.replace(SMALL, model="cifar", widths=(4,) * 7, nested=((3,) * 7, (2,) * 7))
     trainer = Trainer(recipe)
     images = torch.randint(0, 255, (8, 3, 32, 32), dtype=torch.uint8)
-    assert math.isfinite(trainer.step(images, torch.arange(8), torch.Generator().manual_seed(1)))
+    assert math.isfinite(trainer.step((images, torch.arange(8)), torch.Generator().manual_seed(1)))
     assert trainer.module.norm1.num_batches_tracked == 1
     assert all(weight.grad.abs().max() > 0 for weight in trainer.weights.values())
 
@@ -203,10 +234,10 @@ def test_what_is_nested_already_is_not_sorted_again(small_data, tmp_path):
     train(dataclasses.replace(recipe, epochs=1), tmp_path / "first", "")
     path = tmp_path / "first" / "fashion.safetensors"
     again, images = Trainer(dataclasses.replace(recipe, widths=(), init=str(path))), torch.zeros(8, 1, 28, 28)
-    again.sort_channels(images.byte(), torch.zeros(8, dtype=torch.int64))
+    again.sort_channels(as_examples((images.byte(), torch.zeros(8, dtype=torch.int64))))
     assert np.array_equal(again.module.conv2.weight.detach().numpy(), load(path).tensors["conv2.weight"])
     other = Trainer(dataclasses.replace(recipe, widths=(), init=str(path), nested=((3, 5, 6, 7, 8),)))
-    other.sort_channels(images.byte(), torch.zeros(8, dtype=torch.int64))
+    other.sort_channels(as_examples((images.byte(), torch.zeros(8, dtype=torch.int64))))
     assert not np.array_equal(other.module.conv2.weight.detach().numpy(), load(path).tensors["conv2.weight"])
 
 

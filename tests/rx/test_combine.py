@@ -32,7 +32,7 @@ def test_a_perfect_recording_gives_40_db(cfo):
 @pytest.mark.parametrize("snr_db", [0, 5, 10, 15, 20])
 @pytest.mark.parametrize("copies, cycles", [(1, 1), (2, 1), (4, 1), (1, 2), (1, 4)])
 def test_awgn_gives_the_lmmse_bound(snr_db, copies, cycles):
-    """NMSE 1/(1 + k·S) within 0.5 dB; what the receiver itself expects too (a short frame's noise is known to 9 %)."""
+    """NMSE 1/(1 + k·S) within 0.5 dB; what the receiver expects within 0.7: a short frame's noise is known to 9 %."""
     vectors, burst = make_burst(copies=copies)
     frames = receive(on_air(transmit(burst, cycles), snr_db, cfo=0.1, seed=snr_db))
     assert len(frames) == burst.header.num_frames * cycles
@@ -40,8 +40,8 @@ def test_awgn_gives_the_lmmse_bound(snr_db, copies, cycles):
     assert combiner.cycles == cycles
     assert db(error / theory.lmmse_nmse(linear(snr_db), copies * cycles)) == pytest.approx(0, abs=0.5)
     expected = np.average(rebuild(combiner, burst.manifest, list(NUMELS)).expected_nmse, weights=NUMELS)
-    assert db(expected / error) == pytest.approx(0, abs=0.5)
-    assert db(np.mean([f.snr for f in frames])) == pytest.approx(snr_db, abs=0.3)
+    assert db(expected / error) == pytest.approx(0, abs=0.7)
+    assert db(np.mean([f.snr for f in frames])) == pytest.approx(snr_db, abs=0.6)
 
 
 @pytest.mark.parametrize("snr_db, dims, copies, cycles", [(10, 2, 1, 1), (7, 3, 1, 2), (4, 4, 2, 1), (6, 8, 1, 1)])

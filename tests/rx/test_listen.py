@@ -7,6 +7,7 @@ import pytest
 
 from airnet_sdr.dsp import control
 from airnet_sdr.dsp.errors import LinkError, NothingReceivedError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, Header, payload_slots
 from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.checkpoint import load
 from airnet_sdr.models.digital import channel_code
@@ -15,6 +16,7 @@ from airnet_sdr.models.payload.analog import AnalogPayload, AnalogPlan
 from airnet_sdr.models.payload.digital import MOST_MISSING, DigitalPayload
 from airnet_sdr.models.payload.protection import protect
 from airnet_sdr.models.plan_config import PlanConfig
+from airnet_sdr.rx import listen as listening
 from airnet_sdr.rx import receive as command
 from airnet_sdr.rx.combine import BurstCombiner
 from airnet_sdr.rx.config import ListenConfig, ReceiveConfig
@@ -24,7 +26,7 @@ from airnet_sdr.rx.samples import ArraySource
 from airnet_sdr.tests.command import run
 from airnet_sdr.tests.link import make_burst, on_air, transmit
 from airnet_sdr.tests.link import receive as frames_of
-from airnet_sdr.tx.burst import lay_out, modulate
+from airnet_sdr.tx.burst import lay_out, modulate, modulate_frames
 
 QUIET = ReceiveConfig(evaluate="none")
 
@@ -184,3 +186,50 @@ def test_the_command_reports_the_good_one(checkpoint, tmp_path):
     assert (result.status, result.err) == (0, "") and result.out.startswith("fashion: ")
     result = run(command.main, "--radio", f"file:{tmp_path / 'air.sigmf-meta'}", "--evaluate", "none", "--follow")
     assert result.status == 0 and "no-such-net" in result.err and result.out.startswith("fashion: ")
+
+
+@pytest.mark.parametrize("share", [0.0, 1e9])
+def test_manifests_that_do_not_decode_take_a_bounded_share_of_the_time(monkeypatch, share):
+    """Ten senders fill the air with whole bursts of manifests that are noise; a good one among them is decoded."""
+    monkeypatch.setattr(listening, "HEAD_START_S", 0.0)
+    monkeypatch.setattr(listening, "SEARCH_SHARE", share)
+    attempts, decode = [], control.decode_manifest
+
+    def counted(llr, header, fmt, thorough):
+        attempts.append((header.burst_id, thorough))
+        return decode(llr, header, fmt, thorough)
+
+    monkeypatch.setattr(control, "decode_manifest", counted)
+    rng, layout = np.random.default_rng(3), Header(0, 0, num_frames=4, num_symbols=2, num_chunk_steps=14)
+    chunk, slots = layout.num_chunk_steps * DEFAULT_FORMAT.chunk_step, payload_slots(layout, DEFAULT_FORMAT)
+
+    def bad(number):
+        headers = [dataclasses.replace(layout, burst_id=number, frame=frame) for frame in range(4)]
+        noise = (rng.choice([-1, 1], (4, chunk, 2)) / np.sqrt(2)).astype(np.float32).view(np.complex64)[:, :, 0]
+        return modulate_frames(headers, noise, np.ones((4, slots), np.complex64), DEFAULT_FORMAT).reshape(-1)
+
+    _, good = make_burst((20_000,), seed=4)
+    bads, listener = [bad(number) for number in range(1, 11)], Listener()
+    for part in (bads[:5], [transmit(good)], bads[5:]):
+        listener.push(on_air(np.concatenate(part), 15))
+        for _ in range(3):  # the same receptions are not tried again
+            listener.decoded()
+    listener.finish()
+    decoded = listener.decoded()
+    assert [burst.header for burst in decoded] == [good.header.burst_key]
+    assert sorted(attempts) == sorted([(number, share > 0) for number in [*range(1, 11), good.header.burst_id]])
+
+
+def test_a_burst_on_the_air_outlives_those_that_are_over(monkeypatch):
+    """They have more frames; a stray frame of another sender needs a place."""
+    monkeypatch.setattr(listening, "MAX_BURSTS", 3)
+    monkeypatch.setattr(listening, "OVER_FRAMES", 6)
+    bursts = [make_burst((30,), seed=seed)[1] for seed in range(6)]
+    cycles = [list(modulate(burst)) for burst in bursts]
+    over, present, stray = cycles[:2], cycles[2], [each[0] for each in cycles[3:]]
+    frames = [frame for each in over for frame in each * 4] + present + [stray[0]] + present + stray[1:] + present
+    listener = Listener()
+    listener.push(on_air(np.concatenate(frames), 15))
+    listener.finish()
+    heard = listener.bursts[bursts[2].header.burst_key]
+    assert heard.num_received == 3 * len(present) and len(listener.bursts) == 3

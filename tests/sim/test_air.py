@@ -12,12 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zmq
 
 from airnet_sdr.dsp.errors import RadioTimeoutError
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT
 from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.sim import air
-from airnet_sdr.sim.channel import Channel, channel_preset
+from airnet_sdr.sim.channel import Channel, ChannelConfig, channel_preset
+from airnet_sdr.sim.channel.control import Control, ControlConfig
+from airnet_sdr.sim.demo import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENT = RadioConfig(timeout_s=20.0)  # an air process takes seconds to start on a busy machine
@@ -152,3 +156,40 @@ def test_a_recording_goes_through_at_its_own_rate_and_scale(tmp_path):
 def test_errors_are_one_line_with_their_exit_status(tmp_path, capsys, rx, status):
     assert air.main(["--rx", rx, "--tx", f"file:{tmp_path}/out.sigmf-meta"]) == status
     assert capsys.readouterr().err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_a_running_air_is_changed(endpoints):
+    """Clean at first, at 0 dB once asked for; what makes no sense is refused and changes nothing."""
+    port = free_ports(1)[0]
+    config = ControlConfig(control=f"tcp://127.0.0.1:{port}")
+    ones = [np.ones(BLOCK, np.complex64)] * 4
+    with zmq.Context() as context, context.socket(zmq.REQ) as asking:
+        asking.linger = 0
+        asking.connect(config.control)
+
+        def ask(request):
+            asking.send_string(request)
+            assert asking.poll(10_000)
+            return asking.recv_string()
+
+        with open_source(endpoints[1], RAW) as received, Control(config) as control:
+            with open_sink(endpoints[1] + "?bind=1", RAW) as sink, open_source(endpoints[0] + "?bind=1", RAW) as source:
+                relaying = threading.Thread(
+                    target=air.relay, args=(source, sink, ChannelConfig(), 1, 5.0, control), daemon=True
+                )
+                relaying.start()
+                with open_sink(endpoints[0], RAW) as sender:
+                    for block in ones:
+                        sender.send(block)
+                    clean = read(received, 4)
+                    assert "snr_db" in ask('{"snr_db": 1000}')
+                    assert "sparkle" in ask('{"sparkle": 1}')
+                    assert "JSON" in ask("[1]") and "JSON" in ask("{")
+                    assert "clock" in ask('{"cfo_hz": 1e9}')  # of one crystal with the carrier
+                    assert ask('{"snr_db": 0, "echoes": []}') == "ok"
+                    for block in ones:
+                        sender.send(block)
+                    noisy = read(received, 4)
+                relaying.join(30)
+    assert np.array_equal(clean, np.ones_like(clean))
+    assert np.var(noisy) == pytest.approx(NOMINAL_POWER / DEFAULT_FORMAT.occupancy, rel=0.1)

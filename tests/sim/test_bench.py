@@ -25,6 +25,8 @@ from airnet_sdr.tests.link import make_burst
 from airnet_sdr.tests.pluto import needs_libiio
 from airnet_sdr.tx.burst import LEAD_SAMPLES, modulate
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -10,6 +10,8 @@ from airnet_sdr.sim.virtual_pluto import BoardConfig
 from airnet_sdr.tests.command import assert_refused, run
 from airnet_sdr.tests.pluto import becomes_muted, boards, needs_libiio
 
+pytestmark = pytest.mark.alone
+
 
 def campaign(servers, tmp_path, *options):
     """Its result and what it wrote, of boards as over USB."""

@@ -8,6 +8,8 @@ from airnet_sdr.sim import demo
 from airnet_sdr.tests.command import finish, run, save_few_images, save_untrained, start
 from airnet_sdr.tests.flowgraph import needs_gnuradio
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):

@@ -19,6 +19,8 @@ from airnet_sdr.tests.command import ROOT, finish, killed, run, start, zmq_addre
 from airnet_sdr.tests.flowgraph import COMPLEX, PYTHON, flowgraph, needs_gnuradio
 from airnet_sdr.tests.pluto import needs_libiio
 
+pytestmark = pytest.mark.alone
+
 FLOWGRAPHS = {path.stem: path for path in sorted((ROOT / "sim" / "channel" / "flowgraphs").glob("*.grc"))}
 GRCC = PYTHON and (shutil.which("grcc", path=str(Path(PYTHON).parent)) or shutil.which("grcc"))
 needs_grcc = pytest.mark.skipif(GRCC is None, reason="grcc is not here: apt-get install gnuradio")

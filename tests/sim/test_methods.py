@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from airnet_sdr.models import data
+from airnet_sdr.models.batches import as_examples
+from airnet_sdr.models.beside import State
 from airnet_sdr.models.checkpoint import Checkpoint, load, save
-from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.payload.protection import protect
 from airnet_sdr.models.plan_config import PlanConfig
+from airnet_sdr.models.statistics import Statistics, channels_of, measure
+from airnet_sdr.models.task import task_of
 from airnet_sdr.sim.experiments import methods
-from airnet_sdr.sim.experiments.library import images
+from airnet_sdr.sim.experiments.library.judge import Judge
 from airnet_sdr.sim.experiments.library.networks import METHODS, Shelf
 from airnet_sdr.sim.experiments.library.scoring import Sent, score_in_white_noise, score_over_link
 from airnet_sdr.sim.experiments.library.tables import compare_link, summarise
@@ -38,7 +42,8 @@ def networks(tmp_path_factory):
 @pytest.fixture
 def few(monkeypatch):
     """Test images stand for the training images, which need not be here."""
-    monkeypatch.setattr(images, "load_data", lambda dataset, split, data_dir=None: load_data(dataset, "test"))
+    real = data.load
+    monkeypatch.setattr(data, "load", lambda dataset, split, data_dir=None: real(dataset, "test"))
 
 
 def test_the_table(networks, few, tmp_path):
@@ -67,17 +72,39 @@ def test_without_networks_there_is_no_table(tmp_path, few):
 
 
 def test_the_network_that_does_best_on_the_images_to_choose_by_is_sent(networks):
-    pictures = load_data("fashion-mnist", "test")[0][:60]
+    pictures = data.load("fashion-mnist", "test")[0][:60]
     method = next(method for method in METHODS if method.name == "+ weight noise")
     for name in ("clean", "noise"):
         module = load(networks / "fashion-mnist" / name / "seed-1" / "fashion.safetensors").module()
-        shelf = Shelf(networks, 1, (pictures, logits(module, pictures).argmax(1)))  # what it says is right
+        shelf = Shelf(networks, 1, judge(pictures, logits(module, pictures).argmax(1)))  # what it says is right
         assert shelf.plan_best(method, 30, 9000).name == name
+
+
+def judge(pictures, labels, is_test=False):
+    return Judge(task_of("fashion-mnist"), as_examples((pictures, labels)), is_test)
+
+
+@pytest.mark.parametrize("measures", [False, True])
+def test_statistics_are_the_senders_unless_the_test_measures_them(measures):
+    module, pictures = build("fashion-bn", WIDTHS), data.load("fashion-mnist", "test")[0][:300]
+    sent = State(difference=np.full((2, sum(channels_of(module))), 0.5, np.float32))
+    examples = as_examples((pictures, torch.zeros(len(pictures), dtype=torch.int64)))
+    Judge(task_of("fashion-mnist"), examples, True, measures=measures)(module, sent)
+    found = Statistics.of(module).values
+    expected = measure(build_like(module), pictures).values if measures else sent.difference
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def build_like(module):
+    """A network with the same weights."""
+    other = build("fashion-bn", WIDTHS)
+    other.load_state_dict(module.state_dict())
+    return other
 
 
 def test_networks_that_are_close_get_more_draws(monkeypatch, networks):
     """Two draws mislead by a deviation of 0.02; what is hopeless costs no more than them."""
-    shelf, true = Shelf(networks, 1, ((), ())), {"a": 0.80, "b": 0.83, "c": 0.5, "d": 0.81}
+    shelf, true = Shelf(networks, 1, None), {"a": 0.20, "b": 0.17, "c": 0.5, "d": 0.19}
 
     def draw(trial, sent, seed):
         return true[sent] + 0.02 * np.random.default_rng([seed, trial, ord(sent)]).standard_normal()
@@ -86,7 +113,7 @@ def test_networks_that_are_close_get_more_draws(monkeypatch, networks):
     for trial in range(100):
         drawn = set()
 
-        def score(sent, snr_db, seed, *images, trial=trial, drawn=drawn):
+        def score(sent, snr_db, seed, judge, trial=trial, drawn=drawn):
             drawn.add((sent, seed))
             return draw(trial, sent, seed)
 
@@ -94,7 +121,7 @@ def test_networks_that_are_close_get_more_draws(monkeypatch, networks):
         right += shelf.select_plan(list(true), 0) == "b"
         assert {seed for sent, seed in drawn if sent == "c"} == {1000, 1001}
         two = {sent: draw(trial, sent, 1000) + draw(trial, sent, 1001) for sent in true}
-        hasty += max(two, key=two.get) == "b"
+        hasty += min(two, key=two.get) == "b"
     assert right > hasty + 5 and right >= 90
     assert shelf.select_plan(["a"], 0) == "a"
 
@@ -117,12 +144,12 @@ def test_link_and_equivalent_noise_are_compared_run_by_run():
 def test_the_link_does_to_the_network_what_equivalent_noise_does(networks, snr_db, uep):
     """As seen in what an untrained network says, against what it says without noise; over 12 draws of each."""
     checkpoint = load(networks / "fashion-mnist" / "clean" / "seed-1" / "fashion.safetensors")
-    pictures = load_data("fashion-mnist", "test")[0][:300]
+    pictures = data.load("fashion-mnist", "test")[0][:300]
     labels = logits(checkpoint.module(), pictures).argmax(1)
     uses = 4 * sum((tensor.size + 1) // 2 for tensor in checkpoint.tensors.values())
     sent = Sent("net", checkpoint, protect(checkpoint, PlanConfig(uep, 4, snr_db, uses), None))
     fast, whole = (
-        np.array([way(sent, snr_db, seed, pictures, labels) for seed in range(12)])
+        np.array([way(sent, snr_db, seed, judge(pictures, labels, True)) for seed in range(12)])
         for way in (score_in_white_noise, score_over_link)
     )
     error = np.sqrt((fast.var(ddof=1) + whole.var(ddof=1)) / 12)

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from airnet_sdr.models import data
 from airnet_sdr.models.checkpoint import Checkpoint, save
-from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.models.sensitivity import BACKGROUND_DB, SNR_GRID_DB, Sensitivity
 from airnet_sdr.sim.experiments import protection
-from airnet_sdr.sim.experiments.library import images
 from airnet_sdr.tests.command import run
 
 WIDTHS = (4, 4, 6, 6, 6)
@@ -50,7 +49,8 @@ def test_the_command(tmp_path, monkeypatch):
     torch.manual_seed(1)
     save(tmp_path / "fashion-mnist" / "pruned4" / "seed-1" / "fashion.safetensors", UNTRAINED)
     # test images stand for the training images, which need not be here
-    monkeypatch.setattr(images, "load_data", lambda dataset, split, data_dir=None: load_data(dataset, "test"))
+    real = data.load
+    monkeypatch.setattr(data, "load", lambda dataset, split, data_dir=None: real(dataset, "test"))
     monkeypatch.setattr(protection, "measure_checkpoint", lambda checkpoint, *_: any_sensitivity(checkpoint.tensors))
     options = ["--training-seeds", "1", "--link-seeds", "2", "--images", "50", "--payload-uses", "2500"]
     result = run(protection.main, "--networks", tmp_path, "--out", tmp_path / "out", *options)
@@ -62,7 +62,8 @@ def test_the_command(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("uses, told", [("100", "payload symbols"), ("9000", "pruned4/seed-1")])
 def test_what_cannot_be_is_told_in_one_line(tmp_path, monkeypatch, uses, told):
-    monkeypatch.setattr(images, "load_data", lambda dataset, split, data_dir=None: load_data(dataset, "test"))
+    real = data.load
+    monkeypatch.setattr(data, "load", lambda dataset, split, data_dir=None: real(dataset, "test"))
     monkeypatch.setattr(protection, "measure_checkpoint", lambda checkpoint, *_: any_sensitivity(checkpoint.tensors))
     if uses == "100":
         save(tmp_path / "fashion-mnist" / "pruned4" / "seed-1" / "fashion.safetensors", UNTRAINED)

@@ -1,22 +1,27 @@
 """The grid on untrained networks and few images: the same rows whoever computes them, killed half-way or not; and what
 the figures make of rows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.units import linear
+from airnet_sdr.dsp.errors import InputError, NothingReceivedError
+from airnet_sdr.dsp.power_range import MAX_POWER_DB
+from airnet_sdr.dsp.units import db, linear
 from airnet_sdr.models.checkpoint import Checkpoint, save
 from airnet_sdr.models.digital.scheme import quantise_to_fit
 from airnet_sdr.models.evaluate import logits
-from airnet_sdr.models.nets import build
+from airnet_sdr.models.nets import FASHION_WIDTHS, build
 from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.sensitivity_file import Sensitivity, write_sensitivity
 from airnet_sdr.sim.experiments import figures
 from airnet_sdr.sim.experiments.grid import sweep, trial
-from airnet_sdr.sim.experiments.grid.plans import Networks, Place, Plan, delivered, num_bytes
+from airnet_sdr.sim.experiments.grid.plans import LEAST_BITS, MORE_POWER_DB, Networks, Plan, delivered, num_bytes
 from airnet_sdr.sim.experiments.grid.trial import KEY, SCHEMA, Trial
-from airnet_sdr.sim.experiments.library.scoring import score_module
+from airnet_sdr.sim.experiments.library import panels
+from airnet_sdr.sim.experiments.library.place import Place
 from airnet_sdr.sim.experiments.library.store import Store, read
 from airnet_sdr.tests.command import assert_refused, finish, run, save_few_images, start, wait_for
 
@@ -103,7 +108,7 @@ def test_a_grid_that_was_killed_goes_on_and_one_or_two_workers_find_the_same(her
 
 
 def test_budgets_are_parts_of_what_each_architecture_takes(monkeypatch):
-    monkeypatch.setattr(sweep, "_can_run", lambda place, arch, seed: True)
+    monkeypatch.setattr(sweep.Place, "has", lambda place, arch, seed: True)
     planned = []
     monkeypatch.setattr(sweep, "sweep", lambda config, command: planned.extend(sweep.plans_and_trials(config)))
     options = ["--questions", "known", "--snr-db", "0", "--training-seeds", "1"]
@@ -119,17 +124,71 @@ def test_networks_are_chosen_by_training_images_and_fit(here):
     networks = Networks(place(here), "fashion", 1)
     plan = Plan("fashion", "digital", 1, 5000, 5.0)
     chosen = networks.select_network(plan)
-    checkpoint, coded = networks.coded(plan, chosen)
-    assert len(coded) <= num_bytes(plan)
-    scores = networks.digital_scores(plan)
-    assert scores[chosen] == max(scores.values()) == score_module(delivered(checkpoint, coded), *networks.held_out)
+    checkpoint, packed = networks.packed(plan, chosen)
+    assert len(packed[0]) <= num_bytes(plan)
+    losses = networks.digital_losses(plan)
+    assert losses[chosen] == min(losses.values()) == networks.judge(*delivered(checkpoint, packed))
     assert networks.select_network(Plan("fashion", "digital", 1, 100, 0.0)) is None
 
 
+@pytest.mark.parametrize(
+    "losses, best", [((0.2, 0.1, 0.3), "noise@15"), ((0.1, 0.2, 0.3), "noise"), ((0.3, 0.2, 0.1), "clean")]
+)
+def test_more_power_for_small_tensors_is_sent_where_less_is_lost_on_training_images(
+    here, tmp_path, monkeypatch, losses, best
+):
+    """Tried only where a tensor has the most power of the usual plan; the choice's name is all that a trial needs."""
+    for name, widths in (("clean", WIDTHS), ("noise", FASHION_WIDTHS)):
+        save(tmp_path / ZOO / name / "seed-1" / "fashion.safetensors", untrained(widths))
+    at = Place(tmp_path, str(here / "few"), 100)
+    networks, plan, tried = Networks(at, "fashion", 1), Plan("fashion", "analog", 1, 157_752, 5.0), set()
+
+    def score(sent, snr_db, seed, judge):
+        tried.add((sent.name, sent.config.max_power_db))
+        return losses[2 if sent.name == "clean" else int(sent.config.max_power_db > MAX_POWER_DB)]
+
+    monkeypatch.setattr(networks, "score", score)
+    assert networks.select_network(plan) == best
+    assert tried == {("clean", MAX_POWER_DB), ("noise", MAX_POWER_DB), ("noise", MORE_POWER_DB)}
+    usual, more = (networks.sent(plan, name) for name in ("noise", "noise@15"))
+    assert usual.name == more.name == "noise" and db(usual.protection.power.max()) == pytest.approx(MAX_POWER_DB)
+    assert MAX_POWER_DB + 1 < db(more.protection.power.max()) <= MORE_POWER_DB + 1e-9
+    row = trial.run_trial(Trial(plan, "static", "equivalent", 5.0, 0), best, at)
+    assert row["network"] == best and row["weights"] == sum(networks.sent(plan, best).checkpoint.numels)
+
+
+def test_a_single_network_leaves_its_sensitivity_aside_where_that_loses_less_on_training_images(
+    here, tmp_path, monkeypatch
+):
+    """Analog and digital alike; the choice's name is all that a trial needs."""
+    path = tmp_path / "fashion.safetensors"
+    network = untrained(WIDTHS)
+    save(path, network)
+    names, grid = tuple(network.tensors), np.arange(-10.0, 30, 5)
+    damage = np.linspace(1, 0, len(grid)) * np.linspace(1, 9, len(names))[:, None]
+    at = Place(path, str(here / "few"), 100)
+    for scheme in ("analog", "digital"):
+        plan, networks = Plan("fashion", scheme, 0, 5000, 5.0), Networks(at, "fashion", 0)
+        assert networks.select_network(plan).partition("@")[0] == "model"
+    few = Plan("fashion", "digital", 0, sum(network.numels) * 9 // 20, 0.0)  # of less than a bit
+    assert 8 * num_bytes(few) < LEAST_BITS * sum(network.numels) and networks.select_network(few) == "model"
+    write_sensitivity(path, Sensitivity(names, grid, np.array([20.0]), damage[None], damage))
+    for better in ("model", "model by size"):
+        plan, networks = Plan("fashion", "analog", 0, 5000, 5.0), Networks(at, "fashion", 0)
+        monkeypatch.setattr(networks, "score", lambda sent, snr_db, seed, judge, b=better: float(sent.name != b))
+        assert networks.select_network(plan).partition("@")[0] == better
+        plan = dataclasses.replace(plan, scheme="digital")
+        of = {name: networks.packed(plan, name)[1] for name in ("model", "model by size")}
+        assert of["model"] != of["model by size"]
+        monkeypatch.setattr(networks, "judge_coded", lambda checkpoint, packed, judge, b=of[better]: float(packed != b))
+        assert networks.select_network(plan) == better
+        assert trial.run_trial(Trial(plan, "static", "table", 5.0, 0), better, at)["bits"] == 8 * len(of[better][0])
+
+
 def test_the_bound_is_the_capacity(here):
-    assert num_bytes(Plan("fashion", "bound", 1, 8000, 0.0)) == 1000
-    plan = Plan("fashion", "bound", 1, 8000, 0.0)
-    network = Networks(place(here), "fashion", 1).select_network(plan)
+    plan, networks = Plan("fashion", "bound", 1, 8000, 0.0), Networks(place(here), "fashion", 1)
+    network = networks.select_network(plan)
+    assert num_bytes(plan) == 1000
     rows = [trial.run_trial(Trial(plan, "static", "bound", snr_db, 0), network, place(here)) for snr_db in (-0.5, 0.0)]
     least_db = 10 * np.log10(2 ** (rows[0]["bits"] / 8000) - 1)
     assert [row["arrived"] for row in rows] == [least_db <= -0.5, True]
@@ -152,9 +211,9 @@ def test_a_digital_model_arrives_bit_exact_at_the_planned_snr_and_not_far_below(
     network = Networks(place(here), "fashion", 1).select_network(plan)
     rows = [trial.run_trial(Trial(plan, "static", "link", snr_db, 0), network, place(here)) for snr_db in (10.0, 7.0)]
     assert [row["arrived"] for row in rows] == [True, False]
-    checkpoint, coded = Networks(place(here), "fashion", 1).coded(plan, network)
-    images, labels = Networks(place(here), "fashion", 1).test_set
-    right = logits(delivered(checkpoint, coded), images).argmax(1) == labels
+    checkpoint, packed = Networks(place(here), "fashion", 1).packed(plan, network)
+    images, labels = next(Networks(place(here), "fashion", 1).test.examples.batches(999))
+    right = logits(delivered(checkpoint, packed)[0], images).argmax(1) == labels
     assert rows[0]["accuracy"] == pytest.approx(float(right.double().mean())) and rows[1]["accuracy"] is None
 
 
@@ -172,6 +231,20 @@ def test_a_hybrid_is_lost_with_its_base_and_both_ways_agree_on_what_arrives(here
         assert runs[way, 2.0]["accuracy"] is None and 0 < runs[way, 20.0]["coded_uses"] < 12_000
     assert runs["link", 20.0]["accuracy"] == pytest.approx(runs["equivalent", 20.0]["accuracy"], abs=0.05)
     assert Networks(place(here), "fashion", 1).select_network(Plan("fashion", "hybrid", 1, 3000, 5.0)) is None
+
+
+@pytest.mark.parametrize("way, scoring", [("link", "score_over_link"), ("equivalent", "score_in_white_noise")])
+def test_an_analog_network_is_lost_with_batch_norm_s_state(here, monkeypatch, way, scoring):
+    """Far below the plan, where its code does not carry it."""
+
+    def lose(*args, **options):
+        raise NothingReceivedError("the state was not decoded")
+
+    plan = Plan("fashion", "analog", 1, 12_000, 10.0)
+    network = Networks(place(here), "fashion", 1).select_network(plan)
+    monkeypatch.setattr(trial, scoring, lose)
+    row = trial.run_trial(Trial(plan, "static", way, -5.0, 0), network, place(here))
+    assert (row["arrived"], row["score"], row["accuracy"]) == (False, None, None) and row["network"] == network
 
 
 def test_rows_of_other_images_are_not_mixed_in(here, tmp_path):
@@ -200,9 +273,16 @@ def test_means_are_over_training_seeds_and_what_did_not_arrive_counts_as_guessin
         {"training_seed": seed, "channel": "static", "arrived": accuracy is not None, "accuracy": accuracy}
         for seed, accuracy in ((1, 0.9), (1, 0.8), (2, 0.9), (3, None))
     ]
-    mean, half = figures.mean_and_half_width(rows)
+    mean, half = panels.mean_and_half_width(rows)
     assert mean == pytest.approx((85 + 90 + 10) / 3)
     assert half == pytest.approx(4.3027 * np.std([85, 90, 10], ddof=1) / np.sqrt(3), rel=1e-4)
+
+
+@pytest.mark.parametrize("metric, cell", [("accuracy", "81.2"), ("in tune, %", "81.2"), ("perplexity", "81.2345")])
+def test_percentages_have_one_decimal(metric, cell):
+    row = {"scheme": "analog", "channel": "static", "snr_db": 5.0, "training_seed": 0, "arrived": True}
+    row |= {"metric": metric, "accuracy": 0.812345, "score": 81.2345}
+    assert panels.Panel([row]).table()[-1] == f"| analog | {cell} |"
 
 
 def test_findings_say_where_digital_wins():
@@ -212,10 +292,10 @@ def test_findings_say_where_digital_wins():
             rows.append({"arch": "fashion", "scheme": scheme, "channel": "static", "payload_uses": 8, "way": "link"})
             rows[-1] |= {"plan_snr_db": snr_db, "snr_db": snr_db, "training_seed": 1, "arrived": True}
             rows[-1]["accuracy"] = share
-    (line,) = figures.findings(figures.known(rows, "fashion"), {})
+    (line,) = panels.findings(panels.known(rows, "fashion"), {})
     assert "analog: digital is ahead at 0 dB" in line and "-5.0 points (0 dB)" in line
     hybrid = [row | {"scheme": "hybrid", "network": "a"} for row in rows if row["scheme"] == "analog"]
     hybrid[0] |= {"network": None, "arrived": False}
-    lines = figures.findings(figures.known(rows + hybrid, "fashion"), {})
+    lines = panels.findings(panels.known(rows + hybrid, "fashion"), {})
     assert lines[0] == line and "better of analog and hybrid: digital is ahead at 0 dB" in lines[2]
     assert lines[1].endswith("hybrid: digital is ahead at no SNR; at 5 dB or less at worst +5.0 points (5 dB)")

@@ -7,6 +7,8 @@ from airnet_sdr.dsp.units import db
 from airnet_sdr.sim.virtual_pluto import Air, BoardConfig
 from airnet_sdr.sim.virtual_pluto.queues import RxClient, TxBuffer
 
+pytestmark = pytest.mark.alone
+
 BLOCK = 1 << 16
 PERIOD = 25  # of the tone that is sent
 

@@ -15,6 +15,8 @@ from airnet_sdr.sim.virtual_pluto import BoardConfig
 from airnet_sdr.tests.link import make_burst, transmit
 from airnet_sdr.tests.pluto import boards, needs_libiio
 
+pytestmark = pytest.mark.alone
+
 RATE_HZ = 2.5e6
 MINUTES = float(os.environ.get("AIRNET_ENDURANCE_MINUTES", "2"))
 

@@ -39,9 +39,9 @@ def test_a_frame_holds_header_chunk_payload_and_pilots_where_they_belong():
         rows = np.arange(header.num_symbols)
         assert np.abs(grid[1:][rows[:, None], fmt.pilot_index[rows]] - fmt.pilots[rows]).max() < 1e-5
         slots = grid[1:][rows[:, None], fmt.data_index[rows]].reshape(-1)
-        assert np.abs(slots[:512] - control.encode_header(header)).max() < 1e-5
-        end = 512 + chunks.shape[1]
-        assert np.abs(slots[512:end] - chunks[number]).max() < 1e-5
+        assert np.abs(slots[: fmt.header_symbols] - control.encode_header(header)).max() < 1e-5
+        end = fmt.header_symbols + chunks.shape[1]
+        assert np.abs(slots[fmt.header_symbols : end] - chunks[number]).max() < 1e-5
         accumulate(slots[end:], header, rows_heard)
     assert np.abs(collect(rows_heard, burst.stream.size) - burst.stream).max() < 1e-5
 

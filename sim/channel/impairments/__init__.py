@@ -7,21 +7,27 @@ keeps its state; if its output lags its input, ``flush()`` returns the rest.
 from airnet_sdr.sim.channel.impairments.carrier import PhaseNoise, cfo
 from airnet_sdr.sim.channel.impairments.events import Bursts, Cut, Drops, GainSteps, Repeats, junk
 from airnet_sdr.sim.channel.impairments.frontend import awgn, clip, dc_offset, iq_gains, iq_imbalance, quantise
+from airnet_sdr.sim.channel.impairments.interference import KINDS, Interference, Tone
 from airnet_sdr.sim.channel.impairments.multipath import PROFILES, Fading, Multipath, echoes, profile
+from airnet_sdr.sim.channel.impairments.recorded import Recorded, read_recording
 from airnet_sdr.sim.channel.impairments.resample import HALF, Resampler, clock_offset, read_between, windowed_sinc
 
 __all__ = [
     "HALF",
+    "KINDS",
     "PROFILES",
     "Bursts",
     "Cut",
     "Drops",
     "Fading",
     "GainSteps",
+    "Interference",
     "Multipath",
     "PhaseNoise",
+    "Recorded",
     "Repeats",
     "Resampler",
+    "Tone",
     "awgn",
     "cfo",
     "clip",
@@ -34,5 +40,6 @@ __all__ = [
     "profile",
     "quantise",
     "read_between",
+    "read_recording",
     "windowed_sinc",
 ]

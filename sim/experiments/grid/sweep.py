@@ -2,12 +2,18 @@
 
     python sim/sweep.py --out out/sweep
     python sim/experiments/figures.py --trials out/sweep/trials.parquet --out out/sweep
+    python sim/sweep.py --architecture FILE.py:NAME --model W.safetensors --questions known --out out/mine
 
 Two experiments. known: every scheme is planned for the channel's SNR, for budgets of b, b/2 and b/4 payload symbols; b
 holds every weight of the architecture once. mismatch: planned for 10 dB and received at 0 to 20 dB, static and in slow
 fading. First each plan's network is selected (`grid.plans`), then the trials are run (`grid.trial`). Both are stored in
 the folder of --out when finished, and a stopped run continues from there. The same options and seeds give the same
 rows for any number of workers.
+
+With --model one network is sent: as analog symbols, and as bits, quantised; both by sensitivity.json beside it where
+there is one, or by size where that loses less on training examples held back. Otherwise the networks are those of a
+folder such as models/zoo, for an architecture of your own in DIR/NAME/METHOD/seed-N. Then the figures are drawn at
+once.
 
 In every cell the first --whole-link trials run the whole link; the others use the faster simulations that the column
 `way` names: equivalent noise for analog, the measured waterfalls of the code for digital, both for a hybrid.
@@ -18,23 +24,26 @@ import itertools
 import json
 import shlex
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.host.options import add_options, config_from, option
-from airnet_sdr.sim.experiments.grid.plans import SCHEMES, Place, Plan, reference_uses
+from airnet_sdr.dsp.host.workers import Workers
+from airnet_sdr.models.checkpoint import load
+from airnet_sdr.models.register import resolve_architecture
+from airnet_sdr.sim.experiments.grid.plans import SCHEMES, Plan, reference_uses, single_uses
 from airnet_sdr.sim.experiments.grid.trial import KEY, SCHEMA, Trial, networks_of, run_trial
 from airnet_sdr.sim.experiments.library.config import ExperimentConfig
-from airnet_sdr.sim.experiments.library.images import load_held_out_images
 from airnet_sdr.sim.experiments.library.networks import folder_of
-from airnet_sdr.sim.experiments.library.store import Store
-from airnet_sdr.sim.experiments.library.workers import Workers
+from airnet_sdr.sim.experiments.library.panels import draw_figures
+from airnet_sdr.sim.experiments.library.place import Place
+from airnet_sdr.sim.experiments.library.store import Store, check_settings
 
 TRIALS_A_TASK = 4
 FAST = {"analog": "equivalent", "hybrid": "equivalent", "digital": "table", "bound": "bound"}
@@ -52,6 +61,7 @@ class GridConfig(ExperimentConfig):
     whole_link: int = option(1, "number of these trials over the whole link", 0, metavar="K")
     out: Path = option(Path("out/sweep"), "output folder; finished rows are kept", metavar="DIR")
     arch: tuple[str, ...] = option(("fashion", "cifar"), "architectures")
+    model: Path | None = option(None, "the one network to send (default: those of --networks)", metavar="W.safetensors")
     schemes: tuple[str, ...] = option(SCHEMES, "schemes to compare", choices=SCHEMES)
     questions: tuple[str, ...] = option(QUESTIONS, "see above", choices=QUESTIONS)
     snr_db: tuple[float, ...] = option(tuple(range(-5, 26, 5)), "known: SNR of plan and channel", metavar="D")
@@ -64,21 +74,46 @@ class GridConfig(ExperimentConfig):
     workers: int = option(2, "processes", 1)
     ray_address: str | None = option(None, "address of a Ray cluster (default: one on this machine)", metavar="ADDRESS")
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.model is not None and self.model.suffix != ".safetensors":
+            raise InputError(f"`model` must be a file W.safetensors; got {str(self.model)!r}")
+
     @property
     def place(self) -> Place:
-        """Folders of networks and images, for the workers."""
-        return Place(self.networks.resolve(), self.data_dir, self.images)
+        """The networks and the data, for the workers."""
+        file, colon, name = (self.architecture or "").rpartition(":")
+        architecture = f"{Path(file).resolve()}:{name}" if colon else self.architecture
+        return Place((self.model or self.networks).resolve(), self.data_dir, self.images, architecture)
+
+    @property
+    def archs(self) -> tuple[str, ...]:
+        """The architectures of the grid."""
+        own = resolve_architecture(self.architecture)
+        if own is not None:
+            return (own,)
+        return self.arch if self.model is None else (load(self.model).arch,)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The training seeds; 0 stands for that of a single network."""
+        return self.training_seeds if self.model is None else (0,)
 
 
 def plans_and_trials(config: GridConfig) -> list[Trial]:
     """The trials of the grid, without cells that lack networks or images."""
     grid = []
-    for arch, seed in itertools.product(config.arch, config.training_seeds):
-        if not _can_run(config.place, arch, seed):
+    for arch, seed in itertools.product(config.archs, config.seeds):
+        if not config.place.has(arch, seed):
             continue
-        uses = reference_uses(arch)
+        if config.model is None:
+            uses = reference_uses(arch)
+        else:
+            levels = (*config.snr_db, *config.plan_snr_db)
+            uses = single_uses(config.model, arch, levels, config.data_dir)
         for scheme in config.schemes:
-            if scheme == "hybrid" and not folder_of(config.networks, arch, scheme, seed).is_dir():
+            hybrids = folder_of(config.networks, arch, scheme, seed)
+            if scheme == "hybrid" and (config.model is not None or not hybrids.is_dir()):
                 continue
             if "known" in config.questions:
                 for divisor, snr_db in itertools.product(config.budgets, config.snr_db):
@@ -91,7 +126,7 @@ def plans_and_trials(config: GridConfig) -> list[Trial]:
                         grid += [trial for snr_db in met for trial in _cell(plan, channel, snr_db, config)]
     if not grid:
         raise InputError(
-            f"no networks in {config.networks} for {', '.join(config.arch)}; train them with models/train.py"
+            f"no networks in {config.networks} for {', '.join(config.archs)}; train them with models/train.py"
         )
     return list(dict.fromkeys(grid))
 
@@ -104,18 +139,6 @@ def _cell(plan: Plan, channel: str, snr_db: float, config: GridConfig) -> list[T
     fast = FAST[plan.scheme]
     ways = ["link" if seed < config.whole_link and fast != "bound" else fast for seed in range(num)]
     return [Trial(plan, channel, way, snr_db, seed) for seed, way in enumerate(ways)]
-
-
-def _can_run(place: Place, arch: str, seed: int) -> bool:
-    """Whether this architecture and seed have a network, and images to evaluate it."""
-    if not folder_of(place.networks, arch, "clean", seed).is_dir():
-        return False
-    try:
-        load_held_out_images(arch, 1, place.data_dir)
-    except InputError as error:
-        Console(stderr=True).print(f"[yellow]{arch} is left out: {error}[/]", highlight=False, soft_wrap=True)
-        return False
-    return True
 
 
 def select_network(plan: Plan, place: Place) -> str | None:
@@ -132,29 +155,35 @@ def sweep(config: GridConfig, command: str) -> None:
     """Select networks, run the trials without stored rows, then write one table of all rows."""
     grid = plans_and_trials(config)
     store = Store(config.out, SCHEMA, KEY)
-    settings = json.dumps({"networks": str(config.networks), "images": config.images}, indent=1) + "\n"
-    _check_settings(config.out / "settings.json", settings)
+    settings = {"networks": str(config.model or config.networks), "images": config.images}
+    settings |= {} if config.model is None else {"crc": f"{zlib.crc32(config.model.read_bytes()):08x}"}
+    check_settings(config.out, settings)
     done = {store.key_of(row) for row in store.rows()}
     left = [trial for trial in grid if trial.key not in done]
     (config.out / "command.txt").write_text(command + "\n")
-    with _progress() as bar, Workers(config.workers, config.ray_address) as workers:
-        choices = _select_networks(config, grid, left, workers, bar)
+    files, place = config.place.for_workers(config.ray_address, {trial.plan.arch for trial in grid})
+    with _progress() as bar, Workers(config.workers, config.ray_address, files) as workers:
+        choices = _select_networks(config, place, grid, left, workers, bar)
         task = bar.add_task("trials", total=len(grid), completed=len(grid) - len(left))
-        for _, rows in workers.map(run_trials, _batches(left, choices, config.place)):
+        for _, rows in workers.map(run_trials, _batches(left, choices, place)):
             store.add(rows)
             bar.advance(task, len(rows))
     rows = store.merge()
     print(f"{len(rows)} trials in {store.table}, {len(left)} of them new")
+    if config.architecture is not None or config.model is not None:
+        print(draw_figures(rows, config.out))
 
 
-def _select_networks(config: GridConfig, grid: list[Trial], left: list[Trial], workers: Workers, bar: Progress):
+def _select_networks(
+    config: GridConfig, place: Place, grid: list[Trial], left: list[Trial], workers: Workers, bar: Progress
+) -> dict[str, str | None]:
     """The network of each plan, by the plan's name; each selection is stored in choices.json."""
     path = config.out / "choices.json"
     choices: dict[str, str | None] = json.loads(path.read_text()) if path.is_file() else {}
     plans, wanted = list(dict.fromkeys(trial.plan for trial in grid)), {trial.plan for trial in left}
     open_plans = [plan for plan in plans if plan in wanted and _name(plan) not in choices]
     task = bar.add_task("choices", total=len(plans), completed=len(plans) - len(open_plans))
-    for (plan, _), network in workers.map(select_network, ((plan, config.place) for plan in open_plans)):
+    for (plan, _), network in workers.map(select_network, ((plan, place) for plan in open_plans)):
         choices[_name(plan)] = network
         write_whole(path, (json.dumps(choices, indent=1, sort_keys=True) + "\n").encode())
         bar.advance(task)
@@ -169,13 +198,6 @@ def _batches(left: list[Trial], choices: dict[str, str | None], place: Place) ->
         parts = (of_plan[i : i + TRIALS_A_TASK] for i in range(0, len(of_plan), TRIALS_A_TASK))
         batches += [(part, choices[_name(plan)], place) for part in parts]
     return batches
-
-
-def _check_settings(path: Path, settings: str) -> None:
-    """Refuse to mix rows of different networks or images."""
-    if path.is_file() and path.read_text() != settings:
-        raise InputError(f"{path} belongs to another sweep ({' '.join(path.read_text().split())}); name another --out")
-    path.write_text(settings)
 
 
 def _name(plan: Plan) -> str:

@@ -12,6 +12,7 @@ from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.host.machine import machine
 from airnet_sdr.dsp.theory import lmmse_nmse
 from airnet_sdr.dsp.units import db, linear
+from airnet_sdr.rx.drawing import NEUTRAL, PALETTE, save_figure
 
 MEASURED = ("snr_db", "nmse_db", "theory_db", "accuracy", "gain_db", "cfo_hz")
 
@@ -98,25 +99,24 @@ def draw_steps(path: Path, steps: list[dict], accuracy_sent: float | None, title
         values = [factor * shown[i][name] for i in known]
         deviations = [factor * (shown[i][f"{name}_deviation"] or 0) for i in known]
         axes.errorbar(
-            snr_db[known], values, deviations, [spread[i] for i in known], fmt="o", ms=4, capsize=3, label="measured"
-        )
+            snr_db[known], values, deviations, [spread[i] for i in known], fmt="o", ms=4, capsize=3, color=PALETTE[0],
+            label="measured",
+        )  # fmt: skip
     if shown:
         grid = np.linspace(snr_db.min(), snr_db.max(), 200)
-        error.plot(grid, db(lmmse_nmse(linear(grid))), lw=1, color="tab:gray", label="1/(1 + S)")
+        error.plot(grid, db(lmmse_nmse(linear(grid))), lw=1, color=NEUTRAL, label="1/(1 + S)")
     rows = [s for s in shown if s["theory_db"] is not None]
     label = "theory, as often as frames were received"
     error.plot([s["snr_db"] for s in rows], [s["theory_db"] for s in rows], "x", color="black", label=label)
     if accuracy_sent is not None:
-        accuracy.axhline(100 * accuracy_sent, ls="--", lw=1, color="tab:gray", label="as sent")
+        accuracy.axhline(100 * accuracy_sent, ls="--", lw=1, color=NEUTRAL, label="as sent")
     error.set(xlabel="SNR per payload symbol, dB", ylabel="weight NMSE, dB")
     accuracy.set(xlabel="SNR per payload symbol, dB", ylabel="top-1, %")
     for axes in (error, accuracy):
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=130, format="png")
-    write_whole(path, picture.getvalue())
+    save_figure(figure, path)
 
 
 def write_steps(out: Path, command: str, trials: list[dict], boards: dict, complete: bool) -> list[dict]:

@@ -1,6 +1,7 @@
 """Trials on disk: one Parquet row each. A run stores parts, finally merged to one table."""
 
 import io
+import json
 import zlib
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.dsp.host.files import make_folder, write_whole
 
 
 class Store:
@@ -17,10 +18,7 @@ class Store:
     def __init__(self, folder: Path, schema: pa.Schema, key: tuple[str, ...]):
         self.folder, self.schema, self.key = folder, schema, key
         self.table = folder / "trials.parquet"
-        try:
-            (folder / "parts").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder} cannot be written: {error.strerror}; name another place") from error
+        make_folder(folder / "parts")
 
     def add(self, rows: list[dict]) -> None:
         """Store rows on disk, whole or not at all."""
@@ -50,6 +48,14 @@ class Store:
         packed = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows, self.schema), packed, compression="zstd")
         return packed.getvalue()
+
+
+def check_settings(folder: Path, settings: dict) -> None:
+    """Keep the settings that a folder's results must have in common; InputError if it has results of others."""
+    path, text = folder / "settings.json", json.dumps(settings, indent=1) + "\n"
+    if path.is_file() and path.read_text() != text:
+        raise InputError(f"{path} belongs to another sweep ({' '.join(path.read_text().split())}); name another --out")
+    path.write_text(text)
 
 
 def read(path: Path) -> list[dict]:

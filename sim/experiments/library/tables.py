@@ -6,6 +6,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from airnet_sdr.sim.experiments.library.judge import ACCURACY
 from airnet_sdr.sim.experiments.library.networks import METHODS
 
 DATA_NAMES = {"fashion": "Fashion-MNIST", "cifar": "CIFAR-10 (JPEG)"}  # data sets with a table
@@ -13,10 +14,10 @@ GUESSING = 0.1  # accuracy of guessing
 
 
 def summarise(rows: list[dict], key: str = "accuracy") -> dict[str, dict[float, tuple[float, float, int]]]:
-    """Mean, deviation and number of runs by method and SNR; a lost run counts as guessing."""
+    """Mean, deviation and number of runs by method and SNR; a lost run counts as guessing, or as not trained."""
     table: dict = {}
     for row in rows:
-        score = GUESSING if row[key] is None else row[key]
+        score = row.get("lost", GUESSING) if row[key] is None else row[key]
         table.setdefault(row["method"], {}).setdefault(row["snr_db"], []).append(score)
     return {
         method: {
@@ -27,20 +28,25 @@ def summarise(rows: list[dict], key: str = "accuracy") -> dict[str, dict[float, 
     }
 
 
+def scale_of(rows: list[dict]) -> tuple[str, float]:
+    """The measure's name, and the factor of its values: percent for accuracy."""
+    metric = rows[0].get("metric", ACCURACY)
+    return ("top-1, %", 100.0) if metric == ACCURACY else (metric, 1.0)
+
+
 def print_table(rows: list[dict]) -> None:
-    """Print percent, mean ± deviation, and the clean network's accuracy without noise."""
+    """Print mean ± deviation, and what the clean network has without noise."""
     console, summary = Console(), summarise(rows)
     levels = sorted({row["snr_db"] for row in rows})
-    table = empty_table(
-        "top-1 in percent, mean ± deviation over training and link seeds; SNR per payload symbol", levels
-    )
+    metric, scale = scale_of(rows)
+    table = empty_table(f"{metric}, mean ± deviation over training and link seeds; SNR per payload symbol", levels)
     for method, by_snr in summary.items():
-        cells = (f"{100 * by_snr[s][0]:.2f} ± {100 * by_snr[s][1]:.2f}" if s in by_snr else "" for s in levels)
+        cells = (f"{scale * by_snr[s][0]:.4g} ± {scale * by_snr[s][1]:.2g}" if s in by_snr else "" for s in levels)
         table.add_row(method, *cells)
     console.print(table)
-    clean = {row["accuracy_sent"] for row in rows if row["method"] == METHODS[0].name}
+    clean = {row["accuracy_sent"] for row in rows if row["method"] == METHODS[0].name} - {None}
     if clean:
-        console.print(f"the plain network without noise: {100 * np.mean(list(clean)):.2f} %")
+        console.print(f"{metric}, of the plain network without noise: {scale * np.mean(list(clean)):.4g}")
     if "accuracy_link" in rows[0]:
         console.print(compare_link(rows, levels))
 
