@@ -65,6 +65,12 @@ def vitals(pid: int) -> Vitals:
     return Vitals(time.monotonic(), pages * os.sysconf("SC_PAGE_SIZE"), threads, files)
 
 
+def peak_bytes() -> int:
+    """The most resident memory that this process has had (Linux's getrusage begins with that of its parent)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(status["VmHWM"].split()[0])
+
+
 @dataclasses.dataclass(frozen=True)
 class Air:
     """A running air: its clock offset, and what the taps had counted when it began."""

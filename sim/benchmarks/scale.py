@@ -6,7 +6,6 @@ the cycles are combined to weights. `--scale-samples 1e9` is the contract's leng
 a fifth.
 """
 
-import resource
 import time
 from collections.abc import Iterator
 from multiprocessing import get_context
@@ -18,6 +17,7 @@ from airnet_sdr.dsp.units import db
 from airnet_sdr.rx.combine import rebuild
 from airnet_sdr.rx.listen import Listener
 from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure
+from airnet_sdr.sim.benchmarks.processes import peak_bytes
 from airnet_sdr.sim.benchmarks.speed import PUSH, random_burst, white
 from airnet_sdr.tx.burst import modulate
 
@@ -50,7 +50,7 @@ def receive_laps(num_weights: int, num_samples: int) -> dict:
     )  # read from random offsets, which is faster than drawing
     rng = np.random.default_rng(3)
     lap = max(num_samples // LAPS, burst.num_samples)
-    start_gb = peak_gb()
+    start_gb = 1e-9 * peak_bytes()
     listener = Listener(burst.fmt)
     laps = []
     for _ in range(LAPS):
@@ -67,7 +67,7 @@ def receive_laps(num_weights: int, num_samples: int) -> dict:
     estimate = rebuild(combiner, combiner.manifest(), [num_weights]).vectors[0]
     error = float(np.mean((estimate - weights) ** 2, dtype=np.float64) / np.var(weights, dtype=np.float64))
     return {
-        "peak_gb": peak_gb(),
+        "peak_gb": 1e-9 * peak_bytes(),
         "start_gb": start_gb,
         "lap_seconds": laps,
         "lap_samples": lap,
@@ -89,7 +89,3 @@ def one_lap(burst, num_samples: int) -> Iterator[np.ndarray]:
         yield silence[:left]
         left -= PUSH
 
-
-def peak_gb() -> float:
-    """The most memory that this process has had, GB (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024e-9

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import random
-import resource
 import time
 import traceback
 import warnings
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from airnet_sdr.dsp.host.files import make_folder, write_whole
 from airnet_sdr.dsp.host.options import check_fields, option
+from airnet_sdr.sim.benchmarks.processes import peak_bytes
 from airnet_sdr.tests.fuzz.link import attack
 from airnet_sdr.tests.fuzz.targets import TARGETS, Target
 
@@ -110,7 +110,7 @@ def attack_round(account: Account, seed: int, num: int) -> None:
 
 
 def _round(account: Account, inputs: Iterator[tuple[bytes, Callable]], most_s: float) -> None:
-    counts, memory = account.counts, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    counts, memory = account.counts, peak_bytes()
     for data, outcome in inputs:
         started = time.process_time()
         try:
@@ -130,7 +130,7 @@ def _round(account: Account, inputs: Iterator[tuple[bytes, Callable]], most_s: f
             account.finding(data, f"took {seconds:.1f} s of processor time, {most_s:g} s are allowed")
         account.record(kind, data)
     counts["rounds"] += 1
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) / 1024
+    grown = (peak_bytes() - memory) / 2**20
     if grown > MEMORY_MB:
         account.finding(data, f"the process grew by {grown:.0f} MiB in one round, {MEMORY_MB} are allowed")
 

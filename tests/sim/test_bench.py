@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -18,6 +20,7 @@ from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.sim import bench
 from airnet_sdr.sim.benchmarks import flowgraph, loss, peer, speed, start, start_profile, stress
 from airnet_sdr.sim.benchmarks.measure import Measure, table, write
+from airnet_sdr.sim.benchmarks.processes import peak_bytes
 from airnet_sdr.sim.benchmarks.stopwatch import shares, speeds
 from airnet_sdr.sim.channel import Channel, ChannelConfig
 from airnet_sdr.tests.flowgraph import needs_gnuradio
@@ -59,6 +62,15 @@ def test_speed_and_scale_receive_everything(tmp_path):
     assert received == sent and first["value"] > 0
     memory, _, error = run(tmp_path, "scale", "--weights", "100000", "--scale-samples", "1e6")
     assert memory["holds"] and error["holds"]
+
+
+def test_peak_memory_is_a_processs_own():
+    """A process that a larger one has started does not count that one's memory."""
+    large = np.ones(1 << 27)  # 1 GiB
+    assert peak_bytes() >= large.nbytes
+    code = "from airnet_sdr.sim.benchmarks.processes import peak_bytes; print(peak_bytes())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < large.nbytes
 
 
 def test_stages_of_a_start_add_up_and_a_burst_is_whole(tmp_path):
