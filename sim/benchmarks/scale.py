@@ -88,4 +88,3 @@ def one_lap(burst, num_samples: int) -> Iterator[np.ndarray]:
     while left > 0:
         yield silence[:left]
         left -= PUSH
-
