@@ -162,10 +162,14 @@ def _checked(declared, value):
         if declared.default is None:
             return None
         raise InputError(f"`{name}` must be given; got None")
-    if meta["parts"]:
-        return tuple(_checked_parts(declared, item) for item in value)
-    if kind is tuple:
-        return tuple(_checked_value(name, each, _item_kind(declared), meta) for each in value)
+    if meta["parts"] or kind is tuple:
+        try:
+            items = tuple(value)
+        except TypeError as error:
+            raise InputError(f"`{name}` must be a list; got {value!r}") from error
+        if meta["parts"]:
+            return tuple(_checked_parts(declared, item) for item in items)
+        return tuple(_checked_value(name, each, _item_kind(declared), meta) for each in items)
     return _checked_value(name, value, kind, meta)
 
 

@@ -58,7 +58,7 @@ class Control:
     def serve(self, change: Callable[[dict], None]) -> None:
         """Answer the requests that have come: ``change`` takes the options of each, or raises LinkError."""
         while self._socket is not None and self._socket.poll(0):
-            self._socket.send_string(_answer(self._socket.recv(), change))
+            self._socket.send_string(_answer(self._socket.recv_multipart()[-1], change))
 
 
 def _answer(request: bytes, change: Callable[[dict], None]) -> str:

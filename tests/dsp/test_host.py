@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from airnet_sdr.dsp.errors import InputError
@@ -55,11 +56,17 @@ def test_options_take_the_types_of_their_fields():
         ("copies", 0), ("copies", 256), ("copies", 1.5), ("copies", "many"), ("copies", None), ("snr_db", math.nan),
         ("snr_db", "inf"), ("snr_db", 61), ("timeout_s", -1), ("timeout_s", "nan"), ("scheme", "morse"),
         ("levels_db", (0, 91)), ("echoes", ((1, 2, 3, 4),)), ("echoes", (("late", 0, 0),)), ("echoes", (5,)),
+        ("levels_db", 5), ("echoes", 5), ("echoes", True), ("echoes", np.array(5)), ("echoes", "none"),
     ],
 )  # fmt: skip
 def test_what_is_out_of_bounds_names_its_field(field, value):
     with pytest.raises(InputError, match=f"`{field}` must be .*; got"):
         Config(**{field: value})
+
+
+def test_a_list_may_be_anything_that_has_items():
+    for levels_db in ([1, 2], np.array([1.0, 2.0]), range(1, 3), (level for level in (1, 2))):
+        assert Config(levels_db=levels_db).levels_db == (1.0, 2.0)
 
 
 def test_a_command_names_the_flag_in_one_line(capsys):

@@ -185,6 +185,9 @@ def test_a_running_air_is_changed(endpoints):
                     assert "snr_db" in ask('{"snr_db": 1000}')
                     assert "sparkle" in ask('{"sparkle": 1}')
                     assert "JSON" in ask("[1]") and "JSON" in ask("{")
+                    assert "echoes" in ask('{"echoes": 5}') and "interference" in ask('{"interference": true}')
+                    asking.send_multipart([b"{", b'{"snr_db": 1000}'])  # the last part is the request
+                    assert asking.poll(10_000) and "snr_db" in asking.recv_string()
                     assert "clock" in ask('{"cfo_hz": 1e9}')  # of one crystal with the carrier
                     assert ask('{"snr_db": 0, "echoes": []}') == "ok"
                     for block in ones:
