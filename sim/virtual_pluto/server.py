@@ -18,6 +18,7 @@ from airnet_sdr.sim.virtual_pluto.context import DEVICES, RX_CORE, TX_CORE, cont
 from airnet_sdr.sim.virtual_pluto.queues import RxClient, TxBuffer
 
 MAX_LINE, MAX_VALUE = 1024, 1 << 16
+MAX_TIMEOUT_MS = (1 << 32) - 1  # libiio's own
 WORD_BYTES = 2
 LETTING_GO_S = 1.0
 SCAN_COLUMNS = {1: [0], 2: [1], 3: [0, 1]}  # of I and Q, by the mask of the channels that are on
@@ -132,6 +133,8 @@ class _Connection(socketserver.StreamRequestHandler):
                 self.wfile.write(f"{self.board.config.iiod}.virtual\n".encode())
             case "TIMEOUT":
                 milliseconds = int(arguments[0])
+                if milliseconds > MAX_TIMEOUT_MS:
+                    raise Refused(22)
                 self.board.timeout_s = milliseconds / 1000 if milliseconds > 0 else 3600.0
                 self._send_number(0)
             case "READ":
@@ -148,7 +151,7 @@ class _Connection(socketserver.StreamRequestHandler):
                     self.air.changed.notify_all()
                 self._send_number(num)
             case "OPEN":
-                self._open(*arguments)
+                self._open(arguments)
                 self._send_number(0)
             case "CLOSE":
                 with self.air.changed:
@@ -181,7 +184,8 @@ class _Connection(socketserver.StreamRequestHandler):
                 return known.id
         raise Refused(19)
 
-    def _open(self, device, num_samples, mask, *options):
+    def _open(self, arguments):
+        device, num_samples, mask, *options = arguments
         device, num_samples = self._device(device), int(num_samples)
         columns = SCAN_COLUMNS.get(int(mask, 16))
         if columns is None:

@@ -11,6 +11,7 @@ import pytest
 
 from airnet_sdr.dsp.units import db
 from airnet_sdr.sim.virtual_pluto.__main__ import cause
+from airnet_sdr.sim.virtual_pluto.board import DEFAULT_TIMEOUT_S
 from airnet_sdr.tests.pluto import boards, needs_libiio
 
 pytestmark = needs_libiio
@@ -342,6 +343,7 @@ def test_iio_tools_see_a_pluto():
     b"OPEN iio:device3 4096\r\n", b"OPEN iio:device3 -1 00000003\r\n", b"OPEN iio:device3 99999999999 00000003\r\n",
     b"OPEN iio:device3 64 00000001\r\n", b"READBUF iio:device3 16\r\n", b"WRITEBUF iio:device2 16\r\n",
     b"OPEN iio:device3 64 00000003\r\nREADBUF iio:device3 13\r\nREADBUF iio:device3 99999999\r\n",
+    b"OPEN\r\n", b"OPEN iio:device3\r\n", b"TIMEOUT " + b"9" * 400 + b"\r\n",
     b"CLOSE\r\n", b"CLOSE iio:device9\r\n", b"TIMEOUT x\r\n", b"SET iio:device3 BUFFERS_COUNT 0\r\n", bytes(range(256)),
     b"WRITE iio:device0 INPUT voltage0 sampling_frequency 3\r\nabc", b"\xff\xfe READ\r\n",
 ])  # fmt: skip
@@ -354,6 +356,15 @@ def test_hostile_clients_lose_their_own_connection_at_most(hostile):
                 pass
         assert opened(server).rx_lo == FREQ_HZ  # the next client is served
         assert server.board.tx is None
+
+
+@pytest.mark.parametrize("line", [b"OPEN", b"OPEN iio:device3 64", b"TIMEOUT", b"TIMEOUT " + b"9" * 400])
+def test_a_line_without_sense_is_answered_with_an_error_number(line):
+    with boards(0) as (server,), socket.create_connection(server.server_address, timeout=5) as client:
+        client.sendall(line + b"\r\nVERSION\r\n")
+        answers = client.makefile("rb")
+        assert answers.readline() == b"-22\n" and answers.readline().endswith(b".virtual\n")
+        assert server.board.timeout_s == DEFAULT_TIMEOUT_S
 
 
 def test_dropped_samples_are_missing():
