@@ -97,7 +97,11 @@ class ZmqSink(Sink):
         self._pattern = _pattern(self.address, SINK_PATTERNS)
         self._context = zmq.Context()
         self._guard = Guard(self._context, self.address)
-        self._socket = _connected(self._context, _SINK_TYPES[self._pattern], self.address)
+        try:
+            self._socket = _connected(self._context, _SINK_TYPES[self._pattern], self.address)
+        except BaseException:
+            self._close(failed=True)
+            raise
 
     def _close(self, failed):
         started = time.monotonic()
@@ -123,7 +127,7 @@ class ZmqSink(Sink):
         if self._socket.type != zmq.REP:
             return MAX_MESSAGE_SAMPLES
         self._wait(zmq.POLLIN)
-        request = self._socket.recv()
+        request = self._socket.recv_multipart()[-1]
         wanted = samples_wanted(request)
         if wanted is not None:
             return wanted

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import zmq
 import zmq.auth
+from zmq.auth.thread import AuthenticationThread
 
 from airnet_sdr.dsp.errors import InputError, RadioError, RadioTimeoutError
 from airnet_sdr.dsp.radio import RadioConfig, open_sink, open_source, zmq_stream
@@ -300,6 +301,14 @@ def test_a_request_of_another_kind_is_a_radio_error(endpoint, peer):
         sink.send(numbered(0, 1))
 
 
+def test_a_request_of_two_parts_is_answered(endpoint, peer):
+    req = peer(zmq.REQ, endpoint, bind=False)
+    req.send_multipart([b"key", b"\xff"])
+    with open_sink(f"zmq:{endpoint}?pattern=rep&bind=1", RAW) as sink:
+        sink.send(numbered(0, 10))
+        np.testing.assert_array_equal(np.frombuffer(req.recv(), np.complex64), numbered(0, 10))
+
+
 def test_an_address_in_use_is_a_radio_error(endpoint, peer, monkeypatch):
     monkeypatch.setattr(zmq_stream.time, "sleep", lambda seconds: None)
     holder = peer(zmq.PUSH, endpoint, bind=True)
@@ -383,3 +392,16 @@ def test_keys_that_are_none_are_refused(endpoint, keys, tmp_path):
     ]:
         with pytest.raises(InputError, match=word), open_sink(f"zmq:{endpoint}?{options}", QUICK):
             pass
+
+
+def test_a_sink_that_does_not_open_leaves_no_thread(endpoint, peer, keys, tmp_path, monkeypatch):
+    monkeypatch.setattr(zmq_stream.time, "sleep", lambda seconds: None)
+    holder = peer(zmq.PUSH, endpoint, bind=True)
+    both, other = keys("sender", "receiver"), keys("sender", "receiver").split("&")[1]
+    for options in (both, f"curve={tmp_path / 'sender.key'}&{other}"):  # the port is taken; no secret key
+        sink = open_sink(f"zmq:{endpoint}?bind=1&{options}")
+        with pytest.raises((InputError, RadioError)):
+            sink.__enter__()
+        assert sink._context.closed
+        assert not any(isinstance(thread, AuthenticationThread) for thread in threading.enumerate())
+    holder.close()
