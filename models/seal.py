@@ -129,6 +129,8 @@ class Key:
             with open(self.path, "rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 last = int(path.read_text()) if path.exists() else 0
+                if last < 0:
+                    raise ValueError(last)
                 yield last, lambda counter: write_whole(path, f"{counter}\n".encode())
         except OSError as error:
             raise InputError(

@@ -97,8 +97,9 @@ def test_files_that_are_no_key(tmp_path, content):
             Key(name)
 
 
-def test_a_counter_that_is_none_is_said(key):
-    key.path.with_name("link.key.sent").write_text("many")
+@pytest.mark.parametrize("text", ["many", "", "-7"])
+def test_a_counter_that_is_none_is_said(key, text):
+    key.path.with_name("link.key.sent").write_text(text)
     with pytest.raises(InputError, match="holds no number"):
         key.next_counter()
 
