@@ -214,6 +214,8 @@ class SoapySink(Sink):
 class SoapySource(Source):
     """Receives a stream, or one capture of ``capture_samples``."""
 
+    _part = np.empty(0, np.complex64)  # of a capture, read before a timeout
+
     def _open(self):
         config = self.config
         if config.gain_mode != "manual":
@@ -242,10 +244,14 @@ class SoapySource(Source):
         self._take(int(SETTLE_S * self.config.rate_hz), self.config.timeout_s)
         return self._take(num_samples, self.config.timeout_s)
 
-    def _take(self, num, timeout_s):
-        """num samples (num,) complex64, each of which came within the timeout of the one before."""
+    def _take(self, num, timeout_s, whole=True):
+        """num samples (num,) complex64, each of which came within the timeout of the one before.
+
+        On a timeout fewer, unless they must be ``whole``: the next call goes on with what has come.
+        """
         device, soapy = self._device, self._device._soapy
-        samples, done = np.empty(num, np.complex64), 0
+        samples, done = np.empty(num, np.complex64), self._part.size
+        samples[:done] = self._part
         deadline = time.monotonic() + timeout_s
         while done < num:
             raise_if_stopped()
@@ -261,15 +267,19 @@ class SoapySource(Source):
             elif result.ret not in (0, soapy.SOAPY_SDR_TIMEOUT):
                 raise device.error("receiving", result.ret)
             elif time.monotonic() >= deadline:
+                if done and not whole:
+                    return samples[:done]
+                self._part = samples[:done]
                 raise RadioTimeoutError(
                     f"no samples came from soapy:{self.address.target} within {timeout_s:g} s; is it still there?"
                 )
         return samples
 
     def _read(self, timeout_s):
-        if self.config.capture_samples and self.samples:
+        capture = self.config.capture_samples
+        if capture and self.samples:
             return None
-        samples = self._take(self.config.capture_samples or self.config.buffer_samples or BLOCK_SAMPLES, timeout_s)
+        samples = self._take(capture or self.config.buffer_samples or BLOCK_SAMPLES, timeout_s, whole=bool(capture))
         self.clipped += int(np.count_nonzero(np.abs(samples.view(np.float32)) >= FULL_SCALE))
         return samples
 

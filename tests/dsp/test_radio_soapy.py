@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -153,6 +154,39 @@ def test_losses_are_noted_and_silence_ends_in_time(wire):
             source.read()
     with pytest.raises(RadioTimeoutError, match="within 1 s"):
         open_source(wire, config(gain_db=60, timeout_s=1.0)).__enter__()
+
+
+class Halting:
+    """A device that halts after each of these numbers of samples, which count up."""
+
+    def __init__(self, *nums):
+        self.left, self.next = list(nums), 0
+
+    def readStream(self, stream, buffers, size, flags, timeout_us):
+        if not self.left or not (num := min(self.left[0], size)):
+            self.left = self.left[1:]
+            time.sleep(1e-6 * timeout_us)
+            return SimpleNamespace(ret=library().SOAPY_SDR_TIMEOUT)
+        self.left[0] -= num
+        buffers[0][:num] = np.arange(self.next, self.next + num)
+        self.next += num
+        return SimpleNamespace(ret=num)
+
+
+def test_what_came_before_a_timeout_is_read(wire, monkeypatch):
+    """A stream gives it at once; a capture, which is whole, begins with it."""
+    with open_source(f"{wire},carrier=1", config(gain_db=60)) as source, monkeypatch.context() as patch:
+        patch.setattr(source._device, "device", Halting(1000, 500))
+        for expected in (range(1000), range(1000, 1500)):
+            assert source.read(0.1).real.tolist() == list(expected)
+        with pytest.raises(RadioTimeoutError):
+            source.read(0.1)
+    capture = config(gain_db=60, capture_samples=1200)
+    with open_source(f"{wire},carrier=1", capture) as source, monkeypatch.context() as patch:
+        patch.setattr(source._device, "device", Halting(1000, 500))
+        with pytest.raises(RadioTimeoutError):
+            source.read(0.1)
+        assert source.read(0.1).real.tolist() == list(range(1200)) and source.read() is None
 
 
 def test_without_the_bindings_one_line_says_what_to_install():
