@@ -74,6 +74,8 @@ class FrameReceiver:
     def push(self, samples: np.ndarray) -> list[ReceivedFrame]:
         """Take the next samples (n,) complex64; frames that became complete, in order."""
         samples = np.ascontiguousarray(samples, np.complex64)
+        if not samples.size:
+            return []
         if _count_unusable(samples.view(np.float32), np.float32(LARGEST)):
             good = np.abs(samples) <= LARGEST
             self.num_not_finite += int(samples.size - good.sum())

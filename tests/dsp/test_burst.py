@@ -215,6 +215,13 @@ def test_memory_does_not_grow_with_the_stream():
     assert receiver._buffer.size < 90_000
 
 
+def test_empty_blocks_are_not_kept():
+    receiver = FrameReceiver()
+    for _ in range(1000):
+        assert receiver.push(np.empty(0, np.complex64)) == []
+    assert receiver._blocks == []
+
+
 @pytest.mark.parametrize("snr_db", [0, 10, 20])
 def test_estimates_of_a_frame_are_those_of_the_air(snr_db):
     """CFO, SNR, noise and channel of each frame against the truth."""
