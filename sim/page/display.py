@@ -7,6 +7,7 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import LinkError
 from airnet_sdr.dsp.units import db
+from airnet_sdr.rx.config import LIVE_NAME
 from airnet_sdr.rx.live_message import Message
 
 NUM_BINS = 512  # of the spectrum, a byte each: a line of the waterfall
@@ -18,6 +19,13 @@ MAX_SCHEMES = 8
 SPECTRUM, PAYLOAD, CONTROL, CHANNEL, SYMBOLS = 1, 2, 3, 4, 5  # parts of a scope
 _WINDOW = np.hanning(NUM_BINS).astype(np.float32)
 COUNTS = ("rate_hz", "freq_hz", "samples", "seconds_dsp", "heard", "lost", "erased", "snr_db", "cfo_hz", "sco_ppm")
+
+
+def plain_name(what: str, name) -> str:
+    """A name that came over a network; LinkError for one that no receiver can have (`LIVE_NAME`)."""
+    if not isinstance(name, str) or not LIVE_NAME.fullmatch(name):
+        raise LinkError(f"a live message whose {what} has no plain name")
+    return name
 
 
 def spectrum(samples: np.ndarray) -> np.ndarray:
@@ -106,7 +114,7 @@ class ReceiverState:
     def result(self, message: Message) -> None:
         """Take an evaluated network."""
         values = message.values
-        scheme = str(values.get("scheme"))[:32]
+        scheme = plain_name("scheme", values.get("scheme"))
         if scheme not in self.results and len(self.results) >= MAX_SCHEMES:
             return
         accuracy = _number(values.get("accuracy"))

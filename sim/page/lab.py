@@ -12,7 +12,7 @@ from airnet_sdr.rx.live_message import MAX_BYTES, Message, unpack
 from airnet_sdr.sim.demo import free_ports
 from airnet_sdr.sim.page.commands import Places, air_command, heard_at, receiver_command, sender_command
 from airnet_sdr.sim.page.config import MAX_RECEIVERS, LabConfig
-from airnet_sdr.sim.page.display import ReceiverState
+from airnet_sdr.sim.page.display import ReceiverState, plain_name
 from airnet_sdr.sim.page.knobs import OWN, AirKnobs, BoardKnobs, ReceiverKnobs, SenderKnobs, turned
 from airnet_sdr.sim.page.processes import Child, stop_all
 from airnet_sdr.sim.page.remote import Remote
@@ -180,10 +180,12 @@ class Lab:
         self.receiver_processes[number].start(self._receiver_command(number, str(path)))
 
     def file(self, folder: str, name: str) -> Path:
-        """Path of an output, in the chosen folder."""
-        path = self.config.out / folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        """Path of an output, in the chosen folder; InputError for a name that leads out of it."""
+        inside = self.config.out / folder
+        if not (inside / name).resolve().is_relative_to(inside.resolve()):
+            raise InputError(f"files are written in {inside} alone; got {name!r:.80}")
+        inside.mkdir(parents=True, exist_ok=True)
+        return inside / name
 
     def notice(self, text: str, **more) -> None:
         """Tell every browser."""
@@ -201,16 +203,17 @@ class Lab:
 
     def _sorted(self, message: Message) -> ReceiverState | None:
         values = message.values
-        kind, name = values.get("kind"), values.get("name")
+        kind = values.get("kind")
         if kind == "sender" and self.config.mode != "feed":
             self.told_by_sender = {field: values.get(field) for field in SENDER_FIELDS}
             return None
-        if not isinstance(name, str) or (name not in self.states and self.config.mode != "feed"):
+        name = plain_name("receiver", values.get("name"))
+        if name not in self.states and self.config.mode != "feed":
             return None
         if name not in self.states:
             if len(self.states) >= MAX_RECEIVERS:
                 return None
-            self.states[name] = ReceiverState(name[:32])
+            self.states[name] = ReceiverState(name)
         state = self.states[name]
         if kind == "display":
             state.display(message)

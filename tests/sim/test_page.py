@@ -222,7 +222,7 @@ def test_commands_that_make_no_sense_are_told_and_change_nothing(hub, content, t
 def test_a_feed_that_is_none_is_counted(hub):
     for content in (b"", b"nonsense", pack(Message({"kind": "display", "name": 7}, {}))):
         assert hub.lab.take(content) is None
-    assert hub.lab.num_refused == 2 and not hub.lab.states
+    assert hub.lab.num_refused == 3 and not hub.lab.states
     for i in range(9):
         hub.lab.take(pack(shown(name=f"rx {i}")))
     assert len(hub.lab.states) == 5
@@ -243,6 +243,13 @@ def test_a_report_is_saved_in_the_folder(hub, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == sorted(answer["saved"])
     assert json.loads((folder / answer["saved"][0]).read_text()) == report
     assert (folder / answer["saved"][1]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["../x", "../../x", "/x", "a/../../x"])
+def test_no_file_is_written_out_of_its_folder(lab, name):
+    with pytest.raises(InputError, match="alone"):
+        lab.file("reports", name)
+    assert lab.file("reports", "x.json").parent.is_dir()
 
 
 def test_the_tour_turns_knobs_that_there_are(tmp_path):
