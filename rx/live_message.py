@@ -53,6 +53,7 @@ def unpack(content: bytes) -> Message:
     start = 8 + int.from_bytes(content[4:8], "big")
     try:
         values = json.loads(content[8:start])
+        json.dumps(values, allow_nan=False)  # as `pack`: finite numbers alone
         listed = values.pop("arrays")
         arrays = {}
         for name, (dtype, shape) in listed.items():

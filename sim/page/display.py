@@ -1,6 +1,7 @@
 """What the page shows of a receiver, from its messages: computed here, outside the receiver's process."""
 
 import struct
+import sys
 import time
 
 import numpy as np
@@ -16,6 +17,15 @@ REACH = 3.2  # of the constellation, as in the receiver's picture
 FRESH_S = 2.0  # a receiver that has sent nothing for so long is silent
 MAX_HISTORY = 240  # evaluations remembered
 MAX_SCHEMES = 8
+MAX_LENGTH = 8192  # of an array along each axis
+PICTURED = ("pictures", "labels", "guesses", "confidence")
+ARRAYS = {  # of a message: dtype and number of axes
+    **dict.fromkeys(("samples", "matched", "control", "h_hat"), ("<c8", 1)),
+    **dict.fromkeys(("inv_noise_var", "control_inv_noise_var"), ("<f4", 1)),
+    **dict.fromkeys(("symbol", *PICTURED), ("|u1", 1)),
+    "pictures": ("|u1", 4),
+}
+MAY_BE_EMPTY = ("samples", "control", "control_inv_noise_var")
 SPECTRUM, PAYLOAD, CONTROL, CHANNEL, SYMBOLS = 1, 2, 3, 4, 5  # parts of a scope
 _WINDOW = np.hanning(NUM_BINS).astype(np.float32)
 COUNTS = ("rate_hz", "freq_hz", "samples", "seconds_dsp", "heard", "lost", "erased", "snr_db", "cfo_hz", "sco_ppm")
@@ -26,6 +36,16 @@ def plain_name(what: str, name) -> str:
     if not isinstance(name, str) or not LIVE_NAME.fullmatch(name):
         raise LinkError(f"a live message whose {what} has no plain name")
     return name
+
+
+def checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of a message's arrays that are shown; LinkError for another type or size than `ARRAYS` says."""
+    found = {name: arrays[name] for name in ARRAYS if name in arrays}
+    for name, array in found.items():
+        fits = (array.dtype.str, array.ndim) == ARRAYS[name] and max(array.shape) <= MAX_LENGTH
+        if not fits or not (array.size or name in MAY_BE_EMPTY):
+            raise LinkError(f"a live message whose {name} is {array.dtype.str} {array.shape}")
+    return found
 
 
 def spectrum(samples: np.ndarray) -> np.ndarray:
@@ -60,9 +80,9 @@ def symbol_snr(inv_noise_var: np.ndarray, symbol: np.ndarray) -> np.ndarray:
     return np.where(num == 0, 1, _bytes(4 * (snr_db + 20))).astype(np.uint8)
 
 
-def scope(message: Message) -> bytes:
-    """A display for the browser: parts of a byte that names them, their length as uint16, and their bytes."""
-    arrays = message.arrays
+@np.errstate(all="ignore")  # a device's samples may be infinite; as bytes they are the largest
+def scope(arrays: dict[str, np.ndarray]) -> bytes:
+    """Checked arrays for the browser: parts of a byte that names them, their length as uint16, and their bytes."""
     parts = {}
     try:
         if "samples" in arrays:
@@ -72,7 +92,7 @@ def scope(message: Message) -> bytes:
             parts[CONTROL] = points(arrays["control"], arrays["control_inv_noise_var"])
             parts[CHANNEL] = channel_gain(arrays["h_hat"])
             parts[SYMBOLS] = symbol_snr(arrays["inv_noise_var"], arrays["symbol"])
-    except (KeyError, ValueError, IndexError, TypeError) as error:
+    except (KeyError, ValueError, IndexError) as error:  # some are missing, or longer than others
         raise LinkError(f"a live message whose arrays do not fit: {error}") from error
     return b"".join(struct.pack("<BH", part, values.nbytes) + values.tobytes() for part, values in parts.items())
 
@@ -99,22 +119,26 @@ class ReceiverState:
 
     def display(self, message: Message) -> None:
         """Take a display."""
-        values = message.values
+        values, arrays = message.values, checked(message.arrays)
+        shown = scope(arrays)
         if (pid := _number(values.get("pid"))) != self.pid:  # another process
             self.pid, self.results, self.drawable = pid, {}, {}
         self.updated = time.monotonic()
         self.flowing = bool(values.get("flowing"))
         self.counts = {name: _number(values.get(name)) for name in COUNTS}
-        if message.arrays:
-            self.scope = scope(message)
+        if arrays:
+            self.scope = shown
             self.num_scopes += 1
-            if "matched" in message.arrays:
-                self.drawable = message.arrays
+            if "matched" in arrays:
+                self.drawable = arrays
 
     def result(self, message: Message) -> None:
         """Take an evaluated network."""
-        values = message.values
+        values, arrays = message.values, checked(message.arrays)
         scheme = plain_name("scheme", values.get("scheme"))
+        lengths = {len(arrays.get(name, ())) for name in PICTURED}
+        if len(lengths) > 1:
+            raise LinkError(f"a live message whose {', '.join(PICTURED)} are not as many")
         if scheme not in self.results and len(self.results) >= MAX_SCHEMES:
             return
         accuracy = _number(values.get("accuracy"))
@@ -125,17 +149,15 @@ class ReceiverState:
             "burst": _number(values.get("burst")),
             "images": _number(values.get("images")),
             "metrics": _metrics(values.get("report")),
-            "error": None if values.get("error") is None else str(values["error"])[:300],
+            "error": _text(values.get("error"), 300),
             "time": time.time(),
         }
         report = values.get("report")
         result["report"] = report if isinstance(report, dict) else None
-        arrays = message.arrays
-        if {"pictures", "labels", "guesses", "confidence"} <= arrays.keys() and arrays["pictures"].ndim == 4:
-            guesses = {name: arrays[name].reshape(-1).tolist() for name in ("labels", "guesses", "confidence")}
-            result |= guesses
+        if lengths != {0}:
             pictures = arrays["pictures"]
             self.pictures = struct.pack("<4H", *pictures.shape) + pictures.tobytes()
+            result |= {name: arrays[name].tolist() for name in PICTURED[1:]}
         self.results[scheme] = result
         kept = ("time", "cycles", "burst", "accuracy", "error")
         self.history = [*self.history, {"scheme": scheme} | {name: result[name] for name in kept}][-MAX_HISTORY:]
@@ -176,8 +198,12 @@ def _layers(report: dict | None) -> list[dict]:
     layers = (report or {}).get("layers")
     found = [layer for layer in layers if isinstance(layer, dict)] if isinstance(layers, list) else []
     names = ("nmse_db", "nmse_expected_db")
-    return [{"name": str(layer.get("name"))[:40], **{n: _number(layer.get(n)) for n in names}} for layer in found]
+    return [{"name": _text(layer.get("name"), 40), **{n: _number(layer.get(n)) for n in names}} for layer in found]
 
 
 def _number(value) -> float | None:
-    return value if isinstance(value, int | float) and np.isfinite(value) else None
+    return value if isinstance(value, int | float) and abs(value) <= sys.float_info.max else None
+
+
+def _text(value, num: int) -> str | None:
+    return value[:num] if isinstance(value, str) else None

@@ -5,9 +5,11 @@ import json
 import time
 from collections import deque
 from collections.abc import Iterator
+from weakref import WeakKeyDictionary
 
 from airnet_sdr.dsp.errors import InputError, LinkError
 from airnet_sdr.sim.page import knobs
+from airnet_sdr.sim.page.display import ReceiverState
 from airnet_sdr.sim.page.lab import Lab
 from airnet_sdr.sim.page.reports import save_report
 
@@ -44,7 +46,7 @@ class Hub:
         self.touched = 0  # commands so far
         self.tour = ""  # what the tour is at, "" without
         self._state = b""
-        self._details: dict[str, tuple[int, bytes]] = {}
+        self._details: WeakKeyDictionary[ReceiverState, tuple[int, bytes]] = WeakKeyDictionary()
         self.refresh()
 
     def refresh(self) -> None:
@@ -111,19 +113,18 @@ class Hub:
         state = self.lab.states[name]
         for kind, version, content in (
             (SCOPE, (name, state.num_scopes), lambda: state.scope),
-            (DETAIL, (name, state.num_results), lambda: self._detail(name)),
+            (DETAIL, (name, state.num_results), lambda: self._detail(state)),
             (PICTURES, (name, hash(state.pictures)), lambda: state.pictures),
         ):
             if client.seen.get(kind) != version:
                 client.seen[kind] = version
                 yield bytes([kind]) + content()
 
-    def _detail(self, name: str) -> bytes:
-        state = self.lab.states[name]
-        made, content = self._details.get(name, (-1, b""))
+    def _detail(self, state: ReceiverState) -> bytes:
+        made, content = self._details.get(state, (-1, b""))
         if made != state.num_results:
             content = json.dumps(state.detail(), allow_nan=False).encode()
-            self._details[name] = (state.num_results, content)
+            self._details[state] = (state.num_results, content)
         return content
 
     async def command(self, client: Client, content: str | bytes | None) -> None:

@@ -197,8 +197,10 @@ class Lab:
         try:
             message = unpack(content)
             return self._sorted(message)
-        except LinkError:
+        except LinkError as error:
             self.num_refused += 1
+            if self.num_refused == 1:
+                self.notice(f"a message of the feed was refused: {error}"[:200])
             return None
 
     def _sorted(self, message: Message) -> ReceiverState | None:
@@ -208,18 +210,27 @@ class Lab:
             self.told_by_sender = {field: values.get(field) for field in SENDER_FIELDS}
             return None
         name = plain_name("receiver", values.get("name"))
-        if name not in self.states and self.config.mode != "feed":
-            return None
-        if name not in self.states:
-            if len(self.states) >= MAX_RECEIVERS:
-                return None
-            self.states[name] = ReceiverState(name)
-        state = self.states[name]
+        state = self.states.get(name) or ReceiverState(name)
         if kind == "display":
             state.display(message)
         elif kind == "result":
             state.result(message)
-        return state
+        return state if name in self.states or self._placed(state) else None
+
+    def _placed(self, state: ReceiverState) -> bool:
+        """Give a new receiver a place, in a full lab that of the one silent longest; whether it has one."""
+        if self.config.mode != "feed":
+            return False
+        places = list(self.states.values())
+        if len(places) < MAX_RECEIVERS:
+            places.append(state)
+        else:
+            oldest = min(places, key=lambda each: each.updated)
+            if oldest.fresh:
+                return False
+            places[places.index(oldest)] = state
+        self.states = {each.name: each for each in places}
+        return True
 
     def watch(self) -> None:
         """Once in a while: start again what ended, end a long recording, let the feedback decide."""

@@ -26,7 +26,7 @@ async def save_report(lab: Lab, state: ReceiverState, scheme: str, name: str | N
     try:
         await asyncio.to_thread(_draw, paths[1], report, state.drawable)
         write_json(paths[0], report)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise InputError(f"the report of {state.name} is damaged: {error}") from error
     return [path.name for path in paths]
 

@@ -73,10 +73,10 @@ def parts(scope):
 
 
 def test_a_scope_has_every_part_and_a_line_of_the_waterfall_is_short():
-    found = parts(display.scope(shown()))
+    found = parts(display.scope(shown().arrays))
     assert set(found) == {display.SPECTRUM, display.PAYLOAD, display.CONTROL, display.CHANNEL, display.SYMBOLS}
     assert len(found[display.SPECTRUM]) <= 2048
-    assert len(display.scope(shown())) < 4096
+    assert len(display.scope(shown().arrays)) < 4096
 
 
 @pytest.mark.parametrize("name", ["symbol", "h_hat", "inv_noise_var"])
@@ -84,7 +84,7 @@ def test_a_display_whose_arrays_do_not_fit_is_refused(name):
     message = shown()
     del message.arrays[name]
     with pytest.raises(LinkError):
-        display.scope(message)
+        display.scope(message.arrays)
 
 
 def test_what_a_receiver_tells_is_kept_within_bounds():
@@ -223,9 +223,28 @@ def test_a_feed_that_is_none_is_counted(hub):
     for content in (b"", b"nonsense", pack(Message({"kind": "display", "name": 7}, {}))):
         assert hub.lab.take(content) is None
     assert hub.lab.num_refused == 3 and not hub.lab.states
+    (notice,) = hub.lab.notices
+    assert "refused" in notice["text"]
     for i in range(9):
         hub.lab.take(pack(shown(name=f"rx {i}")))
-    assert len(hub.lab.states) == 5
+    assert list(hub.lab.states) == [f"rx {i}" for i in range(5)]
+
+
+def test_a_receiver_that_is_silent_gives_its_place_to_a_new_one(hub):
+    for i in range(5):
+        hub.lab.take(pack(shown(name=f"rx {i}")))
+    hub.lab.states["rx 2"].updated -= display.FRESH_S
+    assert hub.lab.take(pack(shown(name="new"))).name == "new"
+    assert list(hub.lab.states) == ["rx 0", "rx 1", "new", "rx 3", "rx 4"]
+    assert hub.lab.take(pack(shown(name="rx 2"))) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_samples_that_are_not_finite_are_shown_without_a_warning():
+    message = shown()
+    for name in ("samples", "matched", "h_hat"):
+        message.arrays[name] = np.full_like(message.arrays[name], np.inf)
+    assert set(parts(display.scope(message.arrays))) == {1, 2, 3, 4, 5}
 
 
 def test_a_report_is_saved_in_the_folder(hub, tmp_path):

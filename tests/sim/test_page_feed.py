@@ -32,6 +32,17 @@ def nested(depth):
     return json.loads("[" * depth + "]" * depth)
 
 
+FRAME = {name: ["<c8", [4]] for name in ("matched", "control", "h_hat")}
+FRAME |= {"inv_noise_var": ["<f4", [4]], "control_inv_noise_var": ["<f4", [4]], "symbol": ["|u1", [4]]}
+GUESSED = {name: ["|u1", [1]] for name in ("labels", "guesses", "confidence")}
+JUDGED = GUESSED | {"pictures": ["|u1", [1, 1, 2, 2]]}
+
+
+@pytest.mark.parametrize(("values", "arrays"), [({"kind": "display"}, FRAME), ({"kind": "result"}, JUDGED)])
+def test_a_feed_of_fewest_values_is_shown(lab, values, arrays):
+    assert lab.take(raw({"scheme": "analog", **values}, arrays)).name == "rx" and lab.num_refused == 0
+
+
 @pytest.mark.parametrize("kind", ["display", "result"])
 @pytest.mark.parametrize(
     "name", ["../evil", "/evil", "a/b", ".", "", " a", "a" * 33, "a\n", "\ud800", 7, None, nested(900)]
@@ -44,4 +55,53 @@ def test_a_receiver_without_a_plain_name_is_refused(lab, kind, name):
 @pytest.mark.parametrize("scheme", ["/a", "../a", "a/../../b", "", None, ["a"], nested(900)])
 def test_a_scheme_without_a_plain_name_is_refused(lab, scheme):
     assert lab.take(raw({"kind": "result", "scheme": scheme})) is None
-    assert lab.num_refused == 1
+    assert lab.num_refused == 1 and not lab.states
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"samples": ["<c8", [1, 1]]},
+        {"samples": ["<c8", [1, 1, 1, 1]]},
+        {"samples": ["<c8", []]},
+        {"samples": ["<c8", [8193]]},
+        {"samples": ["<f4", [4]]},
+        FRAME | {"h_hat": ["|u1", [70_000]]},
+        FRAME | {"h_hat": ["<c8", [8193]]},
+        FRAME | {"h_hat": ["<c8", [0]]},
+        FRAME | {"symbol": ["<f4", [4]]},
+        FRAME | {"symbol": ["|u1", [3]]},
+        FRAME | {"matched": ["<c8", [5]]},
+        JUDGED | {"pictures": ["|u1", [1, 1, 1, 70_000]]},
+        JUDGED | {"pictures": ["|u1", [0, 1, 1, 70_000]]},
+        JUDGED | {"pictures": ["|u1", [1, 0, 8192, 8192]]},
+        JUDGED | {"pictures": ["|u1", [2, 1, 2, 2]]},
+        JUDGED | {"pictures": ["<f4", [1, 1, 2, 2]]},
+        JUDGED | {"labels": ["<f4", [1]]},
+        JUDGED | {"confidence": ["|u1", [1, 1]]},
+        GUESSED,
+    ],
+)
+def test_arrays_that_are_not_as_designed_are_refused_and_change_nothing(lab, arrays):
+    lab.take(raw({"kind": "display", "pid": 1, "heard": 1}))
+    told = lab.states["rx"].summary(), lab.states["rx"].detail()
+    kind = "result" if "labels" in arrays else "display"
+    assert lab.take(raw({"kind": kind, "scheme": "analog", "pid": 2, "heard": 2}, arrays)) is None
+    assert lab.num_refused == 1 and (lab.states["rx"].summary(), lab.states["rx"].detail()) == told
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf")])
+def test_numbers_that_are_none_are_not_shown(lab, number):
+    lab.take(raw({"kind": "display", "pid": number, "snr_db": number}))
+    lab.take(raw({"kind": "result", "scheme": "analog", "accuracy": number, "report": {"metrics": {"x": number}}}))
+    for state in lab.states.values():
+        shown = state.summary()
+        assert state.pid is shown["snr_db"] is shown["results"]["analog"]["accuracy"] is None
+        assert shown["results"]["analog"]["metrics"] == {"x": None}
+
+
+def test_text_that_is_none_is_not_shown(lab):
+    deep = nested(800)
+    lab.take(raw({"kind": "result", "scheme": "analog", "error": deep, "report": {"layers": [{"name": deep}]}}))
+    assert lab.states["rx"].summary()["results"]["analog"]["error"] is None
+    assert lab.states["rx"].detail()["schemes"]["analog"]["layers"][0]["name"] is None
