@@ -13,7 +13,7 @@ from numba import njit
 from airnet_sdr.dsp import control, ofdm
 from airnet_sdr.dsp.equalise import soft_slots
 from airnet_sdr.dsp.estimate import ChannelEstimate
-from airnet_sdr.dsp.frame import FrameFormat, frame_samples
+from airnet_sdr.dsp.frame import FrameFormat, control_slots, frame_samples
 from airnet_sdr.dsp.interference import CELL, find_interference, pilot_weights
 from airnet_sdr.dsp.reception import Places, ReceivedFrame, frames_of
 from airnet_sdr.dsp.tracking import track
@@ -46,7 +46,7 @@ def bridge(samples, origin: int, near: ReceivedFrame, steps: int, fmt: FrameForm
     channel = ChannelEstimate(h_hat, np.array([near.channel.noise_var]), np.array([near.channel.window]))
     cfo = np.array([near.cfo])
     spectra = ofdm.demodulate(samples, [window], cfo, num_symbols, fmt, first=1)
-    interference = find_interference(spectra, h_hat, channel.noise_var, fmt)
+    interference = find_interference(spectra, h_hat, channel.noise_var, fmt, control_slots(header, fmt))
     of_header = None if interference is None else interference[0, 0]
     if _is_misplaced(spectra[0, 0], h_hat[0], of_header, header, near.snr, fmt):
         return None

@@ -14,7 +14,7 @@ from numba import njit
 from airnet_sdr.dsp.blanking import BLOCK
 from airnet_sdr.dsp.bridge import bridge
 from airnet_sdr.dsp.excision import clean_blocks
-from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, frame_samples
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, control_slots, frame_samples
 from airnet_sdr.dsp.losses import Loss, find_loss
 from airnet_sdr.dsp.reception import (
     ReceivedFrame,
@@ -208,7 +208,8 @@ class FrameReceiver:
             return None
         if available < header.num_symbols and not final:
             return WAIT
-        opened = open_frames(self._buffer, acquisition, min(header.num_symbols, available), self.fmt)
+        num_symbols, num_control = min(header.num_symbols, available), control_slots(header, self.fmt)
+        opened = open_frames(self._buffer, acquisition, num_symbols, self.fmt, num_control)
         (frame,) = read_frames(self._buffer, self._origin, opened, [header], self.fmt)
         return None if frame is None else [frame]
 
@@ -228,7 +229,8 @@ class FrameReceiver:
         # one preamble measures the carrier less well than the frame before did, whose oscillator it is
         near = np.abs(acquisition.cfo - lock.frame.cfo) < SAME_CARRIER / self.fmt.symbol_samples
         acquisition = dataclasses.replace(acquisition, cfo=np.where(near, lock.frame.cfo, acquisition.cfo))
-        opened = open_frames(self._buffer, acquisition, num_symbols, self.fmt)
+        num_control = control_slots(lock.frame.header, self.fmt)
+        opened = open_frames(self._buffer, acquisition, num_symbols, self.fmt, num_control)
         headers = read_headers(opened, self.fmt)
         good = [i for i, h in enumerate(headers) if h and h.layout == lock.frame.header.layout]
         if good:

@@ -51,22 +51,21 @@ def noise_steps(noise_over_signal: np.ndarray) -> np.ndarray:
     return np.clip(steps, -12, 12).astype(np.int64)
 
 
-def level_probabilities(energies: np.ndarray, noise_over_signal: np.ndarray, num_control: int) -> np.ndarray:
+def level_probabilities(energies: np.ndarray, noise_over_signal: np.ndarray) -> np.ndarray:
     """Probabilities (symbols, cells, LEVELS) float32 of the levels of each cell.
 
     Parameters
     ----------
-    energies : (symbols, cells, cell) float32, relative; those of pilots are given below 0
+    energies : (symbols, cells, cell) float32, relative; those of pilots and control symbols are given below 0
     noise_over_signal : (cells,)
-    num_control : symbols at the beginning that hold no payload
     """
     steps, classes = np.unique(noise_steps(noise_over_signal), return_inverse=True)
     components = np.stack([bin_probabilities(int(step)) for step in steps])
-    return _levels(energies, classes, components, PRIOR, START, num_control)
+    return _levels(energies, classes, components, PRIOR, START)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _levels(energies, classes, components, prior, start, num_control):
+def _levels(energies, classes, components, prior, start):
     num_symbols, num_cells, cell = energies.shape
     num_levels = prior.size
     bins = _bins(energies)
@@ -81,14 +80,13 @@ def _levels(energies, classes, components, prior, start, num_control):
     unit = np.zeros_like(share)
     unit[UNIT] = 1
     _tabulate(components, unit, unit_table)
-    _likelihoods(bins, classes, unit_table, unit_table, likelihood, 0, num_control)
     for turn in range(TURNS):
         _tabulate(components, share, table)
-        _likelihoods(bins, classes, table, unit_table, likelihood, num_control, num_symbols)
+        _likelihoods(bins, classes, table, unit_table, likelihood)
         if turn == TURNS - 1:
             break
         mass[:] = 0
-        for t in range(num_control, num_symbols):
+        for t in range(num_symbols):
             _normalised(likelihood[t], log_prior, belief, power)
             for c in range(num_cells):
                 for k in range(cell):
@@ -109,7 +107,7 @@ def _bins(energies):
     for t in range(num_symbols):
         for c in range(num_cells):
             for k in range(cell):
-                # the sign bit is that of a pilot, whose bin is kept as -1 - bin
+                # the sign bit is that of a pilot or control symbol, whose bin is kept as -1 - bin
                 at = min(max(((bits[t, c, k] & 0x7FFFFFFF) >> 22) - first, 0), BINS - 1)
                 bins[t, c, k] = at if energies[t, c, k] >= 0 else -1 - at
     return bins
@@ -128,8 +126,8 @@ def _tabulate(components, share, table):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _likelihoods(bins, classes, table, unit_table, likelihood, first, stop):
-    for t in range(first, stop):
+def _likelihoods(bins, classes, table, unit_table, likelihood):
+    for t in range(bins.shape[0]):
         for c in range(bins.shape[1]):
             row = likelihood[t, c]
             row[:] = 0

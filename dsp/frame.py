@@ -205,10 +205,14 @@ _HEADER_FIELDS = tuple(
 )  # what to shift and mask the word by
 
 
+def control_slots(header: Header, fmt: FrameFormat) -> int:
+    """Slots of header and manifest chunk, with which each frame of the header's burst begins."""
+    return fmt.header_symbols + fmt.chunk_step * header.num_chunk_steps
+
+
 def payload_slots(header: Header, fmt: FrameFormat) -> int:
     """Payload slots of each frame of the header's burst."""
-    control = fmt.header_symbols + fmt.chunk_step * header.num_chunk_steps
-    return header.num_symbols * fmt.slots_per_symbol - control
+    return header.num_symbols * fmt.slots_per_symbol - control_slots(header, fmt)
 
 
 def frame_samples(header: Header, fmt: FrameFormat) -> int:

@@ -5,11 +5,13 @@ only where a cell's energies fire a test that noise and heavy-tailed payloads pa
 symbol to symbol; all others are received as if there were no interference, bit for bit.
 
 The test is on the geometric mean of a cell's energies over the expected ones: interference lifts all of them, a strong
-symbol only one. Lone energies of any size fire it, too: a tone may lie on a subcarrier.
+symbol only one. Lone energies fire it, too, as a tone may lie on a subcarrier: very strong ones at once, others, which
+may be the payload's, where neighbouring cells together or one all the time are above what they vary by.
 """
 
 import numpy as np
 from numba import njit
+from scipy.ndimage import uniform_filter
 
 from airnet_sdr.dsp.cell_levels import INTERFERENCE, level_probabilities
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat
@@ -18,6 +20,9 @@ CELL = 4  # subcarriers
 TESTED = 8  # subcarriers that are tested together
 FIRE = 3.0  # geometric mean over the expected energy
 FIRE_SUM = 20.0  # arithmetic mean over the expected energy
+AREA = (3, 4)  # symbols and tested cells; the mean of their log2 energies...
+LEAST_RISE, FAINTEST = 1.7, 0.05  # ...is so much above this quantile of all...
+LEAST_TONE = 0.6  # ...or that of one cell above the median; 5 to 9 deviations of Gaussian payloads
 LEAST_BELIEF, LEAST_BELIEF_ALONE = 0.5, 1e-5  # that a cell is clean, with and without neighbours that are not
 LEAST_CELLS, LEAST_LEVEL = 5, 1.0  # of a frame; interference of the strongest over signal and noise
 ONE_SYMBOL = 0.7  # of a cell's energy: where one symbol has more, it may be the payload's...
@@ -31,7 +36,8 @@ def find_interference(
     h_hat: np.ndarray,
     noise_var: np.ndarray,
     fmt: FrameFormat = DEFAULT_FORMAT,
-    suspects: np.ndarray | None = None,
+    num_control: int | None = None,
+    closely: bool = False,
 ) -> np.ndarray | None:
     """Variances of the interference (frames, symbols, cells) float32, 0 where there is none; None: no frame is hit.
 
@@ -40,22 +46,37 @@ def find_interference(
     spectra : (frames, symbols, fft_size) complex64, columns as in `FrameFormat.columns`; of the OFDM symbols that
         follow the preamble (`FrameFormat.pilots` begins with the first)
     h_hat, noise_var : (frames, num_active) complex64 and (frames,), from the preamble
-    suspects : (frames,) bool, frames that are looked at closely in any case
+    num_control : slots of header and manifest chunk; all of the first OFDM symbol while that is not known
+    closely : look at all frames closely, whatever their energies are
     """
     frames, symbols, _ = spectra.shape
-    fires = np.zeros(frames, np.bool_)
-    _fires(spectra.view(np.float32), h_hat.view(np.float32), noise_var, TESTED, fires)
-    if suspects is not None:
-        fires |= suspects
+    num_control = fmt.slots_per_symbol if num_control is None else num_control
+    products = np.empty((frames, symbols, fmt.num_active // TESTED), np.float32)
+    fires, may_be_payload = np.zeros(frames, np.bool_), np.zeros(frames, np.bool_)
+    _fires(spectra.view(np.float32), h_hat.view(np.float32), noise_var, TESTED, products, fires, may_be_payload)
+    for m in np.nonzero(may_be_payload)[0]:
+        fires[m] = _is_wide(products[m, -(-num_control // fmt.slots_per_symbol) :])
+    fires |= closely
     if not fires.any():
         return None
     found = np.zeros((frames, symbols, fmt.num_active // CELL), np.float32)
     for m in np.nonzero(fires)[0]:
-        found[m] = _of_frame(spectra[m], h_hat[m], float(noise_var[m]), fmt)
+        found[m] = _of_frame(spectra[m], h_hat[m], float(noise_var[m]), fmt, num_control)
     return found if found.any() else None
 
 
-def _of_frame(spectrum, h, noise_var, fmt) -> np.ndarray:
+def _is_wide(products: np.ndarray) -> bool:
+    """Whether the energies rise where neighbours do, or all the time in one cell, by their products in each."""
+    if len(products) < AREA[0]:
+        return True
+    octaves = np.log2(np.maximum(products, np.finfo(np.float32).tiny)) / TESTED
+    areas = uniform_filter(octaves, AREA, mode="nearest")
+    if areas.max() - np.quantile(areas, FAINTEST) > LEAST_RISE:
+        return True
+    return octaves.mean(axis=0).max() - np.median(octaves) > LEAST_TONE
+
+
+def _of_frame(spectrum, h, noise_var, fmt, num_control) -> np.ndarray:
     """The interference of one frame (symbols, cells)."""
     symbols, cells = len(spectrum), fmt.num_active // CELL
     gain = _gains(spectrum, h, fmt.pilot_index[:symbols], fmt.pilots[:symbols])
@@ -64,9 +85,11 @@ def _of_frame(spectrum, h, noise_var, fmt) -> np.ndarray:
     energies = np.abs(spectrum[:, fmt.columns]) ** 2
     pilots = np.take_along_axis(energies, fmt.pilot_index[:symbols], axis=1)
     np.put_along_axis(energies, fmt.pilot_index[:symbols], -pilots, axis=1)
+    slots = np.arange(min(num_control, symbols * fmt.slots_per_symbol))
+    symbol, slot = np.divmod(slots, fmt.slots_per_symbol)
+    energies[symbol, fmt.data_index[symbol, slot]] *= -1
     energies = energies.reshape(symbols, cells, CELL) / expected[:, :, None].astype(np.float32)
-    num_control = min(symbols, fmt.header_symbols // fmt.slots_per_symbol + 1)
-    belief = level_probabilities(energies, noise_var / np.maximum(power, 1e-30), num_control)
+    belief = level_probabilities(energies, noise_var / np.maximum(power, 1e-30))
     # the linear estimate's factor 1/(1 + N) is averaged over what N may be
     level = 1 / (belief @ (1 / (1 + INTERFERENCE)).astype(np.float32)) - 1
     found = np.where(_hit_cells(belief[:, :, 0], np.abs(energies)), np.maximum(level, 0), 0)
@@ -94,8 +117,9 @@ def _hit_cells(clean: np.ndarray, energies: np.ndarray) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=VECTORS)
-def _fires(spectra, h, noise_var, cell, fires):
-    """Whether the energies of any cell of a frame exceed a threshold; parts of complex numbers are neighbours."""
+def _fires(spectra, h, noise_var, cell, products, fires, may_be_payload):
+    """Products of the energies of each cell of a frame, and whether any cell exceeds a threshold, or only one that a
+    strong symbol of the payload reaches, too; parts of complex numbers are neighbours."""
     num_cells, width = h.shape[1] // (2 * cell), 2 * cell
     scale = np.empty(num_cells, np.float32)
     most = np.float32(FIRE**cell)
@@ -106,7 +130,7 @@ def _fires(spectra, h, noise_var, cell, fires):
             for i in range(width):
                 total += part[i] * part[i]
             scale[c] = np.float32(cell) / (total + np.float32(cell * noise_var[m]) + np.float32(1e-30))
-        fired = False
+        fired, strong = False, False
         for t in range(spectra.shape[1]):
             for c in range(num_cells):
                 first = width * c + (0 if 2 * c < num_cells else 2)
@@ -116,8 +140,11 @@ def _fires(spectra, h, noise_var, cell, fires):
                     energy = (part[2 * i] * part[2 * i] + part[2 * i + 1] * part[2 * i + 1]) * scale[c]
                     total += energy
                     product *= energy
-                fired |= (product > most) | (total > np.float32(FIRE_SUM * cell))
+                products[m, t, c] = product
+                fired |= (product > most) | (total > np.float32(LONE))
+                strong |= total > np.float32(FIRE_SUM * cell)
         fires[m] = fired
+        may_be_payload[m] = strong & (not fired)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -10,7 +10,7 @@ from scipy.special import gammainccinv
 from airnet_sdr.dsp import control, estimate, ofdm
 from airnet_sdr.dsp.equalise import soft_slots
 from airnet_sdr.dsp.estimate import FIRST_PATH_TAP, ChannelEstimate, mean_snr
-from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, control_slots, frame_samples
 from airnet_sdr.dsp.interference import find_interference
 from airnet_sdr.dsp.sync import Acquisition
 from airnet_sdr.dsp.tracking import MAX_CFO, MAX_SCO, Tracking, track
@@ -105,14 +105,23 @@ class OpenedFrames:
         return OpenedFrames(*(None if value is None else value[frames] for value in values))
 
 
-def open_frames(samples: np.ndarray, acquisition: Acquisition, num_symbols: int, fmt: FrameFormat) -> OpenedFrames:
-    """The frames at some preambles, with num_symbols OFDM symbols each."""
+def open_frames(
+    samples: np.ndarray, acquisition: Acquisition, num_symbols: int, fmt: FrameFormat, num_control: int | None = None
+) -> OpenedFrames:
+    """The frames at some preambles, with num_symbols OFDM symbols each; num_control as in `find_interference`."""
     preambles = ofdm.demodulate(samples, acquisition.start - FIRST_PATH_TAP, acquisition.cfo, 1, fmt)[:, 0]
     shift = estimate.first_paths(preambles, fmt) - 2 * FIRST_PATH_TAP
-    return look(samples, acquisition, shift, num_symbols, fmt)
+    return look(samples, acquisition, shift, num_symbols, fmt, num_control)
 
 
-def look(samples, acquisition: Acquisition, shift, num_symbols: int, fmt: FrameFormat = DEFAULT_FORMAT) -> OpenedFrames:
+def look(
+    samples,
+    acquisition: Acquisition,
+    shift,
+    num_symbols: int,
+    fmt: FrameFormat = DEFAULT_FORMAT,
+    num_control: int | None = None,
+) -> OpenedFrames:
     """The same through FFT windows at given shifts (frames,)."""
     starts = acquisition.start + shift
     channel = estimate.estimate_channels(ofdm.demodulate(samples, starts, acquisition.cfo, 1, fmt)[:, 0], fmt)
@@ -120,9 +129,8 @@ def look(samples, acquisition: Acquisition, shift, num_symbols: int, fmt: FrameF
     if not known.all():  # a preamble that is hardly one, or hostile
         channel = dataclasses.replace(channel, noise_var=np.where(known, channel.noise_var, np.inf))
     spectra = ofdm.demodulate(samples, starts, acquisition.cfo, num_symbols, fmt, first=1)
-    return OpenedFrames(
-        acquisition, shift, spectra, channel, find_interference(spectra, channel.h_hat, channel.noise_var, fmt)
-    )
+    interference = find_interference(spectra, channel.h_hat, channel.noise_var, fmt, num_control)
+    return OpenedFrames(acquisition, shift, spectra, channel, interference)
 
 
 def header_symbols(fmt: FrameFormat) -> int:
@@ -147,20 +155,23 @@ def read_frames(
 
     None instead of one that `frames_of` refuses. ``origin`` is the stream index of the first of the samples.
     """
-    opened, tracking = _track_closely(opened, fmt, sco)
+    num_control = control_slots(headers[0], fmt)
+    opened, tracking = _track_closely(opened, fmt, sco, num_control)
     leakage = (tracking.residual_cfo * fmt.fft_size / 2) ** 2 / 3 * opened.channel.power
     turned = leakage > LEAKAGE * opened.channel.noise_var  # Moose 1994: correct and look again
     if turned.any():
         cfo = opened.acquisition.cfo + np.where(turned, tracking.residual_cfo, 0)
         acquisition = dataclasses.replace(opened.acquisition, cfo=cfo)
-        opened = look(samples, acquisition, opened.shift, opened.spectra.shape[1], fmt)
-        opened, tracking = _track_closely(opened, fmt, sco)
+        opened = look(samples, acquisition, opened.shift, opened.spectra.shape[1], fmt, num_control)
+        opened, tracking = _track_closely(opened, fmt, sco, num_control)
     soft = soft_slots(opened.spectra, opened.channel, tracking, fmt, opened.interference)
     start, cfo = origin + opened.acquisition.start, opened.acquisition.cfo
     return frames_of(headers, Places(start, start + opened.shift, cfo), opened.channel, tracking, soft, fmt)
 
 
-def _track_closely(opened: OpenedFrames, fmt: FrameFormat, sco: float | None) -> tuple[OpenedFrames, Tracking]:
+def _track_closely(
+    opened: OpenedFrames, fmt: FrameFormat, sco: float | None, num_control: int
+) -> tuple[OpenedFrames, Tracking]:
     """Track frames; where pilots of a symbol have more noise than others, interference is looked for in the frame."""
     tracking = track(opened.spectra, opened.channel, fmt, sco, interference=opened.interference)
     quietest = tracking.noise_var.min(axis=1)
@@ -171,12 +182,17 @@ def _track_closely(opened: OpenedFrames, fmt: FrameFormat, sco: float | None) ->
         suspects &= (opened.interference == 0).all(axis=(1, 2))
     if not suspects.any():
         return opened, tracking
-    channel = opened.channel
-    interference = find_interference(opened.spectra, channel.h_hat, channel.noise_var, fmt, suspects)
-    if interference is None:
+    spectra, channel = opened.spectra, opened.channel
+    found = find_interference(
+        spectra[suspects], channel.h_hat[suspects], channel.noise_var[suspects], fmt, num_control, closely=True
+    )
+    if found is None:
         return opened, tracking
+    before = opened.interference
+    interference = np.zeros((len(spectra), *found.shape[1:]), np.float32) if before is None else before.copy()
+    interference[suspects] = found
     opened = dataclasses.replace(opened, interference=interference)
-    return opened, track(opened.spectra, channel, fmt, sco, interference=interference)
+    return opened, track(spectra, channel, fmt, sco, interference=interference)
 
 
 @functools.lru_cache(maxsize=64)
@@ -208,7 +224,7 @@ def read_backwards(
     channel = ChannelEstimate(
         frame.channel.h_hat[None], np.array([frame.channel.noise_var]), np.array([frame.channel.window])
     )
-    interference = find_interference(spectra, channel.h_hat, channel.noise_var, fmt)
+    interference = find_interference(spectra, channel.h_hat, channel.noise_var, fmt, control_slots(header, fmt))
     tracking = track(spectra, channel, fmt, frame.sco, before=True, interference=interference)
     present = np.isfinite(tracking.noise_var[0])
     if torn:
@@ -244,7 +260,7 @@ def frames_of(
         [places.cfo + tracking.residual_cfo, tracking.sco, mean_snr(channel, noise_var), noise_var], axis=1
     )
     sound = _are_sound(estimates)
-    body = fmt.header_symbols + headers[0].num_chunk_steps * fmt.chunk_step
+    body = control_slots(headers[0], fmt)
     parts = slice(fmt.header_symbols, body), slice(body, None)
     rows = zip(places.start.tolist(), places.window.tolist(), estimates.tolist(), strict=True)
     return [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, frame_samples
+from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, Header, control_slots, frame_samples
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.dsp.host.machine import versions
 from airnet_sdr.dsp.units import db
@@ -126,7 +126,7 @@ def channel_uses(
         "payload": manifest.num_symbols([spec.numel for spec in specs]),
         "pilot": frames * header.num_symbols * fmt.num_pilots,
         "preamble": frames * fmt.num_active,
-        "control": frames * (fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step),
+        "control": frames * (control_slots(header, fmt)),
     }
 
 

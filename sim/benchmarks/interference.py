@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from airnet_sdr.dsp import ofdm
-from airnet_sdr.dsp.frame import frame_samples
+from airnet_sdr.dsp.frame import control_slots, frame_samples
 from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER
 from airnet_sdr.dsp.theory import effective_snr
@@ -122,7 +122,7 @@ def oracle_nmse(burst: Burst, config: ChannelConfig, seed: int) -> float:
     power = np.abs(spectra.reshape(*spectra.shape[:2], -1, CELL)) ** 2
     power = np.repeat(power.mean(axis=-1), CELL, axis=-1)  # (frames, symbols, num_active)
     slots = np.take_along_axis(power, fmt.data_index[None, : header.num_symbols], axis=2).reshape(starts.size, -1)
-    payload = slots[:, fmt.header_symbols + header.num_chunk_steps * fmt.chunk_step :]
+    payload = slots[:, control_slots(header, fmt) :]
     white = 0.0 if config.snr_db is None else Channel(config, RATE_HZ, FREQ_HZ, seed, NOMINAL_POWER).noise_var
     noise_var = (payload.astype(np.float64) + white) / (NOMINAL_POWER * ofdm.amplitude(fmt) ** 2)
     return float(np.mean(noise_var / (1 + noise_var)))

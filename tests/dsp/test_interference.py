@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from airnet_sdr.dsp import interference
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT as FMT
 from airnet_sdr.dsp.interference import CELL, find_interference, pilot_weights, weigh_slots
 
 SYMBOLS = 24
+CHUNK = FMT.slots_per_symbol  # where the second OFDM symbol begins
 CELLS = FMT.num_active // CELL
 NOISE_VAR = 0.03
 
@@ -24,16 +26,22 @@ def payload(rng, kind):
     qpsk = np.exp(0.5j * np.pi * (rng.integers(0, 4, (SYMBOLS, FMT.num_active)) + 0.5)).astype(np.complex64)
     if kind == "qpsk":
         return qpsk
-    scale = 1.0 if kind == "gaussian" else np.exp(rng.normal(0, 0.6, (SYMBOLS, FMT.num_active)))
+    spread = {"gaussian": 0.0, "heavy-tailed": 0.6, "mostly small": 1.1}[kind]
+    scale = np.exp(rng.normal(0, spread, (SYMBOLS, FMT.num_active)))
     symbols = gaussian(rng, SYMBOLS, FMT.num_active) * scale
     symbols = (symbols / np.sqrt(np.mean(np.abs(symbols) ** 2))).astype(np.complex64)
     return np.concatenate([qpsk[:1], symbols[1:]])
 
 
-def received(rng, kind="gaussian", levels=None):
-    """Spectra (1, SYMBOLS, fft_size) and the channel (1, num_active) of a frame, with interference of ``levels``."""
+def received(rng, kind="gaussian", levels=None, chunk=0):
+    """Spectra (1, SYMBOLS, fft_size) and the channel (1, num_active) of a frame, with interference of ``levels``.
+
+    The first ``chunk`` slots of its second OFDM symbol are QPSK, too.
+    """
     h = np.exp(0.01j * FMT.subcarriers).astype(np.complex64)
     sent = payload(rng, kind)
+    index = FMT.data_index[1, :chunk]
+    sent[1, index] = payload(rng, "qpsk")[1, index]
     np.put_along_axis(sent, FMT.pilot_index[:SYMBOLS], FMT.pilots[:SYMBOLS], axis=1)
     y = h * sent + np.sqrt(NOISE_VAR) * gaussian(rng, SYMBOLS, FMT.num_active)
     if levels is not None:
@@ -49,6 +57,32 @@ def test_a_frame_without_interference_is_left_alone(rng, kind):
     found = [find_interference(*received(rng, kind), np.array([NOISE_VAR])) for _ in range(200)]
     hit = sum(np.sum(each > 0) for each in found if each is not None)
     assert hit <= (1e-5 * 200 * SYMBOLS * CELLS if kind == "heavy-tailed" else 0)
+
+
+def test_the_manifest_chunk_is_no_interference(rng):
+    """Its symbols are stronger than most of a heavy-tailed payload, and end within an OFDM symbol."""
+    frames = [received(rng, "mostly small", chunk=368) for _ in range(12)]
+
+    def hit(num_control):
+        found = [find_interference(*each, np.array([NOISE_VAR]), FMT, num_control, closely=True) for each in frames]
+        return sum(int(np.sum(each[0, 1] > 0)) for each in found if each is not None)
+
+    assert hit(CHUNK + 368) == 0 < hit(CHUNK)
+
+
+def test_a_strong_symbol_alone_is_not_looked_at_closely(rng, monkeypatch):
+    """Weights have symbols of a hundred times their power; a weak tone has them all the time, a packet side by side."""
+    looked = []
+    monkeypatch.setattr(interference, "_of_frame", lambda spectrum, *_: looked.append(1) or np.zeros((SYMBOLS, CELLS)))
+    tone, packet = np.zeros((2, SYMBOLS, CELLS))
+    tone[:, 70:72], packet[9:13, 40:90] = 2.0, 4.0
+    for levels, share in ((np.zeros((SYMBOLS, CELLS)), 0.0), (tone, 0.9), (packet, 0.9)):
+        looked.clear()
+        for _ in range(20):
+            spectra, h = received(rng, "heavy-tailed", levels)
+            spectra[0, 15, FMT.columns[600]] = 14  # 23 dB
+            find_interference(spectra, h, np.array([NOISE_VAR]), FMT, CHUNK)
+        assert len(looked) >= 20 * share and (share or len(looked) <= 2)
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "qpsk", "heavy-tailed"])
