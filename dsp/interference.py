@@ -5,8 +5,9 @@ only where a cell's energies fire a test that noise and heavy-tailed payloads pa
 symbol to symbol; all others are received as if there were no interference, bit for bit.
 
 The test is on the geometric mean of a cell's energies over the expected ones: interference lifts all of them, a strong
-symbol only one. Lone energies fire it, too, as a tone may lie on a subcarrier: very strong ones at once, others, which
-may be the payload's, where neighbouring cells together or one all the time are above what they vary by.
+symbol only one. Lone energies fire it, too, as a tone may lie on a subcarrier: very strong ones and those in two OFDM
+symbols in a row at once, others, which may be the payload's, where neighbouring cells together or one all the time are
+above what they vary by.
 """
 
 import numpy as np
@@ -24,7 +25,7 @@ AREA = (3, 4)  # symbols and tested cells; the mean of their log2 energies...
 LEAST_RISE, FAINTEST = 1.7, 0.05  # ...is so much above this quantile of all...
 LEAST_TONE = 0.6  # ...or that of one cell above the median; 5 to 9 deviations of Gaussian payloads
 LEAST_BELIEF, LEAST_BELIEF_ALONE = 0.5, 1e-5  # that a cell is clean, with and without neighbours that are not
-LEAST_CELLS, LEAST_LEVEL = 5, 1.0  # of a frame; interference of the strongest over signal and noise
+LEAST_CELLS, LEAST_LEVEL = 3, 1.0  # of a frame; interference of the strongest over signal and noise
 ONE_SYMBOL = 0.7  # of a cell's energy: where one symbol has more, it may be the payload's...
 LONE = 1000.0  # ...unless it is so many times as strong as expected
 COHERENT = 0.5  # of the pilots' energy: less does not tell the gain of a symbol
@@ -121,7 +122,7 @@ def _fires(spectra, h, noise_var, cell, products, fires, may_be_payload):
     """Products of the energies of each cell of a frame, and whether any cell exceeds a threshold, or only one that a
     strong symbol of the payload reaches, too; parts of complex numbers are neighbours."""
     num_cells, width = h.shape[1] // (2 * cell), 2 * cell
-    scale = np.empty(num_cells, np.float32)
+    scale, before = np.empty(num_cells, np.float32), np.empty(num_cells, np.bool_)
     most = np.float32(FIRE**cell)
     for m in range(spectra.shape[0]):
         for c in range(num_cells):
@@ -131,6 +132,7 @@ def _fires(spectra, h, noise_var, cell, products, fires, may_be_payload):
                 total += part[i] * part[i]
             scale[c] = np.float32(cell) / (total + np.float32(cell * noise_var[m]) + np.float32(1e-30))
         fired, strong = False, False
+        before[:] = False
         for t in range(spectra.shape[1]):
             for c in range(num_cells):
                 first = width * c + (0 if 2 * c < num_cells else 2)
@@ -141,8 +143,10 @@ def _fires(spectra, h, noise_var, cell, products, fires, may_be_payload):
                     total += energy
                     product *= energy
                 products[m, t, c] = product
-                fired |= (product > most) | (total > np.float32(LONE))
-                strong |= total > np.float32(FIRE_SUM * cell)
+                here = total > np.float32(FIRE_SUM * cell)
+                fired |= (product > most) | (total > np.float32(LONE)) | (here & before[c])
+                strong |= here
+                before[c] = here
         fires[m] = fired
         may_be_payload[m] = strong & (not fired)
 
