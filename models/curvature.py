@@ -16,6 +16,9 @@ def curvatures(
 
     Where the network has no second derivative, H v is a difference of gradients.
     """
+    if not weights:
+        yield from ({} for _ in signs)
+        return
     values = list(weights.values())
 
     def gradients(create_graph=False):

@@ -61,7 +61,10 @@ def measure_damages(
     progress=iter,
     backgrounds_db: tuple[float, ...] = BACKGROUND_DB,
 ) -> np.ndarray:
-    """Damages (B, L, G), float64. One draw of noise is scaled to all SNRs, so that draws do not differ between them."""
+    """Damages (B, L, G), float64. One draw of noise is scaled to all SNRs, so that draws do not differ between them.
+
+    Raises InputError where the loss is no finite number with the other tensors at a background's SNR.
+    """
     tensors = floating_tensors(module)
     clean = {name: tensor.clone() for name, tensor in tensors.items()}
     nmse = 1 / (1 + linear(np.array(SNR_GRID_DB, dtype=float)))
@@ -87,6 +90,11 @@ def measure_damages(
         name = list(tensors)[layer]
         tensors[name].copy_(clean[name])
         without = task.mean_loss(module, examples)
+        if not math.isfinite(without):
+            raise InputError(
+                f"the loss is no finite number with weights at {background_db:g} dB; correct the loss or the "
+                "weights, or raise `background_db`"
+            )
         found = np.zeros(len(SNR_GRID_DB))
         for g, snr_db in enumerate(SNR_GRID_DB):
             if g and abs(found[g - 1]) < SMALL * abs(without):
@@ -119,8 +127,8 @@ def hessian_damage(
     Where a network has no second derivative, H v is a difference of gradients. Buffers have no damage.
     """
     rng, named = torch.Generator().manual_seed(seed), dict(module.named_parameters())
-    weights: dict[str, Tensor] = {name: weight for name, weight in named.items() if weight.requires_grad}
     tensors = floating_tensors(module)
+    weights: dict[str, Tensor] = {name: each for name, each in named.items() if each.requires_grad and name in tensors}
     traces = dict.fromkeys(tensors, 0.0)
     signs = [{name: _signs(weight, rng) for name, weight in weights.items()} for _ in range(num_draws)]
 
@@ -134,7 +142,7 @@ def hessian_damage(
         for _, (share, found) in zip(progress(range(num_bounded(examples) * num_draws)), products(), strict=True):
             for name, curvature in found.items():
                 traces[name] += share * curvature
-    numbers = [torch.view_as_real(each) if each.is_complex() else each for each in tensors.values()]
+    numbers = [torch.view_as_real(each.resolve_conj()) if each.is_complex() else each for each in tensors.values()]
     variances = np.array([each.double().var(correction=0).item() for each in numbers])
     nmse = 1 / (1 + linear(np.array(SNR_GRID_DB)))
     return 0.5 * np.maximum(np.array(list(traces.values())) * variances, 0)[:, None] * nmse

@@ -79,10 +79,13 @@ def write_sensitivity(path: Path, found: Sensitivity) -> None:
     own, common = places(path)
     is_others = common.is_file() and _read(common).weights not in (None, found.weights)
     content = {
-        name: np.round(value, 6).tolist() if isinstance(value, np.ndarray) else value
+        name: _to_six_digits(value).tolist() if isinstance(value, np.ndarray) else value
         for name, value in asdict(found).items()
     }
     write_whole(own if is_others or own.is_file() else common, (json.dumps(content) + "\n").encode())
+
+
+_to_six_digits = np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[np.float64])
 
 
 def _is_of(found: Sensitivity, checkpoint: Checkpoint) -> bool:
@@ -103,6 +106,8 @@ def _read(path: Path) -> Sensitivity:
         shape = (len(found.names), len(found.snr_grid_db))
         if found.hessian.shape != shape or found.damages.shape != (len(found.background_db), *shape):
             raise ValueError(f"shapes {found.damages.shape} and {found.hessian.shape} do not fit {shape}")
+        if not np.isfinite(found.damages).all():
+            raise ValueError("damages that are no finite numbers")
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path} is no sensitivity file ({error!r}); make it with python models/sensitivity.py"

@@ -60,6 +60,20 @@ def test_damage_falls_with_snr_and_finds_the_layer_that_matters(problem):
     assert np.abs(quiet[1]).max() < 0.1 * quiet[0, 0]
 
 
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_a_loss_that_is_no_number_is_refused(problem, number):
+    task = Task("t", loss=lambda network, batch: network(batch[0]).square().mean() * number)
+    with pytest.raises(InputError, match="no finite number"):
+        measure_damages(problem[0], task, problem[2], num_draws=1)
+
+
+def test_frozen_and_empty_weights_have_no_curvature(problem):
+    module, task, examples = problem
+    module.register_parameter("empty", nn.Parameter(torch.empty(0)))
+    assert hessian_damage(module, task, examples, num_draws=1).shape[0] == 2
+    assert not hessian_damage(module.requires_grad_(False), task, examples, num_draws=1).any()
+
+
 def test_hessian_agrees_with_measurement_where_errors_are_small(monkeypatch):
     torch.manual_seed(2)
     module, images = nn.Sequential(nn.Linear(6, 4, bias=False)), torch.randn(2000, 6)
@@ -173,6 +187,15 @@ def test_command_writes_what_load_reads(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
 
 
+def test_small_damages_keep_their_digits(tmp_path, example):
+    torch.manual_seed(1)
+    path = tmp_path / "x.safetensors"
+    save(path, Checkpoint("fashion", "fashion-mnist", 0.1, tensors_of(build("fashion"))))
+    small = example.damages * 1.23456789e-12
+    write_sensitivity(path, dataclasses.replace(example, damages=small, hessian=small[0]))
+    np.testing.assert_allclose(load_sensitivity(path).damages, small, rtol=1e-5)
+
+
 def test_every_network_of_a_folder_has_its_own(tmp_path, example):
     """The file of another network, or of other weights of the same names, is not taken, nor replaced."""
     paths, found = [tmp_path / f"{name}.safetensors" for name in "pq"], []
@@ -191,7 +214,15 @@ def test_every_network_of_a_folder_has_its_own(tmp_path, example):
     assert find_sensitivity(paths[0], load(paths[0])).damages.max() == 1
 
 
-@pytest.mark.parametrize("change", [{"names": ["a"]}, {"hessian": [1.0]}, {"made": None, "damages": "x"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"names": ["a"]},
+        {"hessian": [1.0]},
+        {"made": None, "damages": "x"},
+        {"damages": np.full((2, 2, 2), np.nan).tolist()},
+    ],
+)
 def test_a_damaged_file_is_refused(tmp_path, example, change):
     torch.manual_seed(1)
     path = tmp_path / "x.safetensors"
