@@ -45,6 +45,11 @@ def mark_as(module: nn.Module, other: nn.Module) -> nn.Module:
     return module
 
 
+def resolved(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, or, of a view whose conjugate or sign torch has put off, its numbers."""
+    return tensor.resolve_conj().resolve_neg()
+
+
 def _floating_buffers(module: nn.Module) -> dict[str, torch.Tensor]:
     state = module.state_dict()
     buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)} - set(statistics_of(module))
@@ -56,4 +61,4 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether all bits are the same, of NaNs, too."""
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    return torch.equal(*(each.reshape(-1).view(torch.uint8) for each in (one, other)))
+    return torch.equal(*(resolved(each).reshape(-1).view(torch.uint8) for each in (one, other)))

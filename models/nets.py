@@ -129,10 +129,13 @@ def shapes_alone(name: str) -> contextlib.AbstractContextManager:
 
 
 def check_shapes(module: nn.Module, what: str, when: str) -> None:
-    """InputError for parameters and buffers without a shape, as `nn.LazyLinear` has them before a forward pass.
+    """InputError for parameters and buffers without a shape, as `nn.LazyLinear` has them before a forward pass, or
+    without numbers, as on the meta device.
 
-    The message begins with ``what``, and says ``when`` to make that pass.
+    The message begins with ``what``, and says ``when`` to make that pass or load them.
     """
     for name, value in (*module.named_parameters(), *module.named_buffers()):
         if nn.parameter.is_lazy(value):
             raise InputError(f"{what} has {name} without a shape; run a forward pass {when}")
+        if value.is_meta:
+            raise InputError(f"{what} has {name} without numbers, on the meta device; load them {when}")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 def receive_weights(weights: Tensor, snr: float, rng: torch.Generator) -> Tensor:
     """`weights` as received at linear SNR `snr`; infinity returns them unchanged. Complex ones are pairs of weights."""
     if weights.is_complex():
-        return torch.view_as_complex(receive_weights(torch.view_as_real(weights), snr, rng))
+        return torch.view_as_complex(receive_weights(torch.view_as_real(weights.resolve_conj()), snr, rng))
     centre = weights.mean()
     scale = (weights - centre).square().mean().sqrt()
     gain = 1 / (1 + 1 / snr)

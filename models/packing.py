@@ -3,7 +3,8 @@
 A state dict has three kinds of entries:
 
 - floating-point and complex tensors, parameters and buffers: the *weights*, sent as real numbers, a vector a tensor, in
-  the order of the state dict. A complex tensor is its real and imaginary parts in turn. Tied tensors are sent once;
+  the order of the state dict. A complex tensor is its real and imaginary parts in turn. Tied tensors are sent once,
+  tensors without elements not at all;
 - running means and variances of batch norm: the *statistics* (`models.batch_norm`);
 - exact buffers, integer and boolean ones and those that the architecture's code determines (`models.fixed`): sent
   exactly where they differ from those of a freshly built network (`exact_bytes`).
@@ -23,7 +24,7 @@ from torch import nn
 from airnet_sdr.dsp.errors import InputError, LinkError
 from airnet_sdr.dsp.host.memory import LEAST_BYTES, give_back
 from airnet_sdr.models.batch_norm import statistics_of
-from airnet_sdr.models.fixed import fixed_of
+from airnet_sdr.models.fixed import fixed_of, resolved
 
 REAL = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 COMPLEX = (torch.complex64, torch.complex128)
@@ -44,14 +45,18 @@ class TensorSpec:
 
 
 def tensor_specs(module: nn.Module) -> list[TensorSpec]:
-    """Each tensor that is sent, in the order sent; InputError if the state dict has entries that cannot be sent."""
+    """Each tensor that is sent, in the order sent; InputError if the state dict has entries that cannot be sent, or
+    none to send."""
     tied: dict[str, list[str]] = {}
     for name, first in _names(module).items():
         tied.setdefault(first, []).append(name)
-    return [
+    specs = [
         TensorSpec(name, tuple(value.shape), value.numel() * (2 if value.is_complex() else 1), tuple(tied[name][1:]))
         for name, value in _sent(module)
     ]
+    if not specs:
+        raise InputError("the network has no weights; give one that has some")
+    return specs
 
 
 def tensors_of(module: nn.Module, copy: bool = True) -> dict[str, np.ndarray]:
@@ -74,20 +79,27 @@ def exact_names(module: nn.Module) -> set[str]:
 
 def exact_numpy(tensor: torch.Tensor) -> np.ndarray:
     """A copy with all its bits, in C order; bfloat16, which NumPy has not, as float32."""
-    dense = tensor.detach().cpu()
+    dense = resolved(tensor.detach().cpu())
     return (dense.float() if dense.dtype == torch.bfloat16 else dense).numpy().copy(order="C")
 
 
 def to_numpy(tensor: torch.Tensor, copy: bool = True) -> np.ndarray:
     """A copy of a tensor as float32 or complex64, in C order; without ``copy`` the tensor's own memory if possible."""
     wanted = torch.complex64 if tensor.is_complex() else torch.float32
-    array = tensor.detach().cpu().to(wanted).numpy()
+    array = resolved(tensor.detach().cpu()).to(wanted).numpy()
     return array.copy(order="C") if copy else array
 
 
 def to_vectors(tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Each tensor as a float32 vector (numel,), in C order; a complex one as real and imaginary parts in turn."""
-    return [_real(np.ascontiguousarray(tensor)).reshape(-1) for tensor in tensors.values()]
+    return [real_view(tensor).reshape(-1) for tensor in tensors.values()]
+
+
+def real_view(tensor: np.ndarray) -> np.ndarray:
+    """The tensor as float32 in C order; of a complex one the real and imaginary parts are a last axis of 2."""
+    if np.iscomplexobj(tensor):
+        return np.ascontiguousarray(tensor, np.complex64)[..., None].view(np.float32)
+    return np.asarray(tensor, np.float32, order="C")
 
 
 def hollow(module: nn.Module) -> nn.Module:
@@ -195,22 +207,18 @@ def checksum(arrays: dict[str, np.ndarray]) -> int:
 
 def strict_state(module: nn.Module, dtypes: dict[str, str] | None = None) -> dict[str, torch.Tensor]:
     """The whole state dict, which `load_state_dict(strict=True)` takes, tied tensors each; ``dtypes`` by name where
-    they are not those of the module. Each tensor is dense, and the module's own or a copy."""
+    they are not those of the module; complex128, which safetensors has not, as complex64. Each tensor is dense, and the
+    module's own or a copy."""
     first, state, taken = _names(module), {}, set()
     for name, value in module.state_dict().items():
         dtype = (dtypes or {}).get(first.get(name, name))
-        dense = value.detach().cpu().contiguous()
+        dense = resolved(value.detach().cpu()).contiguous()
         dense = dense if dtype is None else dense.to(DTYPES[dtype])
+        dense = dense.to(torch.complex64) if dense.dtype == torch.complex128 else dense
         place = dense.untyped_storage().data_ptr()
         state[name] = dense.clone() if place in taken else dense
         taken.add(place)
     return state
-
-
-def _real(tensor: np.ndarray) -> np.ndarray:
-    if np.iscomplexobj(tensor):
-        return tensor.astype(np.complex64).reshape(-1).view(np.float32)
-    return tensor.astype(np.float32, copy=False)
 
 
 def _names(module: nn.Module) -> dict[str, str]:
@@ -228,4 +236,5 @@ def _sent(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
             what = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
             raise InputError(f"{name} is {what}, which cannot be sent; remove it from the network's state dict")
     beside = set(statistics_of(module)) | exact_names(module)
-    return [(name, value) for name, value in state.items() if name not in beside and first[name] == name]
+    sent = [name for name, value in state.items() if name not in beside and first[name] == name and value.numel()]
+    return [(name, state[name]) for name in sent]

@@ -295,5 +295,5 @@ class Trainer:
 
 
 def _is_weight(tensor: Tensor) -> bool:
-    """Whether it takes noise and averages: whole numbers do not."""
-    return tensor.is_floating_point() or tensor.is_complex()
+    """Whether it takes noise and averages: whole numbers do not, nor does nothing."""
+    return tensor.numel() > 0 and (tensor.is_floating_point() or tensor.is_complex())

@@ -17,6 +17,7 @@ import numpy as np
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models.digital import compress
 from airnet_sdr.models.digital.quantise import Quantised, dequantise, quantise, step_code, steps_of
+from airnet_sdr.models.packing import real_view
 
 STEPS = np.geomspace(0.02, 8, 70)  # of a tensor's RMS
 ROUNDINGS = (0.5, 0.4, 0.33)  # dead zones
@@ -30,7 +31,7 @@ def compressed(checkpoint, num_bytes: int, damage=None, snr_grid_db=None) -> byt
 
     A network trained for bits keeps its levels if they fit; any other is quantised by `compress_to_fit`.
     """
-    tensors, steps = list(checkpoint.tensors.values()), steps_of(checkpoint.metadata)
+    tensors, steps = list(map(real_view, checkpoint.tensors.values())), steps_of(checkpoint.metadata)
     if steps:
         data = compress.encode(on_grid(tensors, steps))
         if len(data) <= num_bytes:

@@ -129,6 +129,44 @@ def test_what_cannot_be_sent_is_refused_by_name(everything):
         air.make_burst(Odd(), architecture="everything")
 
 
+def test_a_network_without_weights_is_refused(everything):
+    ARCHITECTURES["everything"] = nn.Flatten
+    with pytest.raises(InputError, match="the network has no weights"):
+        air.make_burst(nn.Flatten(), architecture="everything")
+
+
+class Numbers(nn.Module):
+    """Complex weights of two precisions, conjugate and negative views, tensors without elements."""
+
+    def __init__(self):
+        super().__init__()
+        self.empty, self.dense = nn.Parameter(torch.empty(0, 3)), nn.Linear(6, 4)
+        self.phases = nn.Parameter(torch.randn(6, 4, dtype=torch.complex64))
+        self.precise = nn.Parameter(torch.randn(5, dtype=torch.complex128))
+        self.register_buffer("table", torch.arange(8).to(torch.complex64).conj())
+        self.register_buffer("minus", torch.arange(8).to(torch.complex64).conj().imag)
+        self.register_buffer("random", torch.randn(8, dtype=torch.complex64).conj())
+        self.register_buffer("nothing", torch.empty(0))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"scheme": "digital", "copies": 8}, {"scheme": "hybrid", "copies": 8, "digital_share": 0.5}]
+)
+def test_numbers_of_every_kind_arrive(tmp_path, monkeypatch, options):
+    if options:
+        pytest.importorskip("sionna", reason="the digital scheme needs sionna-no-rt")
+    monkeypatch.delitem(ARCHITECTURES, "everything", raising=False)
+    register("everything", Numbers)
+    torch.manual_seed(1)
+    network = Numbers()
+    _, state = over_the_air(network, tmp_path, snr_db=30, **options)
+    Numbers().load_state_dict(state, strict=True)
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(state[name], value, rtol=0, atol=0.1, check_dtype=False, msg=name)
+    assert torch.equal(state["table"], network.table) and torch.equal(state["minus"], network.minus)
+    air.make_burst(tmp_path / "got.safetensors", architecture="everything", **options)
+
+
 def test_many_small_tensors_share_plans(tmp_path, monkeypatch):
     """Gains and biases of a deep network: each kind has one plan; the manifest stays within its bound."""
     numels = [9 * 64 * 64 if i % 3 == 0 else 64 for i in range(2000)]
