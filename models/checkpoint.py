@@ -19,7 +19,7 @@ from airnet_sdr.models import shipped
 from airnet_sdr.models.batch_norm import measured_statistics, statistics_of
 from airnet_sdr.models.beside import State
 from airnet_sdr.models.card import ModelCard, check_metrics
-from airnet_sdr.models.checkpoint_tensors import checked_tensors, measured_on, opened, widths_of
+from airnet_sdr.models.checkpoint_tensors import checked_numbers, checked_tensors, measured_on, opened, widths_of
 from airnet_sdr.models.digital.quantise import MAX_LEVEL, grid_of
 from airnet_sdr.models.fixed import mark_as
 from airnet_sdr.models.nets import ARCHITECTURES, AUGMENTATION, DATASETS, build, check_shapes
@@ -145,7 +145,7 @@ def load(name_or_path, architecture: str | None = None) -> Checkpoint:
             f"{', '.join(ARCHITECTURES)}, or one given with --architecture"
         )
     try:
-        widths = widths_of(path, metadata)
+        metadata, widths = checked_numbers(path, metadata), widths_of(path, metadata)
         found = checked_tensors(path, arch, build(arch, widths), tensors, metadata)
     except InputError as error:
         if named in (None, arch):

@@ -17,7 +17,13 @@ from airnet_sdr.models.digital.quantise import grid_of
 from airnet_sdr.models.packing import COMPLEX, INTEGER, REAL, exact_of, tensor_specs, to_exact, to_numpy
 
 MOST_NAMES = 4  # of a list in a message
-NUMBERS = (("bits", 1, 2**40, True), ("parts", 1, 2**16, True), ("validation", 0, 1, False))  # in the metadata
+# numbers in the metadata: their bounds, whether they are whole, and words allowed in their place
+NUMBERS: dict[str, tuple[float, float, bool, tuple[str, ...]]] = {
+    "bits": (1, 2**40, True, ()),
+    "parts": (1, 2**16, True, ()),
+    "validation": (0, 1, False, ()),
+    "validation_loss": (-math.inf, math.inf, False, ("inf",)),
+}
 
 
 @contextlib.contextmanager
@@ -43,6 +49,14 @@ def widths_of(path: Path, metadata: dict[str, str]) -> tuple[int, ...]:
         return tuple(int(width) for width in metadata.get("widths", "").split(",") if width)
     except ValueError as error:
         raise InputError(f"{path}: widths must be numbers with commas; got {metadata['widths']!r}") from error
+
+
+def checked_numbers(path: Path, metadata: dict[str, str]) -> dict[str, str]:
+    """The metadata with their numbers as Python writes them. Raises InputError for those that cannot be."""
+    given = {name: each for name, each in NUMBERS.items() if name in metadata}
+    return metadata | {
+        name: str(checked_number(name, metadata[name], *each, f"{path}, metadata: ")) for name, each in given.items()
+    }
 
 
 def measured_on(path: Path, metadata: dict[str, str]) -> tuple[str, float | None]:
@@ -73,8 +87,6 @@ def checked_tensors(
             f"{path} does not have the tensors of {arch}: missing or unknown {some(odd)}; if other names are all that "
             "differs, as by `module.`, airnet-import finds them"
         )
-    for name, low, high, whole in NUMBERS:
-        checked_number(name, metadata.get(name, low), low, high, whole, what=f"{path}, metadata: ")
     try:
         steps = grid_of(metadata)
         grids = dict(zip(names, steps, strict=bool(steps)))

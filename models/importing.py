@@ -35,6 +35,7 @@ from airnet_sdr.models.checkpoint_tensors import some
 from airnet_sdr.models.evaluate import measured
 from airnet_sdr.models.foreign import check_source, convert, is_timm, is_trainers
 from airnet_sdr.models.nets import build
+from airnet_sdr.models.packing import tensor_specs
 from airnet_sdr.models.register import resolve_architecture
 from airnet_sdr.models.task import OwnCodeError
 
@@ -90,7 +91,9 @@ def fitting_tensors(path: Path, source: str, architecture: str, prefix: str | No
     Raises InputError where the file has the network several times, and naming the tensors that are missing, left over
     under the same prefix, or of another shape.
     """
-    state = build(architecture).state_dict()
+    network = build(architecture)
+    tensor_specs(network)  # its InputError for what cannot be sent
+    state = network.state_dict()
     wanted = {name: tuple(value.shape) for name, value in state.items()}
     needed = [name for name, value in state.items() if value.is_floating_point() or value.is_complex()]
     with _opened(path, source) as file:
@@ -163,7 +166,7 @@ def import_weights(
     name = resolve_architecture(architecture)
     with tempfile.TemporaryDirectory(prefix="airnet-import-") as folder:
         every, own = Path(source), Path(folder) / "own.safetensors"
-        if every.suffix != ".safetensors":
+        if every.suffix.lower() != ".safetensors":
             every = Path(folder) / "all.safetensors"
             convert(source, every)
         save_file(fitting_tensors(every, source, name, prefix), own)

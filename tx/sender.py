@@ -100,6 +100,8 @@ def load_candidates(network: str | os.PathLike | nn.Module, config: SendConfig) 
         return Candidates((_checkpoint_of(network, architecture, config.dataset),))
     if network is None:
         raise InputError(f"`model` is missing; try one of: {', '.join(shipped.paths())}, or PATH.safetensors")
+    if not isinstance(network, (str, os.PathLike)):
+        raise InputError(f"`model` must be a name, a path or a torch.nn.Module; got {type(network).__name__}")
     if str(network).endswith(".json"):
         layers, averages = read_transmission(Path(network), architecture)
         return Candidates((), layers=layers, averages=averages)

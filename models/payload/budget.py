@@ -1,5 +1,8 @@
 """Budgets of channel uses: the payload symbols that a plan may use."""
 
+import math
+
+from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, FrameFormat, frame_samples, layout_burst
 from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.models.checkpoint import Checkpoint
@@ -60,7 +63,10 @@ def payload_room(channel_uses: int, manifest_bytes: int, fmt: FrameFormat = DEFA
     """The most payload symbols whose whole cycle fits ``channel_uses`` samples, by bisection; 0 if none fit."""
 
     def total(num_payload):
-        header = layout_burst(num_payload, manifest_bytes, 0, fmt)
+        try:
+            header = layout_burst(num_payload, manifest_bytes, 0, fmt)
+        except InputError:  # more than a burst holds
+            return math.inf
         return header.num_frames * frame_samples(header, fmt)
 
     low, high = 0, channel_uses

@@ -173,9 +173,23 @@ def test_a_module_is_taken_out_of_what_is_around_it():
         assert found.tensors.keys() == wanted.tensors.keys() and found.dtypes == wanted.dtypes
 
 
-def test_a_module_without_shapes_is_refused():
-    with pytest.raises(InputError, match="the module has 0.weight without a shape; run a forward pass before"):
-        from_module(nn.Sequential(nn.LazyLinear(3)), "fashion", "none")
+@pytest.mark.parametrize(
+    "layer, told",
+    [
+        (nn.LazyLinear(3), "a shape; run a forward pass before"),
+        (nn.Linear(2, 3, device="meta"), "numbers, on the meta device; load"),
+    ],
+)
+def test_a_module_without_shapes_or_numbers_is_refused(layer, told):
+    with pytest.raises(InputError, match=f"the module has 0.weight without {told}"):
+        from_module(nn.Sequential(layer), "fashion", "none")
+
+
+def test_numbers_in_the_metadata_are_those_that_python_reads(tmp_path, tensors):
+    told = {"bits": "1e6", "validation": "0.50", "validation_loss": "inf"}
+    broken(tensors, METADATA | told)(tmp_path / "a.safetensors")
+    metadata = load(tmp_path / "a.safetensors").metadata
+    assert {name: metadata[name] for name in told} == {"bits": "1000000", "validation": "0.5", "validation_loss": "inf"}
 
 
 def test_statistics_of_batch_norm_are_kept_but_are_no_tensors_to_send(tmp_path):
@@ -221,6 +235,7 @@ CASES = {
     "type": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.int64)}), "int64"),
     "levels without steps": (lambda t: broken(t, **{"dense.weight": t["dense.weight"].astype(np.int8)}), "int8"),
     "no steps": (lambda t: broken(t, {**METADATA, "steps": "3,wide"}), "wide"),
+    "no loss": (lambda t: broken(t, {**METADATA, "validation_loss": "abc"}), "validation_loss"),
     "NaN": (lambda t: broken(t, **{"conv1.weight": t["conv1.weight"] * np.nan}), "conv1.weight has 144"),
 }
 

@@ -236,6 +236,21 @@ def test_a_damaged_safetensors_file(architecture, tmp_path):
     assert_refused(imported(tmp_path / "cut.safetensors", architecture, tmp_path), 1, "not a whole safetensors file")
 
 
+def test_a_suffix_in_capitals_is_the_same(architecture, state, tmp_path):
+    save_file(state, tmp_path / "net.SAFETENSORS")
+    assert imported(tmp_path / "net.SAFETENSORS", architecture, tmp_path).status == 0
+
+
+def test_an_architecture_that_cannot_be_sent_is_refused(state, tmp_path):
+    layer = "class Extra(nn.Linear):\n    def get_extra_state(self):\n        return {}\n"
+    (tmp_path / "extra.py").write_text(
+        FILE.replace("def small", f"{layer}\ndef small").replace("nn.Linear(1", "Extra(1")
+    )
+    save_file(state, tmp_path / "net.safetensors")
+    told = imported(tmp_path / "net.safetensors", f"{tmp_path / 'extra.py'}:small", tmp_path)
+    assert_refused(told, 1, "_extra_state is dict")
+
+
 def test_other_pickles_have_no_tensors(tmp_path):
     (tmp_path / "list.pt").write_bytes(pickle.dumps([1, 2]))
     with pytest.raises(InputError, match="list.pt cannot be read"):

@@ -18,6 +18,7 @@ from airnet_sdr.models.ensemble import SNR_GRID_DB, Member, extract, from_metada
 from airnet_sdr.models.manifest import Manifest
 from airnet_sdr.models.nets import FASHION_WIDTHS, build
 from airnet_sdr.models.packing import tensors_of
+from airnet_sdr.models.payload.budget import payload_room
 from airnet_sdr.models.payload.digital import select_digital
 from airnet_sdr.models.payload.hybrid import HybridPayload, plan_hybrid
 from airnet_sdr.models.payload.protection import protect, select_member
@@ -77,6 +78,10 @@ def test_budgets_are_held(nested):
     assert protect(small, config, None).num_sent(num_symbols(small)) <= 20_000
     small, config = select_member(nested, PlanConfig("size", snr_db=20, channel_uses=40_000))
     assert small.widths == WIDTHS and protect(small, config, None).num_sent(num_symbols(small)) < 40_000
+
+
+def test_a_budget_beyond_the_longest_burst_has_its_room():
+    assert payload_room(1 << 29, 100) >= payload_room(1 << 28, 100) > 0
 
 
 def test_a_network_alone_is_sent_as_it_is(nested):

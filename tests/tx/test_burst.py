@@ -14,6 +14,7 @@ from airnet_sdr.models.manifest import Manifest
 from airnet_sdr.models.payload.analog import PART_WEIGHTS
 from airnet_sdr.tests.link import burst_of, make_burst, transmit
 from airnet_sdr.tx import burst as tx
+from airnet_sdr.tx import sender
 
 
 def test_a_cycle_is_its_frames_of_unit_power():
@@ -102,6 +103,12 @@ def test_weights_that_are_not_finite_are_an_input_error():
     protection = Protection(copies=np.ones(1, int), power=np.ones(1))
     with pytest.raises(InputError, match="finite"):
         burst_of([np.array([1, np.nan], np.float32)], protection)
+
+
+@pytest.mark.parametrize("network", [{"weight": np.zeros(3)}, 123])
+def test_what_is_neither_path_nor_module_is_refused(network):
+    with pytest.raises(InputError, match="`model` must be a name, a path or a torch.nn.Module; got"):
+        sender.make_burst(network, architecture="fashion")
 
 
 def test_cycles_are_the_same_frames_again_between_silence():
