@@ -162,8 +162,8 @@ def known() -> set[str]:
 def applied(network: Callable, batch: Batch) -> tuple[Any, Any]:
     """What the network makes of a batch's inputs, and the labels: the last entry of a tuple, "labels" of a dictionary.
 
-    Labels are None where there are none. Of an output of several parts the `logits`, or the first, count. Raises
-    InputError where the network does not take these inputs; of a line of the user's file, it says which.
+    Labels are None where there are none. What counts of an output are its `logits_of`. Raises InputError where the
+    network does not take these inputs; of a line of the user's file, it says which.
     """
     labels, inputs, named = None, [batch], {}
     if isinstance(batch, Mapping):
@@ -181,11 +181,16 @@ def applied(network: Callable, batch: Batch) -> tuple[Any, Any]:
             f"the network does not take inputs of {shapes} ({text}); give it data that it was made for"
             + (f", or correct it:\n  {place}: {type(error).__name__}: {text}" if place else "")
         ) from error
+    return logits_of(output), labels
+
+
+def logits_of(output: Any) -> Any:
+    """The `logits` of an output of several parts, or the first part; None of one without parts."""
     if isinstance(output, Mapping):
-        output = output["logits"] if "logits" in output else next(iter(output.values()), None)
-    elif isinstance(output, (tuple, list)) and not hasattr(output, "logits"):
-        output = next(iter(output), None)
-    return getattr(output, "logits", output), labels
+        return output["logits"] if "logits" in output else next(iter(output.values()), None)
+    if isinstance(output, (tuple, list)) and not hasattr(output, "logits"):
+        return next(iter(output), None)
+    return getattr(output, "logits", output)
 
 
 def output_of(network: Callable, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
+from airnet_sdr.dsp.host.options import checked_number
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models import shipped
@@ -38,9 +39,20 @@ from airnet_sdr.models.payload.layer import PlannedLayer
 from airnet_sdr.models.payload.protection import protect, select_member
 from airnet_sdr.models.plan_config import PlanConfig
 
-NUMBERS = {"start": (0, 2**32 - 1), "uses": (1, 2**32 - 1), "power_db": (-60.0, 60.0), "snr_db": (-30.0, 60.0)}
-MEAN_POWER = (0.8, 1.05)  # of the payload
 ALL_BITS = 1 << 40
+BOUNDS: dict[str, tuple[float, float]] = {
+    "start": (0, 2**32 - 1),
+    "uses": (1, 2**32 - 1),
+    "power_db": (-60.0, 60.0),
+    "snr_db": (-30.0, 60.0),
+    "state_snr_db": (-30.0, 60.0),
+    "bits": (1, ALL_BITS),
+}
+NUMBERS = {  # of a layer, by its scheme
+    "analog": ("start", "uses", "power_db", "snr_db", "state_snr_db"),
+    "digital": ("start", "uses", "power_db", "bits"),
+}
+MEAN_POWER = (0.8, 1.05)  # of the payload
 ANY_DB = (-128, 127)  # SNRs of an average
 
 
@@ -50,14 +62,14 @@ def read_transmission(
     """The planned layers and the averages of a transmission file; InputError naming the first fault."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        rows = content["layers"]
+        rows = [_checked(row, path) for row in content["layers"]]
         layers = tuple(_layer(row, path, architecture) for row in rows)
         averages = tuple(_average(row, path, layers) for row in content.get("averages", []))
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no list of layers ({error!r}); see models/transmission.py") from error
     if not layers:
         raise InputError(f"{path} has no layers; list some")
-    ends = max(int(row["start"]) + int(row["uses"]) for row in rows)
+    ends = max(row["start"] + row["uses"] for row in rows)
     mean = sum(row["uses"] * float(linear(row["power_db"])) for row in rows) / ends
     if not MEAN_POWER[0] <= mean <= MEAN_POWER[1]:
         raise InputError(f"{path}: the layers' mean power must be 1; got {mean:.3f}; change their power_db")
@@ -75,15 +87,22 @@ def _average(row: dict, path: Path, layers: tuple[PlannedLayer, ...]) -> Average
         raise InputError(f"{path}: weight must be above 0 and at most 1; got {row['weight']!r}")
     if not ANY_DB[0] <= least_db < below_db <= ANY_DB[1]:
         raise InputError(f"{path}: snr_db must rise, from {ANY_DB[0]} to {ANY_DB[1]}; got {row['snr_db']!r}")
-    return Average(best, first, second, row["weight"], round(least_db), round(below_db))
+    return Average(int(best), first, second, row["weight"], round(least_db), round(below_db))
+
+
+def _checked(row: dict, path: Path) -> dict:
+    """A layer's row with its numbers checked; those that it may leave out have their defaults."""
+    scheme = row["scheme"]
+    if scheme not in NUMBERS:
+        raise InputError(f"{path}: scheme must be {' or '.join(NUMBERS)}; got {scheme!r}")
+    row = {"bits": ALL_BITS, "state_snr_db": row.get("snr_db"), **row}
+    for name in NUMBERS[scheme]:
+        low, high = BOUNDS[name]
+        row[name] = checked_number(f"layers.{name}", row[name], low, high, isinstance(low, int), what=f"{path}: ")
+    return row
 
 
 def _layer(row: dict, path: Path, architecture: str | None) -> PlannedLayer:
-    for name, (low, high) in NUMBERS.items():
-        if name == "snr_db" and row["scheme"] != "analog":
-            continue
-        if not low <= row[name] <= high:
-            raise InputError(f"{path}: {name} must be {low} to {high}; got {row[name]!r}")
     network = row["network"]
     path_of = network if network in shipped.paths() else path.parent / network
     checkpoint = checkpoints.load_any(path_of, architecture)
@@ -94,10 +113,8 @@ def _layer(row: dict, path: Path, architecture: str | None) -> PlannedLayer:
         config = PlanConfig("size", copies, snr_db, row["uses"], expansion="auto")
         checkpoint, config = select_member(checkpoint, config)
         plan = AnalogPlan(with_state(checkpoint), protect(checkpoint, config))  # the state has symbols beside these
-        return PlannedLayer(plan, *place, row.get("state_snr_db", row["snr_db"]))
-    if row["scheme"] == "digital":
-        checkpoint = with_state(checkpoint)
-        data, state = compressed(checkpoint, row.get("bits", ALL_BITS) // 8), state_bytes(checkpoint)
-        coded = most_robust(len(state) + len(data), row["uses"])
-        return PlannedLayer(DigitalPlan.of(checkpoint, state + data, coded, len(state)), *place)
-    raise InputError(f"{path}: scheme must be analog or digital; got {row['scheme']!r}")
+        return PlannedLayer(plan, *place, row["state_snr_db"])
+    checkpoint = with_state(checkpoint)
+    data, state = compressed(checkpoint, row["bits"] // 8), state_bytes(checkpoint)
+    coded = most_robust(len(state) + len(data), row["uses"])
+    return PlannedLayer(DigitalPlan.of(checkpoint, state + data, coded, len(state)), *place)

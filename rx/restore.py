@@ -5,9 +5,11 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from airnet_sdr.dsp.errors import LinkError, one_line
 from airnet_sdr.models.batch_norm import measured_statistics
@@ -29,6 +31,7 @@ from airnet_sdr.models.packing import (
 )
 from airnet_sdr.models.payload import ReceivedWeights
 from airnet_sdr.models.statistics import channels_of, load_predicted
+from airnet_sdr.models.task import logits_of
 from airnet_sdr.rx.report import combined_snr_db
 
 MOVED = 0.01  # of accuracy: more is worth a warning
@@ -75,12 +78,15 @@ class Averaged(nn.Module):
         super().__init__()
         self.networks, self.share = nn.ModuleList([first, second]), share
 
-    def forward(self, *inputs) -> torch.Tensor:
-        """The mean of the outputs; LinkError if they are no tensors of one shape."""
-        first, second = (network(*inputs) for network in self.networks)
+    def forward(self, *inputs, **named) -> Any:
+        """The first network's output with the mean as its logits; LinkError if they are no tensors of one shape."""
+        output, other = (network(*inputs, **named) for network in self.networks)
+        first, second = logits_of(output), logits_of(other)
         if not all(isinstance(each, torch.Tensor) for each in (first, second)) or first.shape != second.shape:
             raise LinkError("the outputs of the two networks cannot be averaged; the sender's averages are wrong")
-        return self.share * first + (1 - self.share) * second
+        mean = self.share * first + (1 - self.share) * second
+        averaged = tree_map(lambda part: mean if part is first else part, output)
+        return averaged if logits_of(averaged) is mean else mean  # torch may not know the parts of an output
 
 
 def manifest_of(weights: ReceivedWeights, manifest: Manifest) -> Manifest:

@@ -1,6 +1,7 @@
 """Layered transmissions from a file, over the whole link: which network arrives at which SNR."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import exact_of, tensors_of, to_vectors
 from airnet_sdr.models.shipped import ZOO
 from airnet_sdr.models.statistics import Statistics
+from airnet_sdr.models.task import applied
 from airnet_sdr.rx.combine import rebuild
 from airnet_sdr.rx.receiver import receive
 from airnet_sdr.rx.report import summary
+from airnet_sdr.rx.restore import Averaged
 from airnet_sdr.sim.experiments.library.judge import judge_by_test
 from airnet_sdr.sim.experiments.library.scoring import receive_burst, score_received
 from airnet_sdr.sim.experiments.library.white_noise import WhiteNoise
@@ -145,7 +148,10 @@ def test_an_average_that_cannot_be_is_refused(folder, average, message):
     [
         ([], "has no layers"),
         ([ANALOG | {"scheme": "morse"}], "scheme must be analog or digital; got 'morse'"),
-        ([ANALOG | {"uses": 0}], "uses must be 1 to 4294967295; got 0"),
+        ([ANALOG | {"uses": 0}], r"`layers.uses` must be a whole number from 1 to .*; got 0"),
+        ([ANALOG | {"start": 0.5}], "`layers.start` must be a whole number"),
+        *(([ANALOG | {"state_snr_db": value}], "state_snr_db` must be") for value in ("x", 1e6, float("nan"))),
+        ([DIGITAL | {"power_db": 0.0, "bits": "x"}], "bits` must be"),
         ([ANALOG | {"power_db": 20.0}], "mean power must be 1; got 100"),
         ([{name: value for name, value in ANALOG.items() if name != "snr_db"}], "no list of layers"),
         ([ANALOG | {"network": "none.safetensors"}], "no model"),
@@ -154,6 +160,42 @@ def test_an_average_that_cannot_be_is_refused(folder, average, message):
 def test_a_file_that_is_no_transmission_is_refused(folder, layers, message):
     with pytest.raises(InputError, match=message):
         make_burst(transmission(folder, *layers), scheme="layered")
+
+
+def test_whole_numbers_may_have_a_point(folder):
+    layer = ANALOG | {"power_db": 0.0}
+    wanted = make_burst(transmission(folder, layer), scheme="layered").stream
+    found = make_burst(transmission(folder, layer | {"start": 0.0, "uses": "2e3"}), scheme="layered").stream
+    assert np.array_equal(found, wanted)
+
+
+class Parts(torch.nn.Module):
+    """Takes an input by name, and makes an output of several parts."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.dense, self.make = torch.nn.Linear(3, 2), make
+
+    def forward(self, x):
+        return self.make(self.dense(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda y: y,
+        lambda y: {"logits": y, "other": None},
+        lambda y: (y, y + 1),
+        lambda y: SimpleNamespace(logits=y),
+    ],
+)
+def test_outputs_of_several_parts_are_averaged_by_their_logits(make):
+    first, second = Parts(make), Parts(make)
+    x, averaged = torch.ones(4, 3), Averaged(first, second, 0.25)
+    output, labels = applied(averaged, {"x": x, "labels": torch.zeros(4)})
+    assert torch.allclose(output, 0.25 * first.dense(x) + 0.75 * second.dense(x)) and labels is not None
+    if not isinstance(make(x), SimpleNamespace):
+        assert type(averaged(x)) is type(make(x))  # as a loss of one's own takes it
 
 
 def test_a_file_of_layers_and_its_scheme_belong_together(folder):
