@@ -15,12 +15,13 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from airnet_sdr.dsp.errors import InputError, one_line
 from airnet_sdr.models.batches import as_examples
 from airnet_sdr.models.foreign import declare_torchvision_operators
-from airnet_sdr.models.task import applied, bounded
+from airnet_sdr.models.task import IGNORED, applied, bounded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +59,22 @@ def evaluate(
 
 
 def top_k(k: int = 1) -> Measure:
-    """Share of labels, int64 (N, ...), that are among the k largest outputs (N, C, ...): 0 to 1."""
+    """Share of labels, int64 (N, ...), that are among the k largest outputs (N, C, ...): 0 to 1, as `task.top1`
+    counts them."""
     with _importing():
         from torchmetrics.classification import MulticlassAccuracy
-    return Measure(f"top-{k}", lambda num_classes: MulticlassAccuracy(num_classes, k, "micro"))
+    return Measure(
+        f"top-{k}",
+        lambda num_classes: MulticlassAccuracy(num_classes, k, "micro", ignore_index=IGNORED),
+        lambda output, labels: (_wrong_where_nan(output, labels), labels.long()),
+    )
+
+
+def _wrong_where_nan(output: Tensor, labels: Tensor) -> Tensor:
+    """Outputs (N, C, ...), those with a NaN among their C classes replaced by ones whose label is the least."""
+    label = labels.long().clamp(0, output.shape[1] - 1).unsqueeze(1)
+    wrong = torch.zeros_like(output).scatter(1, label, -1.0)
+    return torch.where(output.isnan().any(1, keepdim=True), wrong, output)
 
 
 def perplexity(ignore_index: int | None = None) -> Measure:

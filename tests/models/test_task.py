@@ -10,8 +10,9 @@ from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models import measures
 from airnet_sdr.models.batch_norm import normalised_by_batch
 from airnet_sdr.models.evaluate import evaluate
+from airnet_sdr.models.foreign import declare_torchvision_operators
 from airnet_sdr.models.sensitivity import hessian_damage
-from airnet_sdr.models.task import BATCH_SIZE, OWN, OwnCodeError, Task, num_bounded, task_of
+from airnet_sdr.models.task import BATCH_SIZE, OWN, OwnCodeError, Task, num_bounded, task_of, top1
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()
@@ -258,6 +259,7 @@ def test_metrics_are_found_in_evaluation_mode_and_beside_accuracy(monkeypatch):
 
 def test_ready_measures():
     """Each against its definition."""
+    declare_torchvision_operators()
     pytest.importorskip("torchmetrics", exc_type=(ImportError, RuntimeError))
     rng = torch.Generator().manual_seed(2)
     logits, labels = torch.randn(40, 4, generator=rng), torch.randint(4, (40,), generator=rng)
@@ -281,5 +283,10 @@ def test_ready_measures():
     masks = torch.tensor([[[0, 0], [1, 1]]])
     outputs = nn.functional.one_hot(torch.tensor([[[0, 1], [1, 1]]]), 2).permute(0, 3, 1, 2).float()
     assert one(measures.mean_iou(), outputs, masks) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    odd, ignored = logits.clone(), labels.clone()
+    odd[:10, labels[0]], ignored[5:15] = torch.nan, -100
+    right = (ranks < 2) & (torch.arange(40) >= 10)
+    assert one(measures.top_k(), odd, ignored) == pytest.approx(top1(odd, ignored))
+    assert one(measures.top_k(2), odd, ignored) == pytest.approx(right[ignored >= 0].float().mean())
     with pytest.raises(InputError, match="needs a measure"):
         measures.evaluate(lambda split, data_dir: X)
