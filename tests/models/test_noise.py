@@ -21,6 +21,11 @@ def test_nmse_is_that_of_linear_mmse(snr):
     assert estimate.mean().item() == pytest.approx(0.3, abs=3e-4)
 
 
+def test_a_conjugate_view_arrives_as_its_numbers():
+    weights = torch.randn(9, dtype=torch.complex64, generator=torch.Generator().manual_seed(1)).conj()
+    torch.testing.assert_close(receive_weights(weights, torch.inf, torch.Generator()), weights)
+
+
 def test_complex_weights_are_pairs_of_weights():
     rng = torch.Generator().manual_seed(5)
     weights = torch.complex(0.3 + torch.randn(100_000, generator=rng), torch.randn(100_000, generator=rng))
