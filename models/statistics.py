@@ -8,9 +8,11 @@ inputs differ by is sent,
 
     a = log v - log v_made,    b = m/√v - m_made/√v_made,
 
-two numbers a channel, and the receiver adds them to what it finds on the made-up inputs. That these resemble the real
-ones in mean and deviation is enough: the noise itself is seen on both alike. Without made-up inputs a and b are the
-statistics themselves, which fit weights without noise alone; so are those of layers that are not batch norm's.
+two numbers a channel, and the receiver adds them to what it finds on the made-up inputs. v is the variance plus the
+layer's eps, by whose root batch norm divides: b stays small where the variance alone is next to nothing. That the
+made-up inputs resemble the real ones in mean and deviation is enough: the noise itself is seen on both alike. Without
+them a and b are the statistics themselves, which fit weights without noise alone; so are those of layers that are not
+batch norm's.
 """
 
 import copy
@@ -38,7 +40,7 @@ GRID = 5  # random numbers along each spatial axis
 WHITE = 0.1  # share of the power of fields
 NUM_LEAVES, LEAF_SIZES = 30, (0.05, 0.8)  # of an input; of its width, inversely as frequent as their squares
 LEAF_ALIKE, LEAF_WHITE = 0.9, 0.02  # correlation of its channels, share of white noise
-LEAST_VARIANCE = 1e-12
+LEAST_EPS = 1e-12
 _SEED = 20210524
 
 
@@ -147,7 +149,7 @@ def few(num: int, numel: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """Log variance and normalised mean of all channels (2, num_channels) float64, layer after layer."""
+    """Log of variance plus eps, and normalised mean, of all channels (2, num_channels) float64, layer after layer."""
 
     values: np.ndarray
 
@@ -158,15 +160,15 @@ class Statistics:
         arrays = [state[name].detach().cpu().double().numpy().reshape(-1) for name in names]
         if not arrays:
             return cls(np.zeros((2, 0)))
-        means, variances = np.concatenate(arrays[::2]), np.maximum(np.concatenate(arrays[1::2]), LEAST_VARIANCE)
-        return cls(np.stack([np.log(variances), means / np.sqrt(variances)]))
+        means, totals = np.concatenate(arrays[::2]), np.concatenate(arrays[1::2]) + _eps_of(module)
+        return cls(np.stack([np.log(totals), means / np.sqrt(totals)]))
 
     def load(self, module: nn.Module) -> None:
         """Make them the running statistics of ``module``, in place."""
-        variances = np.exp(np.clip(self.values[0], np.log(LEAST_VARIANCE), 60))
-        means, state, names = self.values[1] * np.sqrt(variances), module.state_dict(), statistics_of(module)
-        bounds = np.cumsum(channels_of(module))[:-1]
-        pairs = zip(np.split(means, bounds), np.split(variances, bounds), strict=True)
+        eps, state, names = _eps_of(module), module.state_dict(), statistics_of(module)
+        totals = np.maximum(np.exp(np.minimum(self.values[0], 60)), eps)
+        means, bounds = self.values[1] * np.sqrt(totals), np.cumsum(channels_of(module))[:-1]
+        pairs = zip(np.split(means, bounds), np.split(totals - eps, bounds), strict=True)
         parts = [part for pair in pairs for part in pair]
         loaded = {
             name: torch.from_numpy(part.astype(np.float32)).reshape(state[name].shape)
@@ -179,6 +181,14 @@ def channels_of(module: nn.Module) -> list[int]:
     """Channels of each layer that has running statistics."""
     state = module.state_dict()
     return [state[name].numel() for name in statistics_of(module)[::2]]
+
+
+def _eps_of(module: nn.Module) -> np.ndarray:
+    """The eps of each channel's layer, float64 (num_channels,): LEAST_EPS or more, and that of layers without one."""
+    layers = dict(module.named_modules(remove_duplicate=False))
+    own = [getattr(layers.get(name.rpartition(".")[0]), "eps", None) for name in statistics_of(module)[::2]]
+    eps = [max(each, LEAST_EPS) if isinstance(each, float) else LEAST_EPS for each in own]
+    return np.repeat(np.array(eps, float), channels_of(module))
 
 
 def measured_channels(module: nn.Module) -> np.ndarray:

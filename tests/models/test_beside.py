@@ -15,9 +15,20 @@ from airnet_sdr.models.beside import MAX_CHANNELS, CodedState, State, as_sent
 from airnet_sdr.models.digital import compress
 from airnet_sdr.models.digital.channel_code import CodedPayload
 from airnet_sdr.models.known_state import least_difference
+from airnet_sdr.models.noise import noisy
 from airnet_sdr.models.payload import DigitalPayload
 from airnet_sdr.models.payload.state import MAX_BYTES, StatePayload
-from airnet_sdr.models.statistics import MadeUp, Statistics, channels_of, fields, leaves, made_up, measure, predicted
+from airnet_sdr.models.statistics import (
+    MadeUp,
+    Statistics,
+    channels_of,
+    fields,
+    leaves,
+    load_predicted,
+    made_up,
+    measure,
+    predicted,
+)
 from airnet_sdr.rx.restore import restore_statistics
 from airnet_sdr.tests.link import white
 
@@ -192,7 +203,8 @@ def test_statistics_are_loaded_as_they_are():
     Statistics(values).load(module)
     np.testing.assert_allclose(Statistics.of(module).values, values, atol=1e-5)
     assert channels_of(module) == [8, 16]
-    assert module.layers[1].running_var.numpy() == pytest.approx(np.exp(values[0, :8]), rel=1e-5)
+    norm = module.layers[1]
+    assert norm.running_var.numpy() + norm.eps == pytest.approx(np.exp(values[0, :8]), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -200,3 +212,20 @@ def test_statistics_are_loaded_as_they_are():
 )
 def test_inputs_that_cannot_be_made_up(inputs):
     assert made_up(inputs) is None
+
+
+def test_a_channel_of_next_to_no_variance_survives_noise():
+    """A filter near 0 under a mean of 0.2: what noise makes of its variance does not move its mean."""
+    torch.manual_seed(1)
+    module, inputs = nn.Sequential(nn.Linear(30, 8), nn.BatchNorm1d(8, eps=1e-3)), torch.randn(2000, 30) + 1
+    with torch.no_grad():
+        module[0].weight[0] *= 1e-3
+        module[0].bias.fill_(0.2)
+    real = measure(module, inputs)
+    assert np.abs(real.values[1]).max() < 10
+    difference, made = least_difference(module, real, as_sent(made_up(inputs)))
+    arrived = noisy(module, 100.0, torch.Generator().manual_seed(1))
+    load_predicted(arrived, difference, made)
+    found = arrived[1].running_mean[0].item(), arrived[1].running_var[0].item()
+    measure(arrived, inputs)
+    assert found == pytest.approx((arrived[1].running_mean[0].item(), arrived[1].running_var[0].item()), abs=0.03)
