@@ -140,11 +140,14 @@ def as_sent(made: MadeUp) -> MadeUp:
 
 
 def _in_steps(numbers: np.ndarray, step: float) -> list[Quantised]:
-    """The numbers in coarse steps that reach the largest, and if these are coarser than ``step``, the rest in steps."""
-    reach = float(np.abs(numbers).max(initial=0)) / (MAX_LEVEL - 1)
-    found = [quantise(numbers, step_code(max(step, reach)), 0.5)]
-    if reach > step:
-        found.append(quantise(numbers - dequantise(found[0]), step_code(step), 0.5))
+    """The numbers in steps that reach the largest, and if these are coarser than ``step``, the rest likewise."""
+    found: list[Quantised] = []
+    for _ in range(2):
+        reach = float(np.abs(numbers).max(initial=0)) / (MAX_LEVEL - 1)
+        found.append(quantise(numbers, step_code(max(step, reach)), 0.5))
+        if reach <= step:
+            break
+        numbers = numbers - dequantise(found[-1])
     return found
 
 

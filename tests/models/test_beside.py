@@ -229,3 +229,11 @@ def test_a_channel_of_next_to_no_variance_survives_noise():
     found = arrived[1].running_mean[0].item(), arrived[1].running_var[0].item()
     measure(arrived, inputs)
     assert found == pytest.approx((arrived[1].running_mean[0].item(), arrived[1].running_var[0].item()), abs=0.03)
+
+
+@pytest.mark.parametrize("snr_db", [0, 40, 60])
+def test_symbols_have_unit_power_however_large_a_difference(snr_db):
+    """One that steps twice do not reach, among those of input features of other units."""
+    state = State(difference=np.array([[7, -21, 0.3, -8], [200, 100, 2, -0.5]], np.float32), made_up=MADE)
+    symbols = StatePayload.plan(state, snr_db).encode(state, snr_db)
+    assert power(symbols) == pytest.approx(1, abs=0.1) and np.abs(symbols[-4:]).max() < 2
