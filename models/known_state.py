@@ -102,6 +102,8 @@ def _with_state(checkpoint: Checkpoint, data: SenderData) -> Checkpoint:
         real = Statistics.of(module)
     elif data.training is not None:
         real = measure(module, data.training, data.task.run)
+        if not np.isfinite(real.values).all():
+            raise InputError(f"{checkpoint.dataset}: batch norm's statistics on its training data are not finite")
     if real is None:
         return dataclasses.replace(checkpoint, state=State(exact, checksum=crc), data_dir=data.data_dir)
     difference, made = least_difference(module, real, data.made_up)
@@ -113,7 +115,7 @@ def least_difference(module: nn.Module, real: Statistics, made: MadeUp | None) -
     """What statistics on real inputs differ by from those on the made-up inputs that are most like them, and these: of
     pictures in colour leaves, where they are clearly better.
 
-    The statistics themselves and None if the network takes no made-up inputs.
+    The statistics themselves and None if the network takes no made-up inputs, or makes no finite numbers of them.
     """
     if made is None:
         return real.values, None
@@ -123,5 +125,7 @@ def least_difference(module: nn.Module, real: Statistics, made: MadeUp | None) -
     except Exception:  # the network may take other inputs than its data, and raise anything
         return real.values, None
     rms = [np.linalg.norm(each) for each in differences]
+    if not np.isfinite(rms).all():
+        return real.values, None
     best = int(rms[-1] < LEAVES_PAY * rms[0])
     return differences[best], kinds[best]

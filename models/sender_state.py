@@ -33,8 +33,8 @@ def under_noise(checkpoint: Checkpoint, config: PlanConfig) -> Checkpoint:
         d + E[d(W')] - d(W),
 
     d as sent without noise, d(W) measured on a few real inputs, W' the weights as they arrive. Unchanged for plans
-    above NOISY_DB, of nested networks, and without made-up inputs or data. InputError if the budget does not hold the
-    network.
+    above NOISY_DB, of nested networks, without made-up inputs or data, and where some of this is not finite. InputError
+    if the budget does not hold the network.
     """
     state = None if "members" in checkpoint.metadata else checkpoint.state
     if config.snr_db > NOISY_DB or state is None or state.difference is None or state.made_up is None:
@@ -52,6 +52,8 @@ def under_noise(checkpoint: Checkpoint, config: PlanConfig) -> Checkpoint:
         return measure(network, real, run).values - measure(network, made).values
 
     moved = np.mean([apart(arrived) for arrived in _arriving(checkpoint, snr, NUM_DRAWS)], axis=0) - apart(module)
+    if not np.isfinite(moved).all():
+        return checkpoint
     found = dataclasses.replace(state, difference=(state.difference + moved).astype(np.float32), step=NOISY_STEP)
     return dataclasses.replace(checkpoint, state=found)
 

@@ -23,7 +23,7 @@ from airnet_sdr.models.payload.state import LARGEST_STEP, StatePayload, step_for
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.register import register
 from airnet_sdr.models.sender_state import NOISY_STEP, judged, under_noise
-from airnet_sdr.models.statistics import measure
+from airnet_sdr.models.statistics import Statistics, measure
 from airnet_sdr.models.task import OwnCodeError
 from airnet_sdr.rx.receiver import receive
 from airnet_sdr.sim.loopback import transmit as over_the_air
@@ -160,3 +160,46 @@ def test_a_budget_for_the_state_without_noise_is_enough(checkpoint, monkeypatch,
     assert sizes[0] == plain < sizes[1]
     with pytest.raises(InputError, match="payload"):
         make_burst(tmp_path / "net.safetensors", snr_db=-5, payload_uses=symbols_once(checkpoint), uep="none")
+
+
+class Logarithm(nn.Module):
+    """Batch norm of the logarithm of positive inputs, which made-up ones are not."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(torch.log(x))
+
+
+def own(monkeypatch, build_network, load_data, **functions):
+    """A user's architecture and data set `own`, and the network with its statistics measured."""
+    monkeypatch.delitem(ARCHITECTURES, "own", raising=False)
+    register("own", build_network, load_data, **functions)
+    return build("own")
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 20.0])
+def test_where_made_up_inputs_are_no_numbers_the_statistics_themselves_are_sent(snr_db, monkeypatch):
+    inputs = torch.rand(200, 4, generator=torch.Generator().manual_seed(1)) + 0.01
+    network = own(monkeypatch, Logarithm, lambda split, data_dir=None: (inputs, inputs[:, :2].argmax(1)))
+    statistics = measure(network, inputs)
+    state = with_state(from_module(network, "own", "own")).state
+    assert state.made_up is None and np.allclose(state.difference, statistics.values)
+    assert np.isfinite(make_burst(network, architecture="own", dataset="own", snr_db=snr_db).stream).all()
+
+
+def test_noise_that_makes_no_numbers_moves_nothing(checkpoint, monkeypatch):
+    def not_finite(*arguments):
+        return Statistics(np.full(checkpoint.state.difference.shape, np.nan))
+
+    monkeypatch.setattr("airnet_sdr.models.sender_state.measure", not_finite)
+    assert under_noise(checkpoint, PlanConfig("none", 1, -5.0)) is checkpoint
+
+
+def test_statistics_that_data_make_no_numbers_are_refused(monkeypatch):
+    network = own(monkeypatch, Logarithm, lambda split, data_dir=None: (torch.zeros(200, 4), torch.arange(200) % 4))
+    without = dataclasses.replace(from_module(network, "own", "own"), statistics={})
+    with pytest.raises(InputError, match="own: .* not finite"):
+        with_state(without)
