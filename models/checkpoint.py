@@ -19,7 +19,14 @@ from airnet_sdr.models import shipped
 from airnet_sdr.models.batch_norm import measured_statistics, statistics_of
 from airnet_sdr.models.beside import State
 from airnet_sdr.models.card import ModelCard, check_metrics
-from airnet_sdr.models.checkpoint_tensors import checked_numbers, checked_tensors, measured_on, opened, widths_of
+from airnet_sdr.models.checkpoint_tensors import (
+    check_values,
+    checked_numbers,
+    checked_tensors,
+    measured_on,
+    opened,
+    widths_of,
+)
 from airnet_sdr.models.digital.quantise import MAX_LEVEL, grid_of
 from airnet_sdr.models.fixed import mark_as
 from airnet_sdr.models.nets import ARCHITECTURES, AUGMENTATION, DATASETS, build, check_shapes
@@ -174,7 +181,7 @@ def load_any(name_or_path, architecture: str | None = None) -> Checkpoint:
 
 
 def checked(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint itself; InputError if its tensors do not fit its architecture or are not finite."""
+    """The checkpoint itself; InputError if its tensors do not fit its architecture, or their numbers are impossible."""
     if checkpoint.arch not in ARCHITECTURES:
         raise InputError(f"`architecture` must be one of {', '.join(ARCHITECTURES)}; got {checkpoint.arch!r}")
     wanted = {spec.name: spec.shape for spec in tensor_specs(build(checkpoint.arch, checkpoint.widths))}
@@ -182,9 +189,8 @@ def checked(checkpoint: Checkpoint) -> Checkpoint:
         raise InputError(
             f"the module's tensors are not those of {checkpoint.arch!r}; give the `architecture` that makes it"
         )
-    for name, tensor in checkpoint.tensors.items():
-        if not np.isfinite(tensor).all():
-            raise InputError(f"{name} has weights that are not finite numbers; check the training")
+    for name, tensor in {**checkpoint.tensors, **checkpoint.statistics}.items():
+        check_values(name, tensor, name in checkpoint.statistics)
     return checkpoint
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -102,20 +103,25 @@ def checked_tensors(
         kinds = next(kinds for kinds in (REAL, COMPLEX, INTEGER) if state[name].dtype in kinds)
         if tuple(tensor.shape) != shape or tensor.dtype not in kinds:
             raise InputError(f"{path}: {name} is {_kind(tensor)}; {arch} has {_kind(state[name])}")
-        if name not in exact and not tensor.isfinite().all():
-            raise InputError(
-                f"{path}: {name} has {int((~tensor.isfinite()).sum())} weights that are not "
-                "finite numbers; train it again"
-            )
         if kinds is not INTEGER and tensor.dtype != state[name].dtype:
             dtypes[name] = str(tensor.dtype).removeprefix("torch.")
         found[name] = to_exact(tensor, state[name]) if name in exact else to_numpy(tensor)
+        if name not in exact:
+            check_values(f"{path}: {name}", found[name], name in statistics)
     return {
         "tensors": {name: found[name] for name in names},
         "statistics": {name: found[name] for name in statistics if name in found},
         "exact": {name: found[name] for name in exact if name in found},
         "dtypes": dtypes,
     }
+
+
+def check_values(name: str, tensor: np.ndarray, is_statistic: bool) -> None:
+    """InputError, which starts with ``name``, for numbers that are not finite, and for running variances below 0."""
+    if num_odd := int((~np.isfinite(tensor)).sum()):
+        raise InputError(f"{name} has {num_odd} numbers that are not finite; train it again")
+    if is_statistic and name.endswith("running_var") and (tensor < 0).any():
+        raise InputError(f"{name} has {int((tensor < 0).sum())} variances below 0; train it again")
 
 
 def some(names: list[str]) -> str:

@@ -205,6 +205,21 @@ def test_statistics_of_batch_norm_are_kept_but_are_no_tensors_to_send(tmp_path):
         assert name.endswith("num_batches_tracked") or torch.equal(found.module().state_dict()[name], value)
 
 
+@pytest.mark.parametrize(
+    "value, word", [(np.nan, "numbers that are not finite"), (np.inf, "numbers"), (-1.0, "variances below 0")]
+)
+def test_impossible_statistics_are_refused_in_a_module_and_in_a_file(tmp_path, value, word):
+    module = build("cifar", (4,) * 7)
+    tensors, statistics = tensors_of(module), measured_statistics(module)
+    name = next(name for name in statistics if name.endswith("running_var"))
+    module.get_buffer(name)[0] = statistics[name][0] = value
+    save(tmp_path / "a", Checkpoint("cifar", "cifar10", None, tensors, {}, (4,) * 7, statistics))
+    with pytest.raises(InputError, match=f"^{name} has 1 {word}"):
+        from_module(module, "cifar", "cifar10", widths=(4,) * 7)
+    with pytest.raises(InputError, match=f"a: {name} has 1 {word}"):
+        load(tmp_path / "a")
+
+
 def broken(tensors, metadata=METADATA, **changes):
     def write(path):
         save_file(
