@@ -38,6 +38,10 @@ class OwnCodeError(LinkError):
     """A user's own function failed; the second line is its error."""
 
 
+class NoLossError(InputError):
+    """Outputs and labels are no classifier's, and the user's file has no loss."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Task:
     """The data set `name`, and what a user's file says about it; None for what it does not say.
@@ -196,13 +200,14 @@ def logits_of(output: Any) -> Any:
 def output_of(network: Callable, batch: Batch) -> tuple[Tensor, Tensor]:
     """A classifier's output, float (n, num_classes, ...), and the labels, int64 (n, ...), of a batch.
 
-    Raises InputError where the batch has no labels, or they do not fit the output; those that are IGNORED always do.
+    Raises NoLossError where these are no classifier's, InputError for labels without an output of their own; those
+    that are IGNORED always fit.
     """
     output, labels = applied(network, batch)
     if not isinstance(output, Tensor) or not isinstance(labels, Tensor) or labels.is_floating_point():
-        raise InputError("without labels as int64 there is no cross-entropy; give the file a loss and an evaluate")
-    if output.ndim < 2 or (output.shape[0], *output.shape[2:]) != tuple(labels.shape):
-        raise InputError(
+        raise NoLossError("without labels as int64 there is no cross-entropy; give the file a loss and an evaluate")
+    if output.ndim < 2 or output.shape[1] < 2 or (output.shape[0], *output.shape[2:]) != tuple(labels.shape):
+        raise NoLossError(
             f"outputs {tuple(output.shape)} do not fit labels {tuple(labels.shape)} of a classifier; "
             "give the file a loss and an evaluate"
         )

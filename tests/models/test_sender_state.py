@@ -203,3 +203,31 @@ def test_statistics_that_data_make_no_numbers_are_refused(monkeypatch):
     without = dataclasses.replace(from_module(network, "own", "own"), statistics={})
     with pytest.raises(InputError, match="own: .* not finite"):
         with_state(without)
+
+
+def normed_regression():
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize("labels", [torch.randn(200, 1), torch.arange(200)], ids=["numbers", "integers"])
+def test_without_a_loss_nothing_is_judged(labels, monkeypatch):
+    """A regression that is evaluated, but has no loss on which ways could be compared."""
+    inputs = torch.randn(200, 4, generator=torch.Generator().manual_seed(1))
+    network = own(
+        monkeypatch,
+        normed_regression,
+        lambda split, data_dir=None: (inputs, labels),
+        evaluate=lambda network, data_dir: {"MSE": float((network(inputs)[:, 0] - labels).square().mean())},
+    )
+    burst = make_burst(network, architecture="own", dataset="own", snr_db=5.0)
+    assert burst.manifest.parts[1].role == "state"
+
+
+def test_labels_of_other_data_are_a_fault(monkeypatch):
+    network = own(
+        monkeypatch,
+        lambda: nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)),
+        lambda split, data_dir=None: (torch.randn(200, 4), torch.arange(200)),
+    )
+    with pytest.raises(InputError, match="labels from .* 3 outputs"):
+        make_burst(network, architecture="own", dataset="own", snr_db=5.0)
