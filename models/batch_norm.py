@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from airnet_sdr.models.batches import Batch, Examples, as_examples
+from airnet_sdr.models.task import evaluating
 
 NUM_IMAGES = 5000
 BATCH_SIZE = 250  # large batches: their variance is close to that of all images
@@ -84,23 +85,37 @@ def recompute_statistics(
     """Measure the running statistics of `module`, in place, on the first `num_inputs` of unlabelled `inputs`.
 
     `run(module, batch)` passes a batch through the module (`models.task.Task.run`). Returns the number of inputs used:
-    0 for a network without batch norm, which stays unchanged.
+    0 for a network without batch norm, which stays unchanged. So does one whose measurement fails.
     """
     layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
     if not layers:
         return 0
-    examples, was_training = as_examples(inputs).first(num_inputs), module.training
+    examples = as_examples(inputs).first(num_inputs)
+    num_batches = max(1, len(examples) // BATCH_SIZE)  # a small last batch has no useful variance
+    with evaluating(module), _measuring(layers):  # dropout and the like stay off
+        for batch in islice(examples.batches(BATCH_SIZE), num_batches):
+            run(module, batch)
+    return min(len(examples), BATCH_SIZE * num_batches)
+
+
+@contextlib.contextmanager
+def _measuring(layers: list[_BatchNorm]) -> Iterator[None]:
+    """Inside this context the layers take the mean of their batches' statistics; after a failure they have their old
+    ones."""
     before = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
-    module.eval()  # dropout and the like stay off
+    old = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]
     for layer in layers:
         layer.num_batches_tracked = torch.tensor(0)
         layer.reset_running_stats()
         layer.momentum = None  # the plain mean over batches
         layer.train()
-    num_batches = max(1, len(examples) // BATCH_SIZE)  # a small last batch has no useful variance
-    for batch in islice(examples.batches(BATCH_SIZE), num_batches):
-        run(module, batch)
-    for layer, (momentum, tracked) in zip(layers, before, strict=True):
-        layer.momentum, layer.num_batches_tracked = momentum, tracked
-    module.train(was_training)
-    return min(len(examples), BATCH_SIZE * num_batches)
+    try:
+        yield
+    except BaseException:
+        for layer, (mean, var) in zip(layers, old, strict=True):
+            layer.running_mean.copy_(mean)
+            layer.running_var.copy_(var)
+        raise
+    finally:
+        for layer, (momentum, tracked) in zip(layers, before, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, tracked

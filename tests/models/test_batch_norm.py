@@ -79,3 +79,28 @@ def test_live_normalises_each_batch_and_keeps_nothing():
     torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
     assert module.running_mean.eq(0).all() and not module.training
     assert module.momentum == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("fails_at", [None, 0, 2])
+def test_a_measurement_leaves_modes_and_when_it_fails_statistics(fails_at):
+    module = nn.Sequential(nn.BatchNorm1d(3), nn.Dropout(0.5), nn.BatchNorm1d(3)).train()
+    module(INPUTS)
+    module[2].eval()
+    before, seen = {name: value.clone() for name, value in module.state_dict().items()}, []
+
+    def run(network, batch):
+        seen.append(network[1].training)
+        if len(seen) - 1 == fails_at:
+            raise RuntimeError("example 5 is gone")
+        network(batch)
+
+    if fails_at is None:
+        recompute_statistics(module, INPUTS, run)
+    else:
+        with pytest.raises(RuntimeError, match="gone"):
+            recompute_statistics(module, INPUTS, run)
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, before[name])
+    assert [layer.training for layer in module] == [True, True, False] and not any(seen)
+    assert module.training and module[0].momentum == module[2].momentum == pytest.approx(0.1)
+    assert module[0].num_batches_tracked == 1
