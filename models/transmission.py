@@ -57,13 +57,13 @@ ANY_DB = (-128, 127)  # SNRs of an average
 
 
 def read_transmission(
-    path: Path, architecture: str | None = None
+    path: Path, architecture: str | None = None, data_dir: str | None = None
 ) -> tuple[tuple[PlannedLayer, ...], tuple[Average, ...]]:
     """The planned layers and the averages of a transmission file; InputError naming the first fault."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = [_checked(row, path) for row in content["layers"]]
-        layers = tuple(_layer(row, path, architecture) for row in rows)
+        layers = tuple(_layer(row, path, architecture, data_dir) for row in rows)
         averages = tuple(_average(row, path, layers) for row in content.get("averages", []))
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no list of layers ({error!r}); see models/transmission.py") from error
@@ -102,7 +102,7 @@ def _checked(row: dict, path: Path) -> dict:
     return row
 
 
-def _layer(row: dict, path: Path, architecture: str | None) -> PlannedLayer:
+def _layer(row: dict, path: Path, architecture: str | None, data_dir: str | None) -> PlannedLayer:
     network = row["network"]
     path_of = network if network in shipped.paths() else path.parent / network
     checkpoint = checkpoints.load_any(path_of, architecture)
@@ -112,9 +112,10 @@ def _layer(row: dict, path: Path, architecture: str | None) -> PlannedLayer:
         copies = int(np.clip(row["uses"] // symbols_once(checkpoint), 1, 255))
         config = PlanConfig("size", copies, snr_db, row["uses"], expansion="auto")
         checkpoint, config = select_member(checkpoint, config)
-        plan = AnalogPlan(with_state(checkpoint), protect(checkpoint, config))  # the state has symbols beside these
+        protection = protect(checkpoint, config)  # the state has symbols beside these
+        plan = AnalogPlan(with_state(checkpoint, data_dir), protection)
         return PlannedLayer(plan, *place, row["state_snr_db"])
-    checkpoint = with_state(checkpoint)
+    checkpoint = with_state(checkpoint, data_dir)
     data, state = compressed(checkpoint, row["bits"] // 8), state_bytes(checkpoint)
     coded = most_robust(len(state) + len(data), row["uses"])
     return PlannedLayer(DigitalPlan.of(checkpoint, state + data, coded, len(state)), *place)

@@ -1,6 +1,7 @@
 """What the sender finds out about batch norm before it plans."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -231,3 +232,19 @@ def test_labels_of_other_data_are_a_fault(monkeypatch):
     )
     with pytest.raises(InputError, match="labels from .* 3 outputs"):
         make_burst(network, architecture="own", dataset="own", snr_db=5.0)
+
+
+def test_the_data_folder_is_that_of_layers_too(monkeypatch, tmp_path):
+    inputs, folders = torch.randn(200, 4, generator=torch.Generator().manual_seed(1)), []
+
+    def load_data(split, data_dir=None):
+        folders.append(data_dir)
+        return inputs, inputs[:, :2].argmax(1)
+
+    network = own(monkeypatch, lambda: nn.Sequential(nn.Linear(4, 2), nn.BatchNorm1d(2)), load_data)
+    save(tmp_path / "net.safetensors", from_module(network, "own", "own"))
+    layer = {"network": "net.safetensors", "start": 0, "uses": 900, "power_db": -3, "snr_db": 20}
+    layers = [{**layer, "scheme": scheme} for scheme in ("analog", "digital")]
+    (tmp_path / "layers.json").write_text(json.dumps({"layers": layers}))
+    make_burst(tmp_path / "layers.json", scheme="layered", data_dir="somewhere")
+    assert folders == ["somewhere", "somewhere"]
