@@ -16,7 +16,7 @@ from airnet_sdr.models.checkpoint import Checkpoint
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import checksum, exact_bytes, exact_of
 from airnet_sdr.models.statistics import NUM_INPUTS, MadeUp, Statistics, channels_of, few, made_up, measure, predicted
-from airnet_sdr.models.task import HOLD_OUT, known, task_of
+from airnet_sdr.models.task import HOLD_OUT, OwnCodeError, known, task_of
 
 NUM_TRIED = 500  # examples held back on which ways are compared
 LEAVES_PAY = 0.75  # of what fields leave; drawing leaves costs both ends time
@@ -77,10 +77,13 @@ class SenderData:
 
     @functools.cached_property
     def made_up(self) -> MadeUp | None:
-        """The made-up inputs that stand for them."""
+        """The made-up inputs that stand for them; None where none do, as for examples that do not make one batch."""
         if self.training is None:
             return None
-        batch = self.training.take(torch.arange(len(self.training)))
+        try:
+            batch = self.training.take(torch.arange(len(self.training)))
+        except OwnCodeError:
+            return None
         made = made_up(batch[0] if isinstance(batch, (tuple, list)) and len(batch) <= 2 else batch)
         return None if made is None else as_sent(made)
 

@@ -16,7 +16,7 @@ from airnet_sdr.models.noise import noisy
 from airnet_sdr.models.payload.protection import protect
 from airnet_sdr.models.plan_config import PlanConfig
 from airnet_sdr.models.statistics import load_predicted, measure, num_bearable
-from airnet_sdr.models.task import NoLossError
+from airnet_sdr.models.task import NoLossError, OwnCodeError
 
 NOISY_DB = 0.0  # planned SNR per symbol up to which the mean under noise is sent
 NUM_DRAWS, NUM_NOISY = 4, 1250  # of that noise, on so many real inputs
@@ -64,7 +64,7 @@ def judged(checkpoint: Checkpoint, snr: np.ndarray, snr_db: float) -> Checkpoint
 
     Both ways are compared by the loss on training examples held back, of networks whose tensors arrive at linear
     ``snr`` (L,), as planned for ``snr_db`` per symbol; measured are those on other examples. What is found holds up to
-    2 dB or more above. Unchanged for plans above TRIED_DB, without data here, and without a loss.
+    2 dB or more above. Unchanged for plans above TRIED_DB, and without data here, batches of them, or a loss.
     """
     state = checkpoint.state
     if snr_db > TRIED_DB or state is None or state.difference is None:
@@ -79,7 +79,7 @@ def judged(checkpoint: Checkpoint, snr: np.ndarray, snr_db: float) -> Checkpoint
             sent += data.task.mean_loss(arrived, held)
             measure(arrived, others, data.task.run)
             measured += data.task.mean_loss(arrived, held)
-    except NoLossError:
+    except (NoLossError, OwnCodeError):
         return checkpoint
     if measured >= (1 - BETTER) * sent:
         return checkpoint

@@ -248,3 +248,16 @@ def test_the_data_folder_is_that_of_layers_too(monkeypatch, tmp_path):
     (tmp_path / "layers.json").write_text(json.dumps({"layers": layers}))
     make_burst(tmp_path / "layers.json", scheme="layered", data_dir="somewhere")
     assert folders == ["somewhere", "somewhere"]
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 5.0, 20.0])
+def test_data_that_do_not_batch_are_no_reason_not_to_send(snr_db, monkeypatch):
+    """Images of two sizes: a network of any size is evaluated on one after the other."""
+    images = [(torch.randn(1, 8 + i % 2, 8), i % 3) for i in range(100)]
+    network = own(
+        monkeypatch,
+        lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        lambda split, data_dir=None: images,
+        evaluate=lambda network, data_dir: {"top-1": sum(int(network(x[None]).argmax()) == y for x, y in images) / 100},
+    )
+    assert make_burst(network, architecture="own", dataset="own", snr_db=snr_db).manifest.parts[1].role == "state"
