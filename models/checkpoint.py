@@ -251,7 +251,6 @@ def save(path, checkpoint: Checkpoint, half: bool = False, module: nn.Module | N
     Weights on a grid, the result of training for bits (`models.entropy`), are written as int8 levels. ``module`` is
     the network with these weights, where it is there already.
     """
-    path = Path(path)
     metadata = {
         **checkpoint.metadata,
         "arch": checkpoint.arch,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from airnet_sdr.dsp.errors import InputError
-from airnet_sdr.dsp.host.files import write_whole
+from airnet_sdr.dsp.host.files import checked_path, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,8 @@ DASHES = ("-", "--", "-.", ":")
 
 
 def picture_format(path: str | os.PathLike) -> str:
-    """The format of a picture's file: png, pdf or svg. InputError for another suffix."""
+    """The format of a picture's file: png, pdf or svg. InputError for another suffix, or what names no file."""
+    checked_path(path)
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise InputError(f"a picture is .png, .pdf or .svg; got {os.fspath(path)!r}")
@@ -34,7 +35,7 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     """Write a figure, whole or not at all, in the format of the file's suffix. InputError as `picture_format`."""
     kind, picture = picture_format(path), io.BytesIO()
     figure.savefig(picture, format=kind, dpi=DPI)
-    write_whole(Path(path), picture.getvalue())
+    write_whole(path, picture.getvalue())
 
 
 def line_style(index: int, count: int = 1) -> dict:

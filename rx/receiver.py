@@ -4,15 +4,15 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from airnet_sdr.dsp import losses
 from airnet_sdr.dsp.errors import InputError, LinkError, NothingReceivedError, RadioError, one_line
+from airnet_sdr.dsp.host.files import checked_path
 from airnet_sdr.dsp.host.memory import give_back
-from airnet_sdr.dsp.host.options import config_from, split_options
+from airnet_sdr.dsp.host.options import config_from, split_options, with_options
 from airnet_sdr.dsp.host.run import Run, options_of
 from airnet_sdr.dsp.radio import RadioConfig, Source, open_source
 from airnet_sdr.dsp.radio.record import RecordedSource, recording
@@ -63,10 +63,10 @@ class Reception:
         Of an average each network has a file of its own, W-1.safetensors and W-2.safetensors for W.safetensors, with
         the accuracy and metrics of its model card.
         """
-        alone, are_sent = len(self.parts) == 1, bool(self.report["batch_norm"])
+        path, alone, are_sent = checked_path(path), len(self.parts) == 1, bool(self.report["batch_norm"])
         metadata = {"received_over": self.report["radio"]["address"]}
         for number, part in enumerate(self.parts, 1):
-            name = Path(path) if alone else Path(path).with_stem(f"{Path(path).stem}-{number}")
+            name = path if alone else path.with_stem(f"{path.stem}-{number}")
             found = (self.accuracy, self.report["metrics"] or {}) if alone else (None, {})
             checkpoints.save(name, part.checkpoint(metadata, are_sent, *found), module=part.module)
 
@@ -115,7 +115,7 @@ def receive(samples, config: ReceiveConfig | None = None, **options) -> Receptio
     (0, None)
     """
     receiving, listening, radio = split_options(options, ReceiveConfig, ListenConfig, RadioConfig)
-    config = dataclasses.replace(config or ReceiveConfig(), **receiving)
+    config = with_options(ReceiveConfig, config, receiving)
     listen_config, radio_config = ListenConfig(**listening), config_from(RadioConfig, radio)
     if listen_config.follow:
         raise InputError("`follow` reports many receptions; use airnet_sdr.rx.receiver.receive_from")

@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -130,9 +130,9 @@ def channel_uses(
     }
 
 
-def write_json(path: str | Path, report: dict) -> None:
+def write_json(path: str | os.PathLike, report: dict) -> None:
     """Write the report, whole or not at all."""
-    write_whole(Path(path), (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+    write_whole(path, (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
 
 
 def combined_snr_db(report: dict) -> float:

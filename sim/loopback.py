@@ -22,7 +22,7 @@ import numpy as np
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
 from airnet_sdr.dsp.host.files import check_outputs
-from airnet_sdr.dsp.host.options import add_options, check_known, checked_number, config_from
+from airnet_sdr.dsp.host.options import add_options, check_known, checked_number, config_from, with_options
 from airnet_sdr.dsp.host.run import Run, command_line, options_of
 from airnet_sdr.dsp.radio.config import FREQ_HZ, RATE_HZ, RadioConfig
 from airnet_sdr.dsp.radio.scale import NOMINAL_POWER, to_full_scale
@@ -69,10 +69,12 @@ def transmit(
     >>> transmit(make_burst("fashion"), preset="bench", seed=1).dtype
     dtype('complex64')
     """
+    if not isinstance(burst, Burst):
+        raise InputError(f"`burst` must be one of make_burst; got {type(burst).__name__}")
     if config is not None and preset is not None:
         raise InputError("the channel is given twice; give `config` or `preset`")
     check_known(options, ChannelConfig)
-    base = {} if config is None else dataclasses.asdict(config)
+    base = {} if config is None else dataclasses.asdict(with_options(ChannelConfig, config, {}))
     config = channel_config(base | options, preset)
     cycles = int(checked_number("cycles", cycles, 1, 2**31, whole=True))  # an array has an end
     seed = int(checked_number("seed", seed, 0, 2**63 - 1, whole=True))

@@ -172,7 +172,7 @@ def test_rate_and_carrier_say_what_the_samples_are(samples, whole):
 def test_other_complex_numbers_are_taken_and_no_others(samples, whole):
     result = receive(samples.astype(np.complex128), evaluate="none")
     assert same_weights(result.network, whole.network)
-    for wrong in (samples.reshape(2, -1)[:, :10], np.array(["a"]), [samples[0]]):
+    for wrong in (samples.reshape(2, -1)[:, :10], samples.real.copy(), np.array(["a"]), [samples[0]]):
         with pytest.raises(InputError, match=r"samples must be complex numbers \(n,\); got"):
             receive(wrong, evaluate="none")
 
@@ -303,6 +303,39 @@ def test_an_option_that_makes_no_sense_is_named_with_what_it_must_be(net, step, 
             burst = make_burst(net, **(options if step == "make_burst" else {}))
             transmit(burst, **options)
     assert words in str(caught.value) and "--" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (lambda net: make_burst(net, dataset=5), "`dataset` must be a string or a path; got int"),
+        (lambda net: make_burst(net, key=5), "`key` must be a string or a path; got int"),
+        (lambda net: make_burst(net, {"seed": 1}), "`config` must be a SendConfig; got dict"),
+        (lambda net: transmit(5), "`burst` must be one of make_burst; got int"),
+        (lambda net: transmit(make_burst(net), {"snr_db": 1}), "`config` must be a ChannelConfig; got dict"),
+        (lambda net: receive(net), "a radio address, as file:PATH.sigmf-meta; got PosixPath"),
+        (lambda net: receive(None), "samples must be an array, an iterable of arrays or a radio address"),
+        (lambda net: receive([], {"evaluate": "none"}), "`config` must be a ReceiveConfig; got dict"),
+        (lambda net: receive([], architecture=5), "`architecture` must be a string or a path; got int"),
+        (lambda net: receive([], architecture=build), "`architecture` must be a string or a path; got function"),
+        (lambda net: receive([], truth=nn.Linear(2, 2)), "`truth` must be a string or a path; got Linear"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(net, step, words):
+    with pytest.raises(InputError) as caught:
+        step(net)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_path_is_as_good_as_a_string(net):
+    assert air.ReceiveConfig(truth=net).truth == str(net)
+
+
+@pytest.mark.parametrize("name", [5, None])
+def test_a_result_is_written_into_a_file_with_a_name(whole, name):
+    for write in (whole.save, whole.draw):
+        with pytest.raises(InputError, match=f"needs the name of a file; got {name}"):
+            write(name)
 
 
 @pytest.mark.parametrize(

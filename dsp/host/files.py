@@ -52,9 +52,9 @@ def make_folder(path: str | os.PathLike) -> Path:
 
 def checked_path(path: str | os.PathLike) -> Path:
     """The path of a file to be written, symbolic links followed; InputError where no file can have that name."""
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
     if not text or text.endswith("/") or "\0" in text or Path(text).name in ("", ".."):
-        raise InputError(f"an output needs the name of a file; got {text!r}")
+        raise InputError(f"an output needs the name of a file; got {text or path!r}")
     return Path(os.path.realpath(text)) if os.path.islink(text) else Path(text)
 
 

@@ -14,6 +14,7 @@ its flag instead (`dsp.host.command`).
 
 import argparse
 import math
+import os
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -73,9 +74,16 @@ def config_from(config_class: type[Config], options: Mapping, **more) -> Config:
 
 
 def with_options(config_class: type[Config], config: Config | None, options: Mapping) -> Config:
-    """``config``, or the default one, with options put over it. Raises InputError for an option that is no field."""
+    """``config``, or the default one, with options put over it.
+
+    Raises InputError for an option that is no field, and for a config of another class.
+    """
     check_known(options, config_class)
-    return replace(config, **options) if config is not None else config_class(**options)
+    if config is None:
+        return config_class(**options)
+    if not isinstance(config, config_class):
+        raise InputError(f"`config` must be a {config_class.__name__}; got {type(config).__name__}")
+    return replace(config, **options)
 
 
 def split_options(options: Mapping, *config_classes) -> tuple[dict, ...]:
@@ -184,9 +192,9 @@ def _checked_value(name, value, kind, meta):
         return value
     if kind is bool:
         return bool(value)
-    if kind is Path:
-        return Path(value)
-    return value
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputError(f"`{name}` must be a string or a path; got {type(value).__name__}")
+    return kind(os.fspath(value))
 
 
 def _checked_parts(declared, item) -> tuple:
