@@ -16,7 +16,7 @@ from airnet_sdr.models.task import known, task_of, top1
 if TYPE_CHECKING:
     from airnet_sdr.models.checkpoint import Checkpoint
 
-__all__ = ["Evaluation", "accuracy", "evaluate", "logits", "measured", "recalibrate_batch_norm", "top1"]
+__all__ = ["Evaluation", "accuracy", "evaluate", "logits", "measured", "measured_if_plain", "recalibrate_batch_norm", "top1"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,3 +87,8 @@ def measured(checkpoint: Checkpoint, data_dir: str | None = None) -> tuple[Check
         return checkpoint, error
     metadata = {**checkpoint.metadata, **({"metrics": json.dumps(found.metrics)} if found.metrics else {})}
     return dataclasses.replace(checkpoint, accuracy=found.accuracy, metadata=metadata), None
+
+
+def measured_if_plain(checkpoint: Checkpoint, data_dir: str | None = None) -> Checkpoint:
+    """A plain state dict, which nobody has measured yet, as `measured` gives it; any other checkpoint as it is."""
+    return checkpoint if "arch" in checkpoint.metadata else measured(checkpoint, data_dir)[0]

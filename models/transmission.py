@@ -30,6 +30,7 @@ from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models import shipped
 from airnet_sdr.models.digital.rate import most_robust
 from airnet_sdr.models.digital.scheme import compressed
+from airnet_sdr.models.evaluate import measured_if_plain
 from airnet_sdr.models.known_state import with_state
 from airnet_sdr.models.payload.analog import AnalogPlan
 from airnet_sdr.models.payload.average import Average
@@ -105,7 +106,7 @@ def _checked(row: dict, path: Path) -> dict:
 def _layer(row: dict, path: Path, architecture: str | None, data_dir: str | None) -> PlannedLayer:
     network = row["network"]
     path_of = network if network in shipped.paths() else path.parent / network
-    checkpoint = checkpoints.load_any(path_of, architecture)
+    checkpoint = measured_if_plain(checkpoints.load_any(path_of, architecture))
     place = row["start"], row["power_db"]
     if row["scheme"] == "analog":
         snr_db = min(row["snr_db"] + row["power_db"], 60)

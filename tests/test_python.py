@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 import airnet_sdr as air
@@ -23,7 +24,7 @@ from airnet_sdr.sim import loopback
 from airnet_sdr.sim.loopback import transmit
 from airnet_sdr.tests.command import ROOT, assert_refused, environment, run, save_few_images
 from airnet_sdr.tx import send
-from airnet_sdr.tx.sender import make_burst
+from airnet_sdr.tx.sender import load_candidates, make_burst
 
 WIDTHS = (8, 8, 8, 8, 8)
 MINE = """
@@ -217,6 +218,17 @@ def test_a_module_is_sent_as_it_is_and_evaluated_on_its_data(mine, scheme):
     for sent, got in zip(before, to_vectors(tensors_of(result.network)), strict=True):
         assert np.mean((sent - got) ** 2) < 0.02 * np.var(sent)
     assert all(np.array_equal(a, b) for a, b in zip(before, to_vectors(tensors_of(module)), strict=True))
+
+
+def test_the_accuracy_of_plain_state_dicts_travels_from_files_folders_and_layers(mine, tmp_path):
+    pytest.importorskip("sionna", reason="the layered scheme needs sionna-no-rt")
+    save_file(module_of_mine().state_dict(), tmp_path / "plain.safetensors")
+    sent = make_burst(tmp_path / "plain.safetensors", architecture=mine).manifest.card.accuracy
+    layer = {"network": "plain.safetensors", "scheme": "analog", "start": 0, "uses": 300, "snr_db": 0, "power_db": 0}
+    (tmp_path / "layers.json").write_text(json.dumps({"layers": [layer]}))
+    layered = make_burst(tmp_path / "layers.json", architecture=mine, scheme="layered")
+    (of_folder,) = load_candidates(tmp_path, air.SendConfig(architecture=mine)).checkpoints
+    assert sent is not None and layered.manifest.card.accuracy == sent == pytest.approx(of_folder.accuracy, abs=1e-4)
 
 
 def test_a_module_is_sent_as_its_checkpoint_would_be(net):

@@ -14,7 +14,7 @@ from airnet_sdr.dsp.units import linear
 from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models import shipped
 from airnet_sdr.models.checkpoint import Checkpoint
-from airnet_sdr.models.evaluate import measured
+from airnet_sdr.models.evaluate import measured_if_plain
 from airnet_sdr.models.known_state import with_state, with_states
 from airnet_sdr.models.manifest import dtype_runs
 from airnet_sdr.models.nets import DATASETS
@@ -93,7 +93,7 @@ def load_candidates(network: str | os.PathLike | nn.Module, config: SendConfig) 
     """The network, or the networks of a folder, and the sensitivity file beside a checkpoint.
 
     Without protection the sensitivity is not loaded. A plain state dict is evaluated where its data are here, so that
-    its accuracy travels with it.
+    its accuracy travels with it; a module is not.
     """
     architecture = resolve_architecture(config.architecture)
     if isinstance(network, nn.Module):
@@ -110,10 +110,9 @@ def load_candidates(network: str | os.PathLike | nn.Module, config: SendConfig) 
         if not paths:
             names = ", ".join(shipped.paths())
             raise InputError(f"no *.safetensors in the folder {str(network)!r}; give a checkpoint, or one of: {names}")
-        return Candidates(tuple(checkpoints.load(path, architecture) for path in paths), from_folder=True)
-    checkpoint = checkpoints.load(network, architecture)
-    if "arch" not in checkpoint.metadata:  # a plain state dict: nobody has measured it yet
-        checkpoint, _ = measured(checkpoint, config.data_dir)
+        loaded = (checkpoints.load(path, architecture) for path in paths)
+        return Candidates(tuple(measured_if_plain(each, config.data_dir) for each in loaded), from_folder=True)
+    checkpoint = measured_if_plain(checkpoints.load(network, architecture), config.data_dir)
     wanted = config.uep != "none" or config.scheme == "digital"
     return Candidates((checkpoint,), find_sensitivity(network, checkpoint) if wanted else None)
 
