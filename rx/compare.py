@@ -144,13 +144,20 @@ def _draw_scores(axes, reports: list[dict], labels: list[str]) -> None:
             axes.barh(place, received, height=0.55, color=PALETTE[place % len(PALETTE)])
         if sent is not None:
             axes.plot([sent, sent], [place - 0.4, place + 0.4], color=NEUTRAL, lw=2, zorder=3)
-    shown = [
-        f"{label}: {_cell(received) or 'not evaluated'}" for label, (_, received) in zip(labels, pairs, strict=True)
-    ]
+    scores = [_score(report, headline, received) for report, (_, received) in zip(reports, pairs, strict=True)]
+    shown = [f"{label}: {score}" for label, score in zip(labels, scores, strict=True)]
     axes.set_yticks(range(len(labels)), shown, fontsize="small", parse_math=False)
     axes.set(ylim=(len(labels) - 0.4, -0.6), xlabel=f"{headline} as received; grey line: as sent")
     if headline.endswith("(%)"):
         axes.set_xlim(0, 100)
+
+
+def _score(report: dict, headline: str, received: float | None) -> str:
+    """The headline as received, or why there is none."""
+    if received is not None:
+        return _cell(received)
+    evaluated = report.get("accuracy") is not None or report.get("metrics")
+    return f"has no {headline}" if evaluated else "not evaluated"
 
 
 def compare(paths: list[str], picture: str | None) -> None:

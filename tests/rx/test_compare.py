@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+from matplotlib.figure import Figure
 
 from airnet_sdr.rx import compare
 from airnet_sdr.sim import loopback
@@ -51,6 +52,15 @@ def test_metrics_are_compared_by_the_first(reports):
     first |= {"metrics": {"rmse": 0.2, "mae": 0.1}, "metrics_sent": {"rmse": 0.19, "mae": 0.09}}
     assert compare.scores_of([first, second]) == ("rmse", [(0.19, 0.2), (None, None)])
     assert compare.differences([first, second])["metrics.mae"] == [0.1, None]
+
+
+def test_a_report_without_the_headline_is_told_from_one_that_was_not_evaluated(reports):
+    plain = json.loads(reports[0].read_text())
+    several = [plain | {"metrics": {"rmse": 0.2}}, plain | {"accuracy": 0.9}, plain | {"metrics": {"mae": 1.0}}, plain]
+    axes = Figure().subplots()
+    compare._draw_scores(axes, several, ["a", "b", "c", "d"])
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert shown == ["a: 0.2", "b: has no rmse", "c: has no rmse", "d: not evaluated"]
 
 
 def test_names_that_tell_files_apart():
