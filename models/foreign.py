@@ -92,8 +92,8 @@ def _convert(source: str, target: str, memory: int, seconds: int, answer: Connec
         pretrained = _timm_network(source.removeprefix(TIMM)) if is_timm(source) else None
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        resource.setrlimit(resource.RLIMIT_AS, (used + memory,) * 2)
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds,) * 2)
+        _limit(resource.RLIMIT_AS, used + memory)
+        _limit(resource.RLIMIT_CPU, seconds)
         if pretrained is not None:
             content = pretrained.state_dict()
         else:
@@ -107,6 +107,13 @@ def _convert(source: str, target: str, memory: int, seconds: int, answer: Connec
         answer.send(f"it takes more than {memory >> 20} MiB")
     except Exception as error:  # foreign files and libraries may raise anything
         answer.send(_reason(error))
+
+
+def _limit(what: int, wanted: int) -> None:
+    """Limit this process, to less where it may have less already."""
+    hard = resource.getrlimit(what)[1]
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(what, (limit, limit))
 
 
 def _reason(error: Exception) -> str:

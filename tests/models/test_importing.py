@@ -17,7 +17,7 @@ from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models import foreign, importing
 from airnet_sdr.models.importing import match_names, select_match
 from airnet_sdr.models.register import resolve_architecture
-from airnet_sdr.tests.command import assert_refused, run
+from airnet_sdr.tests.command import assert_refused, finish, run, start
 from airnet_sdr.tx.sender import make_burst
 
 FILE = """
@@ -221,6 +221,16 @@ def test_a_file_larger_than_it_looks_ends_at_the_limit(architecture, tmp_path, m
             bomb.writestr(info.filename, whole.read(info), zipfile.ZIP_DEFLATED)
     assert (tmp_path / "bomb.pth").stat().st_size < 1 << 20
     assert_refused(imported(tmp_path / "bomb.pth", architecture, tmp_path), 1, "bomb.pth cannot be read")
+
+
+def test_weights_are_read_under_a_limit_that_is_lower_than_ours(state, tmp_path):
+    torch.save(state, tmp_path / "theirs.pth")
+    program = (
+        "import resource, sys; sys.path.insert(0, 'src'); resource.setrlimit(resource.RLIMIT_CPU, (100, 100)); "
+        "from airnet_sdr.models.foreign import convert; convert(*sys.argv[1:])"
+    )
+    result = finish(start("-c", program, tmp_path / "theirs.pth", tmp_path / "out.safetensors"))
+    assert result.status == 0 and (tmp_path / "out.safetensors").exists(), result.err
 
 
 @pytest.mark.parametrize(
