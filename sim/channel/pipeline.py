@@ -39,6 +39,9 @@ class Channel:
             raise InputError(f"channel: rate {rate_hz}, frequency {freq_hz} and power {signal_power} must be above 0")
         if config.doppler_hz > rate_hz / 5000:
             raise InputError(f"channel: doppler_hz is {config.doppler_hz:g}: at most rate/5000 = {rate_hz / 5000:g}")
+        for name, hz in (("cfo_hz", config.cfo_hz), *(("tones", freq_hz) for freq_hz, _ in config.tones)):
+            if abs(hz) > rate_hz / 2:
+                raise InputError(f"`{name}` must be within half the rate, ±{rate_hz / 2:g} Hz; got {hz:g}")
         # a burst's power lies on the active subcarriers, the noise on all
         self.noise_var = 0.0 if config.snr_db is None else _noise_var(config.snr_db, signal_power)
         self.sco = 1e-6 * config.sco_ppm if config.sco_ppm is not None else config.cfo_hz / freq_hz
