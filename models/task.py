@@ -163,6 +163,12 @@ def known() -> set[str]:
     return {*data.LOADERS, *OWN}
 
 
+def check_dataset(name: str, dataset: str | None) -> None:
+    """Raise InputError for a data set that is neither None, none nor known here; ``name`` is the option's."""
+    if dataset not in (None, "none", *known()):
+        raise InputError(f"no data set {dataset!r}; `{name}` must be none or one of: {', '.join(sorted(known()))}")
+
+
 def applied(network: Callable, batch: Batch) -> tuple[Any, Any]:
     """What the network makes of a batch's inputs, and the labels: the last entry of a tuple, "labels" of a dictionary.
 

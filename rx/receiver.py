@@ -10,7 +10,7 @@ from torch import nn
 
 from airnet_sdr.dsp import losses
 from airnet_sdr.dsp.errors import InputError, LinkError, NothingReceivedError, RadioError, one_line
-from airnet_sdr.dsp.host.files import checked_path
+from airnet_sdr.dsp.host.files import check_folder, checked_path
 from airnet_sdr.dsp.host.memory import give_back
 from airnet_sdr.dsp.host.options import config_from, split_options, with_options
 from airnet_sdr.dsp.host.run import Run, options_of
@@ -25,7 +25,7 @@ from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import hollow, tensor_specs, to_vectors
 from airnet_sdr.models.register import resolve_architecture
 from airnet_sdr.models.seal import Key
-from airnet_sdr.models.task import known
+from airnet_sdr.models.task import check_dataset, known
 from airnet_sdr.rx.combine import BurstCombiner, rebuild, unsealed
 from airnet_sdr.rx.config import ListenConfig, OutputConfig, ReceiveConfig
 from airnet_sdr.rx.explain import as_link_error, warnings_of, why_nothing, without_traceback
@@ -184,9 +184,8 @@ def check(config: ReceiveConfig) -> None:
     resolve_architecture(config.architecture)
     if config.key is not None:
         Key(config.key)
-    if config.evaluate not in (None, "none", *known()):
-        names = ", ".join(sorted(known()))
-        raise InputError(f"no data set {config.evaluate!r}; `evaluate` must be none or one of: {names}")
+    check_dataset("evaluate", config.evaluate)
+    check_folder("data_dir", config.data_dir)
     if config.truth is not None:
         checkpoints.load(config.truth, resolve_architecture(config.architecture))
 

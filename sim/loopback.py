@@ -163,7 +163,7 @@ def link_from(options: dict) -> Link:
     of_several = options["model"] and (os.path.isdir(options["model"]) or options["model"].endswith(".json"))
     if receiving.truth is None and options["model"] and not of_several:
         receiving = dataclasses.replace(receiving, truth=options["model"])
-    cycles = max(1, config_from(TransmissionConfig, options).cycles)
+    cycles = int(checked_number("cycles", config_from(TransmissionConfig, options).cycles, 1, whole=True))
     return Link(sending, channel, receiving, config_from(RadioConfig, options), cycles)
 
 
@@ -172,7 +172,7 @@ def main(argv=None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     parser = CommandParser(prog="loopback", description=__doc__)
     add_sender_options(parser)
-    add_options(parser, TransmissionConfig, ["cycles"])
+    add_options(parser, TransmissionConfig, ["cycles"], {"cycles": "cycles of the burst to send"})
     parser.add_argument("--plan-snr-db", metavar="D", help="SNR to plan for (default: the channel's, 10 without noise)")
     add_channel_options(parser)
     add_receiver_options(parser, architecture=False)

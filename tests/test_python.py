@@ -250,6 +250,8 @@ def test_a_module_must_name_its_architecture(mine):
         make_burst(module)
     with pytest.raises(InputError, match="'nosuch'"):
         make_burst(module, architecture="nosuch")
+    with pytest.raises(InputError, match="no data set 'minw'; `dataset` must be none or one of: .*mine"):
+        make_burst(module, architecture=mine, dataset="minw")
     with pytest.raises(InputError, match="not those of 'mine'"):
         make_burst(nn.Linear(4, 2), architecture=mine)
     with torch.no_grad():

@@ -27,6 +27,7 @@ from airnet_sdr.models.register import resolve_architecture
 from airnet_sdr.models.seal import Key
 from airnet_sdr.models.sender_state import judged, under_noise
 from airnet_sdr.models.sensitivity_file import find_sensitivity
+from airnet_sdr.models.task import check_dataset
 from airnet_sdr.models.transmission import read_transmission
 from airnet_sdr.tx.burst import Burst, lay_out, sealed
 from airnet_sdr.tx.config import SendConfig, TransmissionConfig
@@ -123,6 +124,7 @@ def _checkpoint_of(module: nn.Module, architecture: str | None, dataset: str | N
         raise InputError(
             "a module needs `architecture`: a shipped or registered name, or FILE.py:NAME, whose NAME() returns it"
         )
+    check_dataset("dataset", dataset)
     return checkpoints.from_module(module, architecture, dataset or DATASETS.get(architecture, "none"))
 
 

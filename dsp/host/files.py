@@ -50,6 +50,12 @@ def make_folder(path: str | os.PathLike) -> Path:
     return folder
 
 
+def check_folder(name: str, path: str | None) -> None:
+    """Raise InputError for a folder that is not there; None stands for none, ``name`` is the option's."""
+    if path is not None and not os.path.isdir(path):
+        raise InputError(f"`{name}` is a folder; got {path!r}, where none is")
+
+
 def checked_path(path: str | os.PathLike) -> Path:
     """The path of a file to be written, symbolic links followed; InputError where no file can have that name."""
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else ""
@@ -61,13 +67,15 @@ def checked_path(path: str | os.PathLike) -> Path:
 def check_outputs(outputs: Iterable[str | os.PathLike | None], inputs: Iterable[str | os.PathLike | None] = ()) -> None:
     """Refuse, before any work, outputs that are one file, or one of the inputs; None stands for no file.
 
-    Raises InputError naming the file.
+    Raises InputError naming the file, also where it is a folder.
     """
     taken = {os.path.realpath(each): "read" for each in inputs if each and os.path.exists(each)}
     for output in outputs:
         if output is None:
             continue
         path = os.path.realpath(checked_path(output))
+        if os.path.isdir(path):
+            raise InputError(f"{os.fspath(output)} is a folder; name a file in it")
         if _is_special(Path(path)):
             continue
         if path in taken:

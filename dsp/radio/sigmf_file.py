@@ -12,7 +12,7 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import InputError, RadioError
 from airnet_sdr.dsp.radio.base import Sink, Source
-from airnet_sdr.dsp.radio.config import DEVICE_SETTINGS
+from airnet_sdr.dsp.radio.config import DEVICE_SETTINGS, FREQ_HZ, RATE_HZ
 
 PART = ".part"
 SAMPLE_BYTES = 8
@@ -150,8 +150,8 @@ class SigmfSource(Source):
                 "try one plain channel"
             )
         self._component, self._zero, self._scale = _DATATYPES[datatype]
-        self.rate_hz = self._frequency(meta_path, "core:sample_rate", rate_hz, self.config.rate_hz)
-        self.freq_hz = self._frequency(meta_path, "core:frequency", freq_hz, self.config.freq_hz)
+        self.rate_hz = self._frequency(meta_path, "core:sample_rate", rate_hz, self.config.rate_hz, RATE_HZ)
+        self.freq_hz = self._frequency(meta_path, "core:frequency", freq_hz, self.config.freq_hz, FREQ_HZ)
         self.num_samples = self._num_samples()
         if ends and max(ends) > self.num_samples:
             self.warnings.append(
@@ -176,8 +176,8 @@ class SigmfSource(Source):
             components = (components - np.float32(self._zero)) * np.float32(self._scale)
         return components.astype(np.float32, copy=False).view(np.complex64)
 
-    def _frequency(self, meta_path, name, value, configured):
-        """`value` of the recording if it has one, else the configured one with a warning."""
+    def _frequency(self, meta_path, name, value, configured, default):
+        """`value` of the recording if it has one, else the configured one; a warning says what is not as expected."""
         if value is None:
             self.warnings.append(f"recording {meta_path} has no {name}; {configured:g} assumed")
             return configured
@@ -185,6 +185,8 @@ class SigmfSource(Source):
             raise InputError(
                 f"recording {meta_path} has {name} {shortened(value)}; try a positive number up to {MOST_HZ:g}"
             )
+        if configured not in (value, default):
+            self.warnings.append(f"recording {meta_path} has {name} {value:g}; {configured:g} has no effect")
         return float(value)
 
     def _num_samples(self):

@@ -68,6 +68,8 @@ class ChannelConfig:
 
     def __post_init__(self):
         check_fields(self)
+        if self.background is None and self.background_snr_db != ChannelConfig.background_snr_db:
+            raise InputError("`background_snr_db` has no effect without `background`; name a recording")
         if self.tdl is not None and self.echoes:
             raise InputError(f"the channel has both a tdl ({self.tdl}) and {len(self.echoes)} echoes: give one of them")
 

@@ -95,6 +95,13 @@ def test_an_output_is_no_input_and_no_other_output(tmp_path):
     check_outputs([tmp_path / "a", tmp_path / "b", None, "/dev/null", "/dev/null"], [source, tmp_path / "missing"])
 
 
+def test_an_output_that_is_a_folder_is_refused_beforehand(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    for output in (tmp_path, tmp_path / "link"):
+        with pytest.raises(InputError, match="is a folder; name a file in it"):
+            check_outputs([output])
+
+
 @pytest.mark.parametrize("end", ["| true", ">/dev/full"])
 def test_a_standard_output_that_cannot_be_written_is_one_line(end):
     command = f'"{sys.executable}" tx/send.py --list {end}; exit ${{PIPESTATUS[0]}}'

@@ -111,6 +111,13 @@ def test_missing_rate_and_carrier_come_from_the_configuration_with_a_warning(pat
     assert (source.rate_hz, source.freq_hz) == (2e6, 433e6) and len(source.describe()["warnings"]) == 2
 
 
+def test_a_rate_or_carrier_beside_the_recordings_own_is_said_to_have_no_effect(path):
+    address = write_raw(path, bytes(80))
+    _, source = read_all(address, RadioConfig(freq_hz=915e6, rate_hz=2e6))
+    assert source.warnings == [f"recording {path} has core:sample_rate 1e+06; 2e+06 has no effect"]
+    assert (source.rate_hz, source.freq_hz) == (1e6, 915e6)
+
+
 def test_a_recording_cut_between_samples_is_read_with_a_warning(path):
     with open_sink(f"file:{path}") as sink:
         sink.send(unit_power(100), "cycle 0")

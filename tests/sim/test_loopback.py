@@ -143,6 +143,11 @@ def test_a_digital_model_below_its_cliff_is_nothing(tmp_path):
         (["--evaluate", "nothing"], "nothing"),
         (["--truth", "nosuch"], "nosuch"),
         (["--cycles", "-1"], "--cycles"),
+        (["--cycles", "0"], "--cycles must be a whole number of at least 1; got 0"),
+        (["--tone", "2.5e6:0"], "--tone must be within half the rate, ±1.25e+06 Hz; got 2.5e+06"),
+        (["--cfo-hz", "5e6"], "--cfo-hz must be within half the rate"),
+        (["--background-snr-db", "5"], "--background-snr-db has no effect without --background"),
+        (["--data", "nowhere"], "--data is a folder; got 'nowhere'"),
         (["--data", "nowhere", "--estimator", "magic"], "magic"),
     ],
 )
