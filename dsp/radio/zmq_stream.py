@@ -21,8 +21,9 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from airnet_sdr.dsp.errors import InputError, RadioError, RadioTimeoutError
+from airnet_sdr.dsp.radio.address import Address
 from airnet_sdr.dsp.radio.base import Sink, Source
-from airnet_sdr.dsp.radio.config import DEVICE_SETTINGS
+from airnet_sdr.dsp.radio.config import DEVICE_SETTINGS, RadioConfig
 from airnet_sdr.dsp.radio.zmq_curve import Guard, secure
 
 SINK_PATTERNS = ("push", "pub", "rep", "srsran")
@@ -93,8 +94,11 @@ class ZmqSink(Sink):
 
     ignored = DEVICE_SETTINGS
 
+    def __init__(self, address: Address, config: RadioConfig):
+        super().__init__(address, config)
+        self._pattern = _pattern(address, SINK_PATTERNS)
+
     def _open(self):
-        self._pattern = _pattern(self.address, SINK_PATTERNS)
         self._context = zmq.Context()
         self._guard = Guard(self._context, self.address)
         try:
@@ -154,8 +158,11 @@ class ZmqSource(Source):
     num_strangers = 0  # connections that spoke no ZMQ, or had another key
     _monitor = None
 
+    def __init__(self, address: Address, config: RadioConfig, beside: Sink | None = None):
+        super().__init__(address, config, beside)
+        self._pattern = _pattern(address, SOURCE_PATTERNS)
+
     def _open(self):
-        self._pattern = _pattern(self.address, SOURCE_PATTERNS)
         self._request = {"req": np.uint32(MAX_MESSAGE_SAMPLES).tobytes(), "srsran": b"\xff"}.get(self._pattern)
         self._context = zmq.Context()
         self._connect()
@@ -189,7 +196,7 @@ class ZmqSource(Source):
     def _read(self, timeout_s):
         deadline = time.monotonic() + timeout_s
         while True:
-            self._await_message(max(0.0, deadline - time.monotonic()))
+            self._await_message(timeout_s, deadline)
             samples = samples_of([frame.buffer for frame in self._socket.recv_multipart(copy=False)])
             self._asked = None
             if samples is not None:
@@ -211,8 +218,7 @@ class ZmqSource(Source):
             )
         return about
 
-    def _await_message(self, timeout_s):
-        deadline = time.monotonic() + timeout_s
+    def _await_message(self, timeout_s, deadline):
         while not self._ready(min(POLL_S, deadline - time.monotonic())):
             if time.monotonic() < deadline:
                 continue
