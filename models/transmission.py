@@ -63,7 +63,7 @@ def read_transmission(
     """The planned layers and the averages of a transmission file; InputError naming the first fault."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [_checked(row, path) for row in content["layers"]]
+        rows = [_checked(number, row, path) for number, row in enumerate(content["layers"])]
         layers = tuple(_layer(row, path, architecture, data_dir) for row in rows)
         averages = tuple(_average(row, path, layers) for row in content.get("averages", []))
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -91,12 +91,15 @@ def _average(row: dict, path: Path, layers: tuple[PlannedLayer, ...]) -> Average
     return Average(int(best), first, second, row["weight"], round(least_db), round(below_db))
 
 
-def _checked(row: dict, path: Path) -> dict:
+def _checked(number: int, row: dict, path: Path) -> dict:
     """A layer's row with its numbers checked; those that it may leave out have their defaults."""
-    scheme = row["scheme"]
+    scheme = row.get("scheme", "analog")
     if scheme not in NUMBERS:
         raise InputError(f"{path}: scheme must be {' or '.join(NUMBERS)}; got {scheme!r}")
     row = {"bits": ALL_BITS, "state_snr_db": row.get("snr_db"), **row}
+    for name in ("network", "scheme", *NUMBERS[scheme]):
+        if name not in row:
+            raise InputError(f"{path}: layer {number} has no {name}; see models/transmission.py")
     for name in NUMBERS[scheme]:
         low, high = BOUNDS[name]
         row[name] = checked_number(f"layers.{name}", row[name], low, high, isinstance(low, int), what=f"{path}: ")
@@ -106,7 +109,7 @@ def _checked(row: dict, path: Path) -> dict:
 def _layer(row: dict, path: Path, architecture: str | None, data_dir: str | None) -> PlannedLayer:
     network = row["network"]
     path_of = network if network in shipped.paths() else path.parent / network
-    checkpoint = measured_if_plain(checkpoints.load_any(path_of, architecture))
+    checkpoint = measured_if_plain(checkpoints.load_any(path_of, architecture), data_dir)
     place = row["start"], row["power_db"]
     if row["scheme"] == "analog":
         snr_db = min(row["snr_db"] + row["power_db"], 60)

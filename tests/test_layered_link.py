@@ -153,7 +153,10 @@ def test_an_average_that_cannot_be_is_refused(folder, average, message):
         *(([ANALOG | {"state_snr_db": value}], "state_snr_db` must be") for value in ("x", 1e6, float("nan"))),
         ([DIGITAL | {"power_db": 0.0, "bits": "x"}], "bits` must be"),
         ([ANALOG | {"power_db": 20.0}], "mean power must be 1; got 100"),
-        ([{name: value for name, value in ANALOG.items() if name != "snr_db"}], "no list of layers"),
+        ([{name: value for name, value in ANALOG.items() if name != "snr_db"}], "layer 0 has no snr_db"),
+        ([ANALOG, {"name": "conv.weight", "power_db": 0.0}], "layer 1 has no network"),
+        ([ANALOG, DIGITAL], "layer 1 has no power_db"),
+        ([5], "no list of layers"),
         ([ANALOG | {"network": "none.safetensors"}], "no model"),
     ],
 )
@@ -199,8 +202,9 @@ def test_outputs_of_several_parts_are_averaged_by_their_logits(make):
 
 
 def test_a_file_of_layers_and_its_scheme_belong_together(folder):
-    with pytest.raises(InputError, match="`scheme` layered"):
-        make_burst(transmission(folder, ANALOG | {"power_db": 0.0}), scheme="analog")
+    for layer in (ANALOG | {"power_db": 0.0}, {"name": "a layer of a report"}):
+        with pytest.raises(InputError, match="`scheme` layered"):
+            make_burst(transmission(folder, layer), scheme="analog")
     with pytest.raises(InputError, match="JSON file that lists its layers"):
         make_burst("fashion", scheme="layered")
 

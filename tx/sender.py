@@ -104,6 +104,8 @@ def load_candidates(network: str | os.PathLike | nn.Module, config: SendConfig) 
     if not isinstance(network, (str, os.PathLike)):
         raise InputError(f"`model` must be a name, a path or a torch.nn.Module; got {type(network).__name__}")
     if str(network).endswith(".json"):
+        if config.scheme != "layered":
+            raise InputError(f"{network}: a .json is a transmission of several networks; send it with `scheme` layered")
         layers, averages = read_transmission(Path(network), architecture, config.data_dir)
         return Candidates((), layers=layers, averages=averages)
     if network and os.path.isdir(network):

@@ -37,8 +37,6 @@ class Candidates:
     @property
     def only(self) -> Checkpoint:
         """The one network; InputError where a folder of them was given."""
-        if self.layers:
-            raise InputError("a transmission file has several networks; send it with `scheme` layered")
         if self.from_folder:
             raise InputError("this scheme sends one network; give a checkpoint instead of a folder")
         return self.checkpoints[0]
