@@ -440,10 +440,10 @@ def end(process, signum):
 
 def long_commands(model, folder):
     """Commands that would go on for minutes at least, each ready once it has printed a line."""
-    (nobody,) = zmq_addresses(1)
+    (nobody,), recording = zmq_addresses(1), f"file:{folder / 's.sigmf-meta'}"
     return {
         "send to nobody": ["tx/send.py", "--model", model, "--radio", nobody],
-        "send to a file": ["tx/send.py", "--model", model, "--radio", f"file:{folder / 's.sigmf-meta'}", "--cycles", 0],
+        "send to a file": ["tx/send.py", "--model", model, "--radio", recording, "--cycles", 10**6],
         "loopback": ["sim/loopback.py", "--model", model, "--cycles", 10**6, "--report", folder / "r.json"],
     }
 

@@ -101,6 +101,14 @@ def test_a_name_of_300_characters_and_none_at_all(model, folder):
         assert_refused(run(main, *options), 1)
 
 
+def test_an_address_that_cannot_send_is_refused_before_the_model_is_read(folder):
+    for address, *words in [
+        ("zmq:tcp://127.0.0.1:5555?pattern=pull", "cannot send with pattern pull"),
+        ("file:sent.sigmf-meta", "--cycles 0 sends until stopped"),
+    ]:
+        assert_refused(run(send.main, "--model", "nosuch", "--cycles", 0, "--radio", address), 1, *words)
+
+
 def test_a_training_where_nothing_can_be_written_does_not_start(folder):
     (folder / "file").write_text("in the way")
     for place in ("file", "file/below", "/proc/none"):

@@ -80,6 +80,8 @@ def send(model: str, address: str, config: SendConfig, radio: RadioConfig, trans
     sink = open_sink(address, radio)
     records = [address] if transmission.record is None else [address, f"file:{transmission.record}"]
     check_outputs([path for each in records for path in recorded_files(each)], [model])
+    if not transmission.cycles and recorded_files(address):
+        raise InputError("`cycles` 0 sends until stopped, and a recording has an end; say how many cycles")
     if model is None:
         raise InputError(f"`model` is missing; try one of: {', '.join(shipped.paths())}, or PATH.safetensors")
     with Progress() as progress:
