@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -42,11 +43,11 @@ def main(argv=None) -> int:
     add_options(parser.add_argument_group("lab page"), LiveConfig)
     radio.add_argument("--record", metavar="FILE.sigmf-meta", help="also record the received samples")
     options = parser.options(argv)
-    return run_command(parser, lambda: dispatch(options, command_line("rx/receive.py", argv)))
+    return run_command(parser, lambda: dispatch(options, command_line("rx/receive.py", argv), parser.with_flags))
 
 
-def dispatch(options: dict, command: str) -> None:
-    """Check the board or receive, by the options."""
+def dispatch(options: dict, command: str, with_flags: Callable[[str], str]) -> None:
+    """Check the board or receive, by the options; ``with_flags`` names them in a message as the command does."""
     radio = config_from(RadioConfig, options)
     if options["check"]:
         check_board(options["radio"], radio)
@@ -61,7 +62,11 @@ def dispatch(options: dict, command: str) -> None:
 
     recorded = [] if options["record"] is None else recorded_files(f"file:{options['record']}")
     check_outputs([*dataclasses.astuple(files), *recorded], [config.truth, *recorded_files(address)])
-    refused = warn if listening.follow else lambda error: None
+
+    def refused(error):
+        if listening.follow:
+            warning = with_flags(f"receive: warning: burst skipped: {error}")
+            print(warning, file=sys.stderr, flush=True)
 
     source, record, progress = open_source(address, radio), options["record"], Progress()
     source.on_block = lambda num: progress.advance(num, source.num_samples)
@@ -74,7 +79,7 @@ def dispatch(options: dict, command: str) -> None:
 
     def report(reception):
         reception.write(files)
-        print(summary(reception.report), flush=True)
+        print(with_flags(summary(reception.report)), flush=True)
 
     run = Run(command, {"radio": address, **options_of(radio, listening, config, files)})
     if live.live is not None:
@@ -89,11 +94,6 @@ def dispatch(options: dict, command: str) -> None:
             if not listening.follow:
                 reception.raise_failure()
             progress.stage("receiving")
-
-
-def warn(error: Exception) -> None:
-    """Warn that a burst was skipped."""
-    print(f"receive: warning: burst skipped: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

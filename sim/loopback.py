@@ -185,7 +185,7 @@ def main(argv=None) -> int:
         command = command_line("sim/loopback.py", argv)
         reception = loopback(options["model"], link, lambda rebuilt: files.save and rebuilt.save(files.save), command)
         reception.write(files)
-        print(summary(reception.report))
+        print(parser.with_flags(summary(reception.report)))
         reception.raise_failure()
 
     return run_command(parser, work)

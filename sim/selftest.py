@@ -7,7 +7,7 @@ model and write the receiver's report.
 
 import dataclasses
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -65,8 +65,8 @@ def through_board(
         yield from receive_from(open_source(address, radio, beside=sink), receiving, listening, run=run)
 
 
-def selftest(options: dict, command: str) -> None:
-    """Send without end, receive, report; the report names ``command``."""
+def selftest(options: dict, command: str, with_flags: Callable[[str], str]) -> None:
+    """Send without end, receive, report; the report names ``command``, messages the options by their flags."""
     address = options["radio"]
     require_pluto(address, "a self-test")
     config = config_from(SelftestConfig, options)
@@ -84,7 +84,7 @@ def selftest(options: dict, command: str) -> None:
     run = Run(command, chosen, sending.seed, plan_snr_db=sending.snr_db)
     for reception in through_board(burst, address, radio, listening, receiving, config, run):
         reception.write(config_from(OutputConfig, options))
-        print(summary(reception.report), flush=True)
+        print(with_flags(summary(reception.report)), flush=True)
         reception.raise_failure()
 
 
@@ -99,7 +99,7 @@ def main(argv=None) -> int:
     radio = add_radio_options(parser, sending=False, bench=False)
     add_options(radio, ListenConfig, ["timeout_s", "max_cfo_hz"])
     options = parser.options(argv)
-    return run_command(parser, lambda: selftest(options, command_line("sim/selftest.py", argv)))
+    return run_command(parser, lambda: selftest(options, command_line("sim/selftest.py", argv), parser.with_flags))
 
 
 if __name__ == "__main__":

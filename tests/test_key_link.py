@@ -95,6 +95,7 @@ def test_a_recording_is_not_taken_twice(network, key, tmp_path):
     assert json.loads((tmp_path / "r.json").read_text())["seal"] == 1
     (tmp_path / "r.json").unlink()
     assert_refused(run(receive_command.main, *argv), 1, "replay")
+    assert "sealed: without its --key these" in run(receive_command.main, *argv[:4]).out
     assert not (tmp_path / "r.json").exists()
     assert run(send.main, "--model", network, "--radio", address, "--key", key).status == 0
     assert run(receive_command.main, *argv).status == 0
