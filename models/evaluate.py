@@ -11,12 +11,11 @@ from torch import nn
 
 from airnet_sdr.dsp.errors import InputError, LinkError
 from airnet_sdr.models.batch_norm import recompute_statistics, statistics_of
-from airnet_sdr.models.task import known, task_of, top1
+from airnet_sdr.models.task import known, task_of
+from airnet_sdr.models.task import top1 as top1  # noqa: PLC0414 # it is part of this
 
 if TYPE_CHECKING:
     from airnet_sdr.models.checkpoint import Checkpoint
-
-__all__ = ["Evaluation", "accuracy", "evaluate", "logits", "measured", "measured_if_plain", "recalibrate_batch_norm", "top1"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ class PlanConfig:
     uep: str | None = option(
         "auto", "unequal error protection: as measured (auto), by tensor size, or none", choices=UEP
     )
-    copies: int = option(1, "times every weight is sent (with unequal protection the mean, and only without a budget)", 1, 255, metavar="K")
+    copies: int = option(1, "times every weight is sent; with UEP the mean, if no budget is given", 1, 255, metavar="K")
     snr_db: float = option(10.0, "SNR per payload symbol to plan for", -30, 60, metavar="D")
     payload_uses: int | None = option(None, "budget of payload symbols per cycle (default: none)", 1, MOST_USES)
     channel_uses: int | None = option(None, "budget of samples on the air per cycle (default: none)", 1, MOST_USES)

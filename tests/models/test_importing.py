@@ -90,8 +90,8 @@ def test_a_network_that_is_there_several_times_is_chosen_by_its_prefix(starts, t
     shapes = {start + name: shape for start in starts for name, shape in wanted.items()}
     with pytest.raises(InputError, match=f"several times; choose one with `prefix`: {told}$"):
         select_match(shapes, wanted, "net.pth")
-    for start in starts:
-        for prefix in {start, start.removesuffix(".")}:
+    for first in starts:
+        for prefix in {first, first.removesuffix(".")}:
             matched, left = select_match(shapes, wanted, "net.pth", prefix)
             assert matched == {name: start + name for name in wanted} and not left
     wider = {name: tuple(2 * length for length in shape) for name, shape in shapes.items()}
