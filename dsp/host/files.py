@@ -75,7 +75,7 @@ def check_outputs(outputs: Iterable[str | os.PathLike | None], inputs: Iterable[
             continue
         path = os.path.realpath(checked_path(output))
         if os.path.isdir(path):
-            raise InputError(f"{os.fspath(output)} is a folder; name a file in it")
+            raise InputError(f"{os.fspath(output)} cannot be written: it is a folder; name a file in it")
         if _is_special(Path(path)):
             continue
         if path in taken:

@@ -98,7 +98,7 @@ def test_an_output_is_no_input_and_no_other_output(tmp_path):
 def test_an_output_that_is_a_folder_is_refused_beforehand(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path)
     for output in (tmp_path, tmp_path / "link"):
-        with pytest.raises(InputError, match="is a folder; name a file in it"):
+        with pytest.raises(InputError, match="cannot be written: it is a folder; name a file in it"):
             check_outputs([output])
 
 
