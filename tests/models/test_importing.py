@@ -93,7 +93,7 @@ def test_a_network_that_is_there_several_times_is_chosen_by_its_prefix(starts, t
     for first in starts:
         for prefix in {first, first.removesuffix(".")}:
             matched, left = select_match(shapes, wanted, "net.pth", prefix)
-            assert matched == {name: start + name for name in wanted} and not left
+            assert matched == {name: first + name for name in wanted} and not left
     wider = {name: tuple(2 * length for length in shape) for name, shape in shapes.items()}
     mixed = {name: (shapes if name.startswith(starts[-1]) else wider)[name] for name in shapes}
     assert select_match(mixed, wanted, "net.pth")[0] == {name: starts[-1] + name for name in wanted}
