@@ -118,6 +118,15 @@ def size_of(batch: Batch) -> int:
     return len(tensors[0]) if tensors and tensors[0].ndim else 1
 
 
+def logits_of(output: Any) -> Any:
+    """The `logits` of an output of several parts, or the first part; None of one without parts."""
+    if isinstance(output, Mapping):
+        return output["logits"] if "logits" in output else next(iter(output.values()), None)
+    if isinstance(output, (tuple, list)) and not hasattr(output, "logits"):
+        return next(iter(output), None)
+    return getattr(output, "logits", output)
+
+
 def _from_tensors(found: Any) -> Examples:
     found = _as_tensors(found)
     lengths = {len(tensor) if tensor.ndim else 0 for tensor in tensors_in(found)}

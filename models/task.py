@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from airnet_sdr.dsp.errors import InputError, LinkError, one_line
 from airnet_sdr.models import data
-from airnet_sdr.models.batches import Batch, Examples, as_examples, parts_of, size_of, tensors_in
+from airnet_sdr.models.batches import Batch, Examples, as_examples, logits_of, parts_of, size_of, tensors_in
 from airnet_sdr.models.card import check_metrics
 
 HOLD_OUT = 2500  # training examples on which no network was trained
@@ -192,15 +192,6 @@ def applied(network: Callable, batch: Batch) -> tuple[Any, Any]:
             + (f", or correct it:\n  {place}: {type(error).__name__}: {text}" if place else "")
         ) from error
     return logits_of(output), labels
-
-
-def logits_of(output: Any) -> Any:
-    """The `logits` of an output of several parts, or the first part; None of one without parts."""
-    if isinstance(output, Mapping):
-        return output["logits"] if "logits" in output else next(iter(output.values()), None)
-    if isinstance(output, (tuple, list)) and not hasattr(output, "logits"):
-        return next(iter(output), None)
-    return getattr(output, "logits", output)
 
 
 def output_of(network: Callable, batch: Batch) -> tuple[Tensor, Tensor]:

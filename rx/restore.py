@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 
 from airnet_sdr.dsp.errors import LinkError, one_line
 from airnet_sdr.models.batch_norm import measured_statistics
+from airnet_sdr.models.batches import logits_of
 from airnet_sdr.models.beside import CodedState, State
 from airnet_sdr.models.card import ModelCard
 from airnet_sdr.models.checkpoint import Checkpoint
@@ -31,7 +32,6 @@ from airnet_sdr.models.packing import (
 )
 from airnet_sdr.models.payload import ReceivedWeights
 from airnet_sdr.models.statistics import channels_of, load_predicted
-from airnet_sdr.models.task import logits_of
 from airnet_sdr.rx.report import combined_snr_db
 
 MOVED = 0.01  # of accuracy: more is worth a warning

@@ -290,10 +290,8 @@ def _connected(context, socket_type, address):
 def _pattern(address, allowed):
     pattern = address.options.get("pattern", allowed[0])
     if pattern not in allowed:
-        raise InputError(
-            f"radio {address} cannot {'send' if allowed is SINK_PATTERNS else 'receive'} with pattern "
-            f"{pattern}; try one of {', '.join(allowed)}"
-        )
+        what = "send" if allowed is SINK_PATTERNS else "receive"
+        raise InputError(f"radio {address} cannot {what} with pattern {pattern}; try one of {', '.join(allowed)}")
     return pattern
 
 
