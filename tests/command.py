@@ -22,7 +22,7 @@ from airnet_sdr.models.packing import tensors_of
 from airnet_sdr.sim.demo import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 120.0  # a process takes seconds to start, many on a busy machine
+PATIENCE_S = 300.0  # a process takes seconds to start, and minutes to plan on a busy machine
 
 
 @dataclass(frozen=True)
