@@ -22,7 +22,7 @@ TESTED = 8  # subcarriers that are tested together
 FIRE = 3.0  # geometric mean over the expected energy
 FIRE_SUM = 20.0  # arithmetic mean over the expected energy
 AREA = (3, 4)  # symbols and tested cells; the mean of their log2 energies...
-LEAST_RISE, FAINTEST = 1.7, 0.05  # ...is so much above this quantile of all...
+LEAST_RISE, LOW_QUANTILE = 1.7, 0.05  # ...is so much above this quantile of all...
 LEAST_TONE = 0.6  # ...or that of one cell above the median; 5 to 9 deviations of Gaussian payloads
 LEAST_BELIEF, LEAST_BELIEF_ALONE = 0.5, 1e-5  # that a cell is clean, with and without neighbours that are not
 LEAST_CELLS, LEAST_LEVEL = 2, 1.0  # of a frame; interference of the strongest over signal and noise
@@ -72,7 +72,7 @@ def _is_wide(products: np.ndarray) -> bool:
         return True
     octaves = np.log2(np.maximum(products, np.finfo(np.float32).tiny)) / TESTED
     areas = uniform_filter(octaves, AREA, mode="nearest")
-    if areas.max() - np.quantile(areas, FAINTEST) > LEAST_RISE:
+    if areas.max() - np.quantile(areas, LOW_QUANTILE) > LEAST_RISE:
         return True
     return octaves.mean(axis=0).max() - np.median(octaves) > LEAST_TONE
 

@@ -12,7 +12,6 @@ from torch import nn
 from airnet_sdr.dsp.errors import InputError, LinkError
 from airnet_sdr.models.batch_norm import recompute_statistics, statistics_of
 from airnet_sdr.models.task import known, task_of
-from airnet_sdr.models.task import top1 as top1  # noqa: PLC0414 # it is part of this
 
 if TYPE_CHECKING:
     from airnet_sdr.models.checkpoint import Checkpoint

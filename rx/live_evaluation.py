@@ -14,8 +14,8 @@ from airnet_sdr.dsp.frame import Header
 from airnet_sdr.dsp.host.run import Run
 from airnet_sdr.models.batch_norm import recompute_statistics, statistics_of
 from airnet_sdr.models.data import LOADERS, load
-from airnet_sdr.models.evaluate import logits, top1
-from airnet_sdr.models.task import task_of
+from airnet_sdr.models.evaluate import logits
+from airnet_sdr.models.task import task_of, top1
 from airnet_sdr.rx.combine import BurstCombiner
 from airnet_sdr.rx.config import ReceiveConfig
 from airnet_sdr.rx.explain import as_link_error

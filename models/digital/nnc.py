@@ -39,8 +39,9 @@ from airnet_sdr.models.data import load as load_data
 from airnet_sdr.models.digital import compress
 from airnet_sdr.models.digital.quantise import steps_of
 from airnet_sdr.models.digital.scheme import compress_to_fit, on_grid, weights_of
-from airnet_sdr.models.evaluate import logits, top1
+from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.packing import load_vectors, to_vectors
+from airnet_sdr.models.task import top1
 
 QPS = (-24, -20, -16, -12)  # quantisation parameters of the standard: the step is 2^(qp/4), interpolated in quarters
 

@@ -16,8 +16,9 @@ from airnet_sdr.models.digital import compress
 from airnet_sdr.models.digital.quantise import steps_of
 from airnet_sdr.models.digital.scheme import compressed, on_grid, weights_of
 from airnet_sdr.models.entropy import BitTrainer, Quantiser
-from airnet_sdr.models.evaluate import logits, top1
+from airnet_sdr.models.evaluate import logits
 from airnet_sdr.models.packing import load_vectors
+from airnet_sdr.models.task import top1
 from airnet_sdr.models.train import main, train
 from airnet_sdr.models.train_config import TrainConfig
 from airnet_sdr.tests.command import assert_refused, run

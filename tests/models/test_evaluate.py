@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from airnet_sdr.models.data import load
-from airnet_sdr.models.evaluate import accuracy, logits, top1
+from airnet_sdr.models.evaluate import accuracy, logits
+from airnet_sdr.models.task import top1
 
 
 class Constant(nn.Module):
