@@ -29,6 +29,8 @@ from torch.utils.data import (
 
 from airnet_sdr.dsp.errors import InputError, one_line
 
+BATCH_SIZE, BATCH_BYTES = 500, 8 << 20  # of an evaluation
+
 Batch = Any  # tensors in tuples, lists and dictionaries
 
 
@@ -85,6 +87,18 @@ def parts_of(indices: Tensor, size: int, joined: bool) -> list[Tensor]:
     if joined and len(parts) > 1 and len(parts[-1]) == 1 < size:
         parts[-2:] = [torch.cat(parts[-2:])]
     return parts
+
+
+def bounded(examples: Examples) -> Iterator[Batch]:
+    """Batches for an evaluation, whose inputs take little memory."""
+    return map(examples.take, bounded_parts(examples))
+
+
+def bounded_parts(examples: Examples) -> list[Tensor]:
+    """The indices of the batches of `bounded`."""
+    num_bytes = sum(tensor[0].numel() * 4 for tensor in tensors_in(examples.take(torch.arange(1))) if tensor.ndim)
+    size = max(1, min(BATCH_SIZE, BATCH_BYTES // max(num_bytes, 1)))
+    return parts_of(torch.arange(len(examples)), size, examples.joined)
 
 
 def map_tensors(function: Callable[[Tensor], Any], batch: Batch) -> Batch:

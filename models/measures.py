@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from airnet_sdr.dsp.errors import InputError, one_line
-from airnet_sdr.models.batches import as_examples
+from airnet_sdr.models.batches import as_examples, bounded
 from airnet_sdr.models.foreign import declare_torchvision_operators
-from airnet_sdr.models.task import IGNORED, applied, bounded
+from airnet_sdr.models.task import IGNORED, applied
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,14 +36,14 @@ from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, 
 from airnet_sdr.dsp.host.progress import track
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models.batch_norm import normalised_by_batch
-from airnet_sdr.models.batches import Examples, size_of
+from airnet_sdr.models.batches import Examples, bounded, bounded_parts, size_of
 from airnet_sdr.models.checkpoint import Checkpoint, load, locate
 from airnet_sdr.models.curvature import curvatures
 from airnet_sdr.models.noise import receive_weights
 from airnet_sdr.models.packing import checksum, tensor_specs
 from airnet_sdr.models.register import resolve_architecture
 from airnet_sdr.models.sensitivity_file import Sensitivity, write_sensitivity
-from airnet_sdr.models.task import Task, bounded, evaluating, num_bounded, task_of
+from airnet_sdr.models.task import Task, evaluating, task_of
 
 SNR_GRID_DB = tuple(range(-10, 30, 5))
 BACKGROUND_DB = (20.0,)
@@ -139,7 +139,9 @@ def hessian_damage(
                 yield share, found
 
     with evaluating(module):
-        for _, (share, found) in zip(progress(range(num_bounded(examples) * num_draws)), products(), strict=True):
+        for _, (share, found) in zip(
+            progress(range(len(bounded_parts(examples)) * num_draws)), products(), strict=True
+        ):
             for name, curvature in found.items():
                 traces[name] += share * curvature
     numbers = [torch.view_as_real(each.resolve_conj()) if each.is_complex() else each for each in tensors.values()]

@@ -23,11 +23,20 @@ from torch.nn import functional as F
 
 from airnet_sdr.dsp.errors import InputError, LinkError, one_line
 from airnet_sdr.models import data
-from airnet_sdr.models.batches import Batch, Examples, as_examples, logits_of, parts_of, size_of, tensors_in
+from airnet_sdr.models.batches import (
+    Batch,
+    Examples,
+    as_examples,
+    bounded,
+    bounded_parts,
+    logits_of,
+    size_of,
+    tensors_in,
+)
 from airnet_sdr.models.card import check_metrics
+from airnet_sdr.models.screen import can_screen, screened
 
 HOLD_OUT = 2500  # training examples on which no network was trained
-BATCH_SIZE, BATCH_BYTES = 500, 8 << 20  # of an evaluation
 TEMPERATURES = tuple(np.geomspace(1 / 8, 8, 37).tolist())
 SPLIT_SEED = 2105
 IGNORED = -100  # the label that PyTorch's cross-entropy ignores
@@ -130,7 +139,7 @@ class Task:
         if self.loss is not None:
             return None
         with evaluating(module):
-            return top1(*_outputs(module, examples))
+            return top1(*_outputs(module, examples, only_largest=not self.is_own))
 
     def metrics(self, module: nn.Module, data_dir: str | None = None) -> dict[str, float] | None:
         """What `evaluate` finds; None without it."""
@@ -266,28 +275,19 @@ def _own_place(error: Exception) -> str | None:
     return frames[-1] if frames else None
 
 
-def bounded(examples: Examples) -> Iterator[Batch]:
-    """Batches for an evaluation, whose inputs take little memory."""
-    return map(examples.take, _bounded_parts(examples))
-
-
-def num_bounded(examples: Examples) -> int:
-    """How many batches `bounded` has."""
-    return len(_bounded_parts(examples))
-
-
-def _bounded_parts(examples: Examples) -> list[Tensor]:
-    num_bytes = sum(tensor[0].numel() * 4 for tensor in tensors_in(examples.take(torch.arange(1))) if tensor.ndim)
-    size = max(1, min(BATCH_SIZE, BATCH_BYTES // max(num_bytes, 1)))
-    return parts_of(torch.arange(len(examples)), size, examples.joined)
-
-
-def _outputs(module: nn.Module, examples: Examples) -> tuple[Tensor, Tensor]:
+def _outputs(module: nn.Module, examples: Examples, only_largest: bool = False) -> tuple[Tensor, Tensor]:
     """Outputs (n, num_classes) and labels (n,) of all examples, each place of each; they may have different numbers.
 
+    Of a row with ``only_largest`` which output is the largest is right, as in float32; the outputs may be bfloat16's.
     Raises InputError where no label counts, or batches differ in their classes.
     """
-    outputs, labels = zip(*(output_of(module, batch) for batch in bounded(examples)), strict=True)
+
+    def run(indices):
+        return output_of(module, examples.take(indices))
+
+    parts = bounded_parts(examples)
+    found = screened(run, parts) if only_largest and can_screen(module) else map(run, parts)
+    outputs, labels = zip(*found, strict=True)
     classes = {each.shape[1] for each in outputs}
     if len(classes) > 1:
         raise InputError(f"the network has {sorted(classes)} outputs for different batches; give it one number")

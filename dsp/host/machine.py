@@ -9,6 +9,7 @@ from pathlib import Path
 LIBRARIES = ("airnet-sdr", "numpy", "scipy", "numba", "torch", "pyzmq", "sigmf")
 CPU_INFO = Path("/proc/cpuinfo")
 WIDE = ("avx512", "amx")  # flags of a processor that decide its speed here
+BFLOAT16 = ("avx512_bf16", "amx_bf16")  # flags of processors that multiply bfloat16
 
 
 def machine() -> dict:
@@ -31,6 +32,12 @@ def _cpu_facts() -> dict[str, str]:
     first, *_ = CPU_INFO.read_text().split("\n\n")
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16, which takes half the time of float32 or less."""
+    return not set(BFLOAT16).isdisjoint(machine()["cpu_flags"])
 
 
 def versions() -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from airnet_sdr.dsp.host.machine import machine
+from airnet_sdr.dsp.host.machine import multiplies_bfloat16
 from airnet_sdr.models.batches import as_examples
 from airnet_sdr.models.train_config import TrainConfig
 from airnet_sdr.models.trainer import Trainer
@@ -20,7 +20,6 @@ from airnet_sdr.sim.benchmarks.measure import BenchConfig, Measure
 
 SHAPES = {"fashion": (1, 28, 28), "cifar": (3, 32, 32)}  # of the images of each architecture
 BATCHES = 10
-NATIVE = ("avx512_bf16", "amx_bf16")  # flags of processors that multiply bfloat16
 PATIENCE_S = 600.0
 
 
@@ -28,7 +27,7 @@ def take_measures(config: BenchConfig) -> list[Measure]:
     """Of each architecture: images a second alone and two at once, and the time of two over one after the other."""
     archs = ("fashion",) if config.quick else tuple(SHAPES)
     rounds, batches = (1, 2) if config.quick else (5, BATCHES)
-    native = not config.quick and set(NATIVE) & set(machine()["cpu_flags"])
+    native = not config.quick and multiplies_bfloat16()
     recipes = [TrainConfig(model=arch, bf16=bf16) for arch in archs for bf16 in ((False, True) if native else (False,))]
     return [measure for recipe in recipes for measure in compare(recipe, rounds, batches)]
 

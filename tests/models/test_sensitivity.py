@@ -10,7 +10,7 @@ from torch import nn
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models import data, sensitivity
-from airnet_sdr.models.batches import as_examples
+from airnet_sdr.models.batches import as_examples, bounded
 from airnet_sdr.models.checkpoint import Checkpoint, load, save
 from airnet_sdr.models.nets import build
 from airnet_sdr.models.packing import checksum, tensor_specs, tensors_of
@@ -21,7 +21,7 @@ from airnet_sdr.models.sensitivity_file import (
     load_sensitivity,
     write_sensitivity,
 )
-from airnet_sdr.models.task import Task, bounded
+from airnet_sdr.models.task import Task
 
 NAMES = ("a", "b")
 TASK = Task("t")

@@ -9,10 +9,11 @@ from torch import nn
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models import measures
 from airnet_sdr.models.batch_norm import normalised_by_batch
+from airnet_sdr.models.batches import BATCH_SIZE, bounded_parts
 from airnet_sdr.models.evaluate import evaluate
 from airnet_sdr.models.foreign import declare_torchvision_operators
 from airnet_sdr.models.sensitivity import hessian_damage
-from airnet_sdr.models.task import BATCH_SIZE, OWN, OwnCodeError, Task, num_bounded, task_of, top1
+from airnet_sdr.models.task import OWN, OwnCodeError, Task, task_of, top1
 
 X = torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()
@@ -222,7 +223,7 @@ def test_sequences_of_different_lengths_are_padded_with_labels_that_count_for_no
     rows = [2] * BATCH_SIZE + [5, 3]
     loader = torch.utils.data.DataLoader(rows, batch_size=2, collate_fn=padded)
     task = Task("t", lambda split, data_dir: loader)
-    assert num_bounded(task.examples("test")) == 2
+    assert len(bounded_parts(task.examples("test"))) == 2
     assert task.top1(nn.Identity(), task.examples("test")) == 1.0
     assert 0 < task.mean_loss(nn.Identity(), task.examples("test")) < 0.1
 
@@ -234,7 +235,7 @@ def test_batch_norm_of_each_batch_has_two_examples_or_more():
     with normalised_by_batch(module):
         assert math.isfinite(task.mean_loss(module, examples))
         assert hessian_damage(module, task, examples, num_draws=1).shape[0] == 6
-    assert num_bounded(examples) == 1
+    assert len(bounded_parts(examples)) == 1
 
 
 @pytest.mark.parametrize("found", [{}, 5, {"a": "b"}, {"x" * 40: 1.0}, {str(i): 1.0 for i in range(20)}])

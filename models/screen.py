@@ -1,0 +1,46 @@
+"""Which output is the largest, at half the time: bfloat16 decides where it is sure, float32 where it is not.
+
+On the first examples both are computed. Twice the largest difference bounds by how much bfloat16 moves one output
+against another there; where the two largest are apart by less than `MARGIN` times this, float32 computes them again.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from airnet_sdr.dsp.host.machine import multiplies_bfloat16
+
+MARGIN = 2.0
+MOST_UNSURE = 0.4  # share of a batch above which float32 has the rest
+DETERMINISTIC = ("torch.nn.modules.", "airnet_sdr.models.")  # whose layers give the same twice, in evaluation mode
+
+
+def can_screen(module: nn.Module) -> bool:
+    """Whether bfloat16 is fast on this processor, and the network one of float32 without code of its own."""
+    return (
+        multiplies_bfloat16()
+        and all(type(layer).__module__.startswith(DETERMINISTIC) for layer in module.modules())
+        and all(weights.dtype == torch.float32 and weights.device.type == "cpu" for weights in module.parameters())
+    )
+
+
+def screened(
+    run: Callable[[Tensor], tuple[Tensor, Tensor]], parts: Iterable[Tensor]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What ``run`` returns for each of ``parts``: the outputs (n, num_classes) and labels (n,) of examples at indices
+    (n,). The largest entry of each row is that of float32; the others may be those of bfloat16."""
+    parts, least = iter(parts), None
+    for indices in parts:
+        with torch.autocast("cpu", torch.bfloat16):
+            rough, labels = run(indices)
+        rough = rough.float()
+        output = rough if least is not None else run(indices)[0]
+        least = MARGIN * 2 * (output - rough).abs().max() if least is None else least
+        first, second = rough.topk(2, dim=1).values.unbind(1)
+        unsure = torch.nonzero(~(first - second > least)).squeeze(1)  # NaN, too
+        if output is rough and len(unsure):
+            output[unsure] = run(indices[unsure])[0]
+        yield output, labels
+        if len(unsure) > MOST_UNSURE * len(indices):
+            yield from map(run, parts)
