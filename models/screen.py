@@ -1,7 +1,8 @@
 """Which output is the largest, at half the time: bfloat16 decides where it is sure, float32 where it is not.
 
-On the first examples both are computed. Twice the largest difference bounds by how much bfloat16 moves one output
-against another there; where the two largest are apart by less than `MARGIN` times this, float32 computes them again.
+On the first `NUM_BOTH` examples both are computed. Twice the largest difference bounds by how much bfloat16 moves one
+output against another there; where the two largest are apart by less than `MARGIN` times this, float32 computes them
+again.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from airnet_sdr.dsp.host.machine import multiplies_bfloat16
 
-MARGIN = 2.0
+NUM_BOTH = 128
+MARGIN = 3.0
 MOST_UNSURE = 0.4  # share of a batch above which float32 has the rest
 DETERMINISTIC = ("torch.nn.modules.", "airnet_sdr.models.")  # whose layers give the same twice, in evaluation mode
 
@@ -33,13 +35,14 @@ def screened(
     parts, least = iter(parts), None
     for indices in parts:
         with torch.autocast("cpu", torch.bfloat16):
-            rough, labels = run(indices)
-        rough = rough.float()
-        output = rough if least is not None else run(indices)[0]
-        least = MARGIN * 2 * (output - rough).abs().max() if least is None else least
-        first, second = rough.topk(2, dim=1).values.unbind(1)
+            output, labels = run(indices)
+        output = output.float()
+        if least is None:
+            exact, _ = run(indices[:NUM_BOTH])
+            least = MARGIN * 2 * (exact - output[:NUM_BOTH]).abs().max()
+        first, second = output.topk(2, dim=1).values.unbind(1)
         unsure = torch.nonzero(~(first - second > least)).squeeze(1)  # NaN, too
-        if output is rough and len(unsure):
+        if len(unsure):
             output[unsure] = run(indices[unsure])[0]
         yield output, labels
         if len(unsure) > MOST_UNSURE * len(indices):
