@@ -17,27 +17,51 @@ FACTOR = 4.5  # times the level: OFDM reaches it with probability 1e-9 a grain
 QUANTILE, QUANTILE_SHARE = 0.3, 0.72  # of the grains' energies, and what it is of the mean of an OFDM signal's
 BESIDE, QUIET = 24, 2.0  # grains on either side that must be quiet, and up to how many times the level
 KURTOSIS = 3.4  # of the rails of a block: 3 and a deviation of 0.08 for an OFDM signal; below, it has no pulses
+LARGEST = 1e8  # beyond, a sample is no number: its fourth power must not overflow single precision
 TONAL = 2.75  # below it may have a tone: 1.5 for a tone alone, 2.6 for one as strong as the signal
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True)
 def blank_pulses(samples):
-    """Put zeros where pulses are in samples (n,) complex64; blocks begin at their first.
+    """Put zeros where pulses are in samples (n,) complex64, or no numbers; blocks begin at their first.
 
-    Returns which blocks may hold a tone (n // BLOCK,) bool.
+    Returns which blocks may hold a tone (n // BLOCK,) bool, and how many samples were no numbers.
     """
-    tonal = np.zeros(samples.size // BLOCK, np.bool_)
-    for first in range(0, samples.size - BLOCK + 1, BLOCK):
+    tonal, num_unusable = np.zeros(samples.size // BLOCK, np.bool_), 0
+    for first in range(0, samples.size, BLOCK):
         block = samples[first : first + BLOCK].view(np.float32)
-        second = fourth = np.float32(0)
-        for i in range(block.size):
-            square = block[i] * block[i]
-            second += square
-            fourth += square * square
+        second, fourth = _moments(block)
+        if not fourth <= LARGEST**4:  # as it is where one is larger, or none
+            num_unusable += _clear_unusable(block)
+            second, fourth = _moments(block)
+        if block.size < 2 * BLOCK:
+            break
         if fourth * block.size > np.float32(KURTOSIS) * second * second:
             _blank_runs(block.reshape(BLOCK // GRAIN, 2 * GRAIN))
         tonal[first // BLOCK] = fourth * block.size < np.float32(TONAL) * second * second
-    return tonal
+    return tonal, num_unusable
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _moments(rails):
+    """Sums of the squares and of the fourth powers."""
+    second = fourth = np.float32(0)
+    for i in range(rails.size):
+        square = rails[i] * rails[i]
+        second += square
+        fourth += square * square
+    return second, fourth
+
+
+@njit(cache=True, nogil=True)
+def _clear_unusable(rails):
+    """Put 0 for samples whose rails (2n,) are not finite or exceed LARGEST; returns how many."""
+    count = 0
+    for i in range(0, rails.size, 2):
+        if not (abs(rails[i]) <= LARGEST and abs(rails[i + 1]) <= LARGEST):
+            rails[i] = rails[i + 1] = 0
+            count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)

@@ -9,12 +9,10 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
 
-from airnet_sdr.dsp.blanking import BLOCK
 from airnet_sdr.dsp.bridge import bridge
-from airnet_sdr.dsp.excision import clean_blocks
 from airnet_sdr.dsp.frame import DEFAULT_FORMAT, VERSION, FrameFormat, control_slots, frame_samples
+from airnet_sdr.dsp.intake import Intake
 from airnet_sdr.dsp.losses import Loss, find_loss
 from airnet_sdr.dsp.reception import (
     ReceivedFrame,
@@ -26,8 +24,7 @@ from airnet_sdr.dsp.reception import (
 )
 from airnet_sdr.dsp.sync import MAX_CFO, PreambleDetector
 
-SCAN_SAMPLES = 1 << 18
-TAKEN = 64 * BLOCK  # samples copied and cleaned by one thread at a time
+SCAN_SAMPLES, MOST_SCANNED = 1 << 18, 1 << 20  # at a time, after a frame and after a while without one
 MIN_WORK = 1 << 13  # samples worth searching
 FIRST_BATCH, LARGEST_BATCH = 4, 256  # frames expected from a lock...
 BATCH_SAMPLES = 1 << 21  # ...as long as no more samples than these
@@ -37,7 +34,6 @@ MAX_BACK = 2  # frames before the first that was found
 HIT_PREAMBLE = 2.0  # times the noise of the preamble before
 MARGIN = 64  # samples that the window of a frame may move
 WAIT = "wait"
-LARGEST = 1e8  # beyond, a sample is no number: its fourth power must not overflow single precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +52,15 @@ class FrameReceiver:
         self.fmt = fmt
         self.detector = PreambleDetector(fmt, max_cfo)
         self.num_samples = 0
-        self.num_not_finite = 0
         self.other_versions: set[int] = set()
         self.losses: list[Loss] = []
         self.run = ThreadPoolExecutor(num_threads).map if num_threads > 1 else map
-        self._blocks: list[np.ndarray] = []
-        self._waiting = 0  # samples in the blocks
+        self._intake = Intake(self.run)
         self._buffer = np.empty(0, np.complex64)
         self._origin = 0  # stream index of the buffer's first sample
         self._cursor = 0  # stream index from which preambles are searched
         self._candidates: list[int] = []  # stream indices found by the last scan, rising
+        self._scanned = SCAN_SAMPLES
         self._num_threads = num_threads
         self._lock: Lock | None = None
         self._followed: list[ReceivedFrame] = []  # frames that have followed the lock
@@ -76,24 +71,24 @@ class FrameReceiver:
         samples = np.ascontiguousarray(samples, np.complex64)
         if not samples.size:
             return []
-        if _count_unusable(samples.view(np.float32), np.float32(LARGEST)):
-            good = np.abs(samples) <= LARGEST
-            self.num_not_finite += int(samples.size - good.sum())
-            samples = np.where(good, samples, np.complex64(0))
         self.num_samples += samples.size
-        self._blocks.append(samples)
-        self._waiting += samples.size
-        if self._waiting >= MIN_WORK:
+        self._intake.push(samples)
+        if self._intake.size >= MIN_WORK:
             return self._run(final=False)
-        self._blocks[-1] = samples.copy()  # the caller may reuse its array
+        self._intake.keep()
         return []
+
+    @property
+    def num_not_finite(self) -> int:
+        """Samples that were no numbers, or beyond what radios give, and counted as 0."""
+        return self._intake.num_not_finite
 
     def finish(self) -> list[ReceivedFrame]:
         """The stream has ended: frames that were waiting for more, the last one possibly cut."""
         return self._run(final=True)
 
     def _run(self, final: bool) -> list[ReceivedFrame]:
-        self._take_blocks(final)
+        self._buffer = self._intake.take(self._buffer, whole=final)
         frames = []
         while (found := self._follow(final) if self._lock else self._search(final)) is not None:
             frames += found
@@ -101,6 +96,7 @@ class FrameReceiver:
                 self._last = found[-1]
                 self._cursor = found[-1].start + self.detector.length
                 self._candidates.clear()
+                self._scanned = SCAN_SAMPLES
         # frames may be read backwards, and samples may have been lost between two frames that are one apart
         history = (2 if self._lock else MAX_BACK + 1) * (self.fmt.max_symbols_per_frame + 1) * self.fmt.symbol_samples
         keep = min([self._cursor, *self._candidates[:1]]) - MARGIN - history - self._origin
@@ -108,21 +104,6 @@ class FrameReceiver:
         self._buffer = self._buffer[drop:]
         self._origin += drop
         return frames
-
-    def _take_blocks(self, final: bool) -> None:
-        """Move the waiting samples into the buffer, as long as they are whole blocks, and clean them."""
-        waiting, known = 0 if final else self._waiting % BLOCK, self._buffer.size
-        samples = np.empty(known + self._waiting, np.complex64)
-        samples[:known] = self._buffer
-        parts, end = [], known
-        for block in self._blocks:
-            places = range(0, block.size, TAKEN)
-            parts += [(samples[end + i : end + block.size], block[i : i + TAKEN]) for i in places]
-            end += block.size
-        _for_each(self.run, _copy, parts)
-        self._buffer = samples[: end - waiting]
-        self._blocks, self._waiting = [samples[end - waiting :].copy()], waiting
-        _for_each(self.run, clean_blocks, [self._buffer[i : i + TAKEN] for i in range(known, self._buffer.size, TAKEN)])
 
     def _follow(self, final: bool) -> list[ReceivedFrame] | None:
         """The frames that follow the lock without a gap; [] when there is none, None to wait for samples.
@@ -163,11 +144,12 @@ class FrameReceiver:
     def _search(self, final: bool) -> list[ReceivedFrame] | None:
         """The next frame found by scanning, in a list; [] when a candidate was none, None to wait for samples."""
         while not self._candidates:
-            block = self._buffer[self._cursor - self._origin :][:SCAN_SAMPLES]
+            block = self._buffer[self._cursor - self._origin :][: self._scanned]
             if block.size < (self.detector.length if final else MIN_WORK):
                 return None
             starts = self.detector.scan(block, self.run)
             self._candidates = [self._cursor + int(start) for start in starts]
+            self._scanned = min(2 * self._scanned, MOST_SCANNED)
             self._cursor += block.size - self.detector.length + 1
         outcome = self._receive_found(self._candidates[0] - self._origin, final)
         if outcome is WAIT:
@@ -256,23 +238,3 @@ class FrameReceiver:
         """OFDM symbols after the preambles whose samples have come (frames,)."""
         margin = 0 if final else MARGIN
         return (self._buffer.size - acquisition.start - margin) // self.fmt.symbol_samples - 1
-
-
-def _for_each(run, function, parts) -> None:
-    for _ in run(function, parts):
-        pass
-
-
-def _copy(part) -> None:
-    into, samples = part
-    into[: samples.size] = samples
-
-
-@njit(cache=True, nogil=True)
-def _count_unusable(rails, largest):
-    """How many of the rails exceed largest; a NaN does."""
-    count = 0
-    for i in range(rails.size):
-        if not (abs(rails[i]) <= largest):
-            count += 1
-    return count

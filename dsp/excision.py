@@ -20,12 +20,17 @@ _HANN = np.hanning(BLOCK + 1)[:-1].astype(np.float32)
 _TIME = np.arange(BLOCK) - (BLOCK - 1) / 2
 
 
-def clean_blocks(samples: np.ndarray) -> None:
-    """Take pulses and steady tones out of samples (n,) complex64, in place; blocks begin at their first."""
-    for first in np.flatnonzero(blank_pulses(samples)) * BLOCK:
+def clean_blocks(samples: np.ndarray) -> int:
+    """Take pulses and steady tones out of samples (n,) complex64, in place; blocks begin at their first.
+
+    Returns how many samples were no numbers, or as large as none of a radio: they are put to 0.
+    """
+    tonal, num_unusable = blank_pulses(samples)
+    for first in np.flatnonzero(tonal) * BLOCK:
         block = samples[first : first + BLOCK]
         if excise_tones(block):
             blank_pulses(block)  # which a tone may have hidden
+    return num_unusable
 
 
 def excise_tones(block: np.ndarray) -> int:

@@ -26,8 +26,8 @@ TONE_TURN = 1.6  # radians: of a tone summed over samples in which it turns so f
 TONE_LOSS = 0.38  # of the coherence is left at worst, half a sample and half a bin off: 0.6·0.8·0.8
 SCAN_FFT = 8192
 FFT_LANES = 4  # rows are transformed so many at a time; a row alone takes as long
-SCAN_ROWS = 20  # of a tile: two of them examine 2^18 samples, so that two threads have one long call each
-TONE_ROWS = 32
+SCAN_ROWS = 32  # of a tile at most: what it needs stays in a core's cache
+TONE_ROWS = 256
 CLUSTER_SAMPLES = 32
 MAX_CFO = 0.377  # rad/sample: ±150 kHz at 2.5 MS/s
 
@@ -64,7 +64,8 @@ class PreambleDetector:
         self._threshold = LAG_EXPONENT / lag.size
         self._tone_threshold = TONE_EXPONENT / self.length
         self._energy = float(np.sum(np.abs(self.reference.astype(np.complex128)) ** 2))
-        self._tone_step = max(1, int(min(TONE_TURN / max_cfo, self.length / 16)))
+        self._tone_halvings = int(np.log2(max(1, min(TONE_TURN / max_cfo, self.length / 16))))
+        self._tone_step = 1 << self._tone_halvings  # samples that are summed before the periodogram
         self._tone_fft = 1 << (3 * self.length // (2 * self._tone_step)).bit_length()  # 1.5 to 3 bins a bin of its own
         self._reach = int(np.ceil(max_cfo * self._tone_step * self._tone_fft / (2 * np.pi)))
         self._reach = min(self._reach, self._tone_fft // 2 - 1)
@@ -77,7 +78,9 @@ class PreambleDetector:
         num_starts = samples.size - self.length + 1
         if num_starts <= 0:
             return np.empty(0, np.int64)
-        tile = self._hop * SCAN_ROWS
+        num_lanes = -(-num_starts // (FFT_LANES * self._hop))
+        num_tiles = 2 * -(-num_lanes * FFT_LANES // (2 * SCAN_ROWS))  # as many for each of two threads
+        tile = FFT_LANES * self._hop * -(-num_lanes // num_tiles)
 
         def search(first):
             return self._scan_tile(samples, first, min(first + tile, num_starts))
@@ -133,7 +136,7 @@ class PreambleDetector:
         rows = -(-len(starts) // FFT_LANES) * FFT_LANES
         tones = np.zeros((rows, self._tone_fft), np.complex64)
         energy = np.empty(len(starts), np.float32)
-        _tone_sums(samples, starts, self.reference, self._tone_step, tones, energy)
+        _tone_sums(samples, starts, self.reference, self._tone_halvings, tones, energy)
         bins, power = _largest_bins(fft.fft(tones, axis=1, overwrite_x=True)[: len(starts)], self._reach)
         return 2 * np.pi / (self._tone_fft * self._tone_step) * bins, power / (energy * np.float32(self._energy))
 
@@ -215,9 +218,15 @@ def _above_threshold(correlation, energy, window, hop, first, stop, threshold):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _tone_sums(samples, starts, reference, step, tones, energy):
-    """tones[m, k], sums of samples[starts[m] + n]·reference*[n] over ``step`` n each, and the energy of the samples."""
-    products = np.empty_like(reference)
+def _add_pairs(terms, sums):
+    for k in range(sums.size):
+        sums[k] = terms[2 * k] + terms[2 * k + 1]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _tone_sums(samples, starts, reference, halvings, tones, energy):
+    """tones[m], sums of samples[starts[m] + n]·reference*[n] over 2^halvings n each, and the energy of the samples."""
+    terms, pairs = np.empty_like(reference), np.empty_like(reference)
     for m in range(starts.size):
         received = samples[starts[m] : starts[m] + reference.size]
         total = np.float32(1e-30)
@@ -225,10 +234,13 @@ def _tone_sums(samples, starts, reference, step, tones, energy):
             total += received[n].real * received[n].real + received[n].imag * received[n].imag
         energy[m] = total
         for n in range(received.size):
-            products[n] = received[n] * reference[n].conjugate()
-        for k in range(products.size // step):
-            for n in range(k * step, (k + 1) * step):
-                tones[m, k] += products[n]
+            terms[n] = received[n] * reference[n].conjugate()
+        num = received.size
+        for _ in range(halvings):
+            num //= 2
+            _add_pairs(terms, pairs[:num])
+            terms, pairs = pairs, terms
+        tones[m, :num] = terms[:num]
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -219,7 +219,7 @@ def test_empty_blocks_are_not_kept():
     receiver = FrameReceiver()
     for _ in range(1000):
         assert receiver.push(np.empty(0, np.complex64)) == []
-    assert receiver._blocks == []
+    assert receiver._intake._blocks == []
 
 
 @pytest.mark.parametrize("snr_db", [0, 10, 20])
