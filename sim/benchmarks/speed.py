@@ -19,6 +19,7 @@ from scipy import fft
 
 from airnet_sdr.dsp import control, estimate, ofdm, reception, symbols
 from airnet_sdr.dsp.burst import GROUP_SAMPLES, FrameReceiver
+from airnet_sdr.dsp.intake import Intake
 from airnet_sdr.dsp.radio.sigmf_file import BLOCK_SAMPLES
 from airnet_sdr.dsp.symbols import num_pairs
 from airnet_sdr.dsp.sync import PreambleDetector
@@ -44,14 +45,17 @@ FULL_RATE = 61.44
 OVER_LIQUID, OVER_FFT, OVER_ONE = 3.0, 0.12, 1.8
 PUSH = BLOCK_SAMPLES
 RECEIVER_STAGES = {
+    "take samples": [(Intake, "take")],
     "scan": [(PreambleDetector, "scan")],
     "acquire": [(PreambleDetector, "acquire"), (PreambleDetector, "acquire_near")],
     "derotate": [(ofdm, "_derotate")],
     "FFT": [(ofdm, "demodulate")],
     "channel": [(estimate, "estimate_channels"), (estimate, "first_paths")],
+    "interference": [(reception, "find_interference")],
     "track": [(reception, "track")],
     "matched filter": [(reception, "soft_slots")],
     "header": [(control, "decode_headers")],
+    "frames": [(reception, "frames_of")],
     "manifest": [(control, "add_llr"), (control, "decode_manifest")],
     "deinterleave": [(combine, "accumulate"), (combine, "collect")],
     "combine": [(symbols, "combine")],
