@@ -58,7 +58,7 @@ def energies(numels: dict[str, int], exponent: float) -> dict[str, float]:
     Exponent 1/2 is optimal if every tensor does the same damage a/(e S) at energy e: it minimises the sum of a/e_l
     subject to constant sum n_l e_l. It is close to the plan of `dsp.uep` and needs no measured damages.
     """
-    shares = {name: numel**-exponent for name, numel in numels.items()}
+    shares = {name: max(numel, 1) ** -exponent for name, numel in numels.items()}
     factor = sum(numels.values()) / sum(numels[name] * share for name, share in shares.items())
     return {name: factor * share for name, share in shares.items()}
 

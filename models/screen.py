@@ -15,14 +15,18 @@ from airnet_sdr.dsp.host.machine import multiplies_bfloat16
 NUM_BOTH = 128
 MARGIN = 3.0
 MOST_UNSURE = 0.4  # share of a batch above which float32 has the rest
-DETERMINISTIC = ("torch.nn.modules.", "airnet_sdr.models.")  # whose layers give the same twice, in evaluation mode
+LAYERS = {  # and those of this program: each gives the same twice in evaluation mode, and takes bfloat16
+    nn.Sequential, nn.Conv2d, nn.Linear, nn.BatchNorm2d, nn.GroupNorm, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d, nn.Flatten, nn.Dropout, nn.Identity,
+}  # fmt: skip
+OURS = "airnet_sdr.models."
 
 
 def can_screen(module: nn.Module) -> bool:
-    """Whether bfloat16 is fast on this processor, and the network one of float32 without code of its own."""
+    """Whether bfloat16 is fast on this processor, and the network one of float32 whose layers are all known."""
     return (
         multiplies_bfloat16()
-        and all(type(layer).__module__.startswith(DETERMINISTIC) for layer in module.modules())
+        and all(type(layer) in LAYERS or type(layer).__module__.startswith(OURS) for layer in module.modules())
         and all(weights.dtype == torch.float32 and weights.device.type == "cpu" for weights in module.parameters())
     )
 

@@ -76,6 +76,10 @@ def test_a_noisy_copy_is_the_network_as_received():
     assert all(torch.equal(module.state_dict()[name], before[name]) for name in before)
 
 
+def test_a_tensor_without_weights_takes_no_energy():
+    assert energies({"a": 4, "b": 16, "empty": 0}, 0.5)["a"] == energies({"a": 4, "b": 16}, 0.5)["a"]
+
+
 def test_energies_favour_small_tensors_and_cost_nothing_in_all():
     numels = {"a": 100, "b": 400, "c": 10_000}
     for exponent in (0.0, 0.3, 0.5):

@@ -1,4 +1,4 @@
-"""Ten minutes of the lab page before five browsers, one of which reloads all the time."""
+"""Four minutes of the lab page before five browsers, one of which reloads all the time; AIRNET_PAGE_SECONDS for more."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from airnet_sdr.tests.page import MISSING, alive, children_of
 
 pytestmark = pytest.mark.alone
 
-SECONDS = float(os.environ.get("AIRNET_PAGE_SECONDS", "600"))
+SECONDS = float(os.environ.get("AIRNET_PAGE_SECONDS", "240"))
 SAMPLE_S = 5.0
 WARM = 0.3  # of the time: caches fill, the plots reach their length
 GROWTH = 1.05  # of a process's memory after that
