@@ -1,4 +1,4 @@
-"""Four minutes of the lab page before five browsers, one of which reloads all the time; AIRNET_PAGE_SECONDS for more."""
+"""Four minutes of the lab page before five browsers, one of which reloads all the time; or AIRNET_PAGE_SECONDS."""
 
 import os
 import signal
