@@ -125,9 +125,8 @@ class Shelf:
         uep = "size" if uep == "auto" and sensitivity is None else uep
         budget = PlanConfig(uep, 1, snr_db, payload_uses, expansion=method.expansion, max_power_db=max_power_db)
         checkpoint, config = select_member(*_with_state_on_top(self.load(path), budget))
-        if symbols_once(checkpoint) < payload_uses:  # a member that is smaller
-            config = dataclasses.replace(config, payload_uses=payload_uses)
-        config = _with_copies(checkpoint, config)
+        # a member may be smaller, and has a state of its own
+        config = _with_copies(*_with_state_on_top(checkpoint, dataclasses.replace(config, payload_uses=payload_uses)))
         if "members" not in self.load(path).metadata:
             planned = load_planned(path, self.arch, self.judge.data_dir, config)
             with contextlib.suppress(InputError):  # its state is larger, and may not fit
