@@ -5,7 +5,7 @@ import ctypes
 import time
 
 LEAST_BYTES = 1 << 25
-OFTEN_S = 60.0
+OFTEN_S = 20.0
 KEPT_BYTES, STEP_BYTES = 1 << 28, 1 << 26  # of the heap: as much stays when it is freed, and it grows by steps
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, ARENA_MAX = -1, -2, -3, -8  # of mallopt(3)
 
@@ -30,7 +30,7 @@ def keep_for_blocks() -> None:
 
 def give_back(freed: int) -> None:
     """Give freed memory back to the system, where its C library can (glibc): if it is ``freed`` bytes, LEAST_BYTES or
-    more, or after a minute, so that what is left between small networks does not grow.
+    more, or after 20 seconds, so that what is left between small networks does not grow.
 
     Fewer are better kept for the next burst: pages that come back from the system are zeroed anew. Of large networks
     glibc keeps all there is: it takes tensors of some megabytes from its heap once a few were freed, and keeps it.
