@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from airnet_sdr.dsp.errors import InputError, NothingReceivedError
 from airnet_sdr.dsp.power_range import MAX_POWER_DB
@@ -283,6 +284,15 @@ def test_percentages_have_one_decimal(metric, cell):
     row = {"scheme": "analog", "channel": "static", "snr_db": 5.0, "training_seed": 0, "arrived": True}
     row |= {"metric": metric, "accuracy": 0.812345, "score": 81.2345}
     assert panels.Panel([row]).table()[-1] == f"| analog | {cell} |"
+
+
+def test_no_bar_is_below_0_or_above_100_percent():
+    common = {"scheme": "analog", "channel": "fading", "snr_db": 5.0, "training_seed": 1, "arrived": True}
+    axes = Figure().subplots()
+    panels.Panel([common | {"accuracy": accuracy} for accuracy in (0.1, 0.99, 0.98)]).draw(axes, "")
+    (_, _, (bar,)) = axes.containers[0]
+    low, high = bar.get_segments()[0][:, 1]
+    assert low == 0 and high == 100  # the interval of Student's t is 69 ± 127
 
 
 def test_findings_say_where_digital_wins():

@@ -64,6 +64,11 @@ class Panel:
         self.metric = next((row["metric"] for row in fitting if row.get("metric")), ACCURACY)
         self.schemes = [scheme for scheme in SCHEMES if any(row["scheme"] == scheme for row in fitting)]
 
+    @property
+    def is_percent(self) -> bool:
+        """Whether scores are from 0 to 100."""
+        return self.metric == ACCURACY or self.metric.endswith("%")
+
     def at(self, scheme: str, snr_db: float) -> tuple[float, float] | None:
         """Mean and half width; None without trials."""
         rows = [row for row in self.rows if row["scheme"] == scheme and row["snr_db"] == snr_db]
@@ -84,8 +89,11 @@ class Panel:
         for scheme in self.schemes:
             points = [(snr_db, *found) for snr_db in self.levels if (found := self.at(scheme, snr_db)) is not None]
             x, mean, half = np.array(points).T
+            bars = np.nan_to_num([half, half])
+            if self.is_percent:  # no bar below 0 or above 100 %
+                bars = np.minimum(bars, [mean, 100 - mean])
             style = line_style(SCHEMES.index(scheme), len(SCHEMES))
-            axes.errorbar(x, mean, np.nan_to_num(half), capsize=3, elinewidth=1, **style, label=LABELS[scheme])
+            axes.errorbar(x, mean, bars, capsize=3, elinewidth=1, **style, label=LABELS[scheme])
         axes.set(xlabel="SNR per payload symbol, dB", title=title)
         axes.grid(alpha=0.3)
 
@@ -94,7 +102,7 @@ class Panel:
         lines = ["| dB | " + " | ".join(f"{snr_db:g}" for snr_db in self.levels) + " |"]
         lines.append("|---" * (len(self.levels) + 1) + "|")
         for scheme in self.schemes:
-            digits = 1 if self.metric == ACCURACY or self.metric.endswith("%") else 4
+            digits = 1 if self.is_percent else 4
             cells = [_cell(self.at(scheme, snr_db), digits) for snr_db in self.levels]
             lines.append(f"| {LABELS[scheme]} | " + " | ".join(cells) + " |")
         return lines
