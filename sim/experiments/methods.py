@@ -7,8 +7,9 @@ sends one network once: `models.payload.protection` divides the budget of payloa
 symbol (`sim.experiments.library.white_noise`), and `rx.combine` estimates the weights. --link also sends the same
 bursts through the whole link of `sim.loopback` on an AWGN channel and reports the difference, which justifies the fast
 way. If a method has several networks, one is selected for each channel by the loss on training examples held back,
-never on the test examples. With --architecture FILE.py:NAME the networks are your own, in DIR/NAME/METHOD/seed-N, and
-judged by the first metric of your `evaluate`.
+never on the test examples. Until all runs are done, unfinished.json keeps those that are, and the same command into the
+same folder goes on from there. With --architecture FILE.py:NAME the networks are your own, in DIR/NAME/METHOD/seed-N,
+and judged by the first metric of your `evaluate`.
 """
 
 import dataclasses
@@ -88,14 +89,15 @@ def measure_methods(config: MethodsConfig) -> list[dict]:
     ]
     if not cells:
         raise InputError(f"no network in {config.networks}; train them, see models/zoo/README.md")
-    rows, own = [], untrained(config.name, test) if test.task.is_own else None
+    rows, own = Unfinished(config), untrained(config.name, test) if test.task.is_own else None
     for method, shelf, snr_db in track(cells, "methods"):
+        cell = {"method": method.name, "snr_db": snr_db, "training_seed": shelf.seed}
+        if cell in rows:
+            continue
         sent = shelf.plan_best(method, snr_db, config.budget)
+        found = []
         for seed in range(100 * shelf.seed, 100 * shelf.seed + config.link_seeds):
-            row = {
-                "method": method.name,
-                "snr_db": snr_db,
-                "training_seed": shelf.seed,
+            row = cell | {
                 "link_seed": seed,
                 "network": sent.name,
                 "weights": sum(tensor.size for tensor in sent.checkpoint.tensors.values()),
@@ -107,8 +109,33 @@ def measure_methods(config: MethodsConfig) -> list[dict]:
             if own is not None:
                 row |= {"metric": own[0], "lost": own[1]}
                 row["accuracy_sent"] = next(iter(sent.checkpoint.metrics.values()), sent.checkpoint.accuracy)
-            rows.append(row)
-    return rows
+            found.append(row)
+        rows.add(found)
+    return rows.found
+
+
+class Unfinished:
+    """The rows found so far, kept in the output folder; those of other options are begun anew."""
+
+    def __init__(self, config: MethodsConfig):
+        self.path = config.out / "unfinished.json"
+        self.settings = json.loads(json.dumps(dataclasses.asdict(config) | {"out": None}, default=str))
+        self.found: list[dict] = []
+        if self.path.is_file():
+            kept = json.loads(self.path.read_text())
+            self.found = kept["rows"] if kept["settings"] == self.settings else []
+
+    def __contains__(self, cell: dict) -> bool:
+        return any(cell.items() <= row.items() for row in self.found)
+
+    def add(self, rows: list[dict]) -> None:
+        """Keep the rows of one more cell."""
+        self.found += rows
+        write_whole(self.path, json.dumps({"settings": self.settings, "rows": self.found}).encode())
+
+    def end(self) -> None:
+        """All is written elsewhere."""
+        self.path.unlink(missing_ok=True)
 
 
 def draw(path: Path, rows: list[dict], arch: str, payload_uses: int) -> None:
@@ -149,6 +176,7 @@ def tabulate(config: MethodsConfig, command: str) -> None:
     content = {"command": command, "payload_uses": config.budget, "rows": rows}
     write_whole(config.out / "methods.json", (json.dumps(content, indent=1) + "\n").encode())
     draw(config.out / "methods.png", rows, config.name, config.budget)
+    Unfinished(config).end()
     print_table(rows)
 
 

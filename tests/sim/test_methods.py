@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models import data
 from airnet_sdr.models.batches import as_examples
 from airnet_sdr.models.beside import State
@@ -64,6 +65,28 @@ def test_the_table(networks, few, tmp_path):
         one.status == 0
         and json.loads((tmp_path / "one" / "methods.json").read_text())["rows"] == rows[len(rows) // 2 :]
     )
+
+
+def test_a_table_that_was_stopped_goes_on(networks, few, tmp_path, monkeypatch):
+    options = ["--training-seeds", "1", "--link-seeds", "1", "--images", "50", "--payload-uses", "9000", "--snr-db"]
+    whole = run(methods.main, "--networks", networks, "--out", tmp_path / "whole", *options, "0", "15")
+    planned, real = [], Shelf.plan_best
+
+    def plan_best(self, method, snr_db, payload_uses):
+        planned.append((method.name, snr_db))
+        if len(planned) == 3:
+            raise InputError("stopped")
+        return real(self, method, snr_db, payload_uses)
+
+    monkeypatch.setattr(Shelf, "plan_best", plan_best)
+    stopped = ["--networks", networks, "--out", tmp_path / "stopped", *options]
+    assert run(methods.main, *stopped, "0", "15").status == 1 and not (tmp_path / "stopped" / "methods.json").exists()
+    planned += [None]
+    assert run(methods.main, *stopped, "0", "15").status == 0
+    assert planned[4:] == [("+ weight noise", 0), ("+ weight noise", 15)]  # the first two were not planned again
+    rows = [json.loads((tmp_path / name / "methods.json").read_text())["rows"] for name in ("whole", "stopped")]
+    assert whole.status == 0 and rows[0] == rows[1]
+    assert not (tmp_path / "stopped" / "unfinished.json").exists()
 
 
 def test_without_networks_there_is_no_table(tmp_path, few):
