@@ -12,6 +12,10 @@ levels, mostly to 0, and steps grow where that costs little. A controller sets t
 target, which falls from the initial entropy to the requested bits. The coder's context models need fewer bits than this
 entropy; the ratio is measured after every epoch.
 
+Weights near the middle between two levels go to and fro until the end of a training (Nagel et al., Overcoming
+oscillations in quantization-aware training, 2022), so that of a few bits a weight neither the averaged weights nor the
+last ones need be the best. With `best` every epoch's are measured on the examples held back, and the best ones kept.
+
 For a hybrid (`refine`) the network computes with D·round(w/D) + r, where r is the residual w − D·round(w/D) received at
 a random SNR (`models.noise`); the gradients are the same, and the network learns to use r.
 """
@@ -39,6 +43,7 @@ STEP_RATE = 0.004  # octaves by which a step changes at most in a training step
 FIRST_PRICE = 1e-6  # of a bit
 INTEGRAL, PROPORTIONAL = 0.005, 8.0  # gains of the price's controller, per octave of entropy above the target
 SHARE = 0.5  # share of the training over which the target falls
+KEPT, LOSS, STEPS = "kept.", "its loss", "its steps"  # names in the state; parameters' have no blanks
 PARTS, REACH = 8, 3  # a hybrid's weights lie on eighths of a step, and at most three from their levels
 
 
@@ -113,6 +118,7 @@ class BitTrainer(Trainer):
     def __init__(self, config: TrainConfig, task: Task | None = None, tracing: Tracing | None = None):
         super().__init__(config, task, tracing)
         self.quantiser = Quantiser(self.weights, steps_of(self.init_metadata))
+        self.kept: dict[str, Tensor] = {}  # of `best`: the weights by name, LOSS, and STEPS as codes
         self._done = 0
 
     def train_epoch(self, examples: Examples, answers: Answers | None = None, advance=lambda: None) -> float:
@@ -157,6 +163,31 @@ class BitTrainer(Trainer):
             kept.append(base + np.float32(part) * np.rint((weights - base) / part).clip(-REACH, REACH))
         return load_vectors(module, kept)
 
+    def candidates(self) -> list[tuple[nn.Module, Tensor]]:
+        """With `best` the averaged weights and the last ones, both quantised to fit; and their steps' codes."""
+        found = []
+        for module in (super().averaged(), copied(self.module).cpu()) if self.config.best else ():
+            levels = self.fitted(module)
+            codes = torch.tensor([tensor.step_code for tensor in levels])
+            found.append((load_vectors(module, [dequantise(tensor) for tensor in levels]), codes))
+        return found
+
+    def keep(self, candidate: tuple[nn.Module, Tensor], loss: float) -> None:
+        """Keep a candidate of the least loss so far, or the first one after a pruning."""
+        if not self._is_kept or loss < self.kept[LOSS].item():
+            module, codes = candidate
+            weights = {name: tensor.detach().clone() for name, tensor in module.named_parameters()}
+            self.kept = weights | {LOSS: torch.tensor(loss), STEPS: codes}
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether there is a network of the present widths."""
+        return all(name in self.kept and self.kept[name].shape == each.shape for name, each in self.weights.items())
+
+    def result(self) -> nn.Module:
+        """The best network kept; without `best` the averaged weights, quantised."""
+        return self._holding(self.kept).cpu() if self._is_kept else self.averaged()
+
     def arrived(self, module: nn.Module, snr_db: float, rng: torch.Generator) -> nn.Module | None:
         """A hybrid with its residual received at one SNR; None for a purely digital network, which arrives exactly."""
         if not self.config.refine:
@@ -178,15 +209,20 @@ class BitTrainer(Trainer):
 
     def facts(self) -> dict[str, str]:
         """Metadata of the result: the compressed bits and the steps."""
-        tensors = self.fitted(super().averaged())
+        if self._is_kept:
+            steps = [step_value(code) for code in self.kept[STEPS].tolist()]
+            tensors = on_grid(list(tensors_of(self.result()).values()), steps)
+        else:
+            tensors = self.fitted(super().averaged())
         codes = ",".join(str(tensor.step_code) for tensor in tensors)
         parts = {"parts": str(PARTS)} if self.config.refine else {}
         return {"bits": str(8 * len(compress.encode(tensors))), "steps": codes, **parts}
 
     def extra_state(self) -> dict[str, Tensor]:
         """The quantiser's state, kept beside the weights where training is stopped."""
-        return self.quantiser.state()
+        return self.quantiser.state() | {f"{KEPT}{name}": tensor for name, tensor in self.kept.items()}
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
         """Continue from an `extra_state`."""
+        self.kept = {name.removeprefix(KEPT): each for name, each in state.items() if name.startswith(KEPT)}
         self.quantiser.load_state(state)

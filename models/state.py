@@ -48,10 +48,9 @@ def read_state(path: Path, config: TrainConfig) -> tuple[Tensors, dict[str, Any]
         rng = stored.pop("rng")["torch"]
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} is no state to resume from ({error}); start anew without --resume") from error
-    now = json.loads(json.dumps(dataclasses.asdict(config)))
-    odd = [
-        f"`{name}` was {made.get(name)}, now it is {value}" for name, value in now.items() if made.get(name) != value
-    ]
+    now, usual = (json.loads(json.dumps(dataclasses.asdict(each))) for each in (config, TrainConfig()))
+    made = usual | made  # an option that came later
+    odd = [f"`{name}` was {made[name]}, now it is {value}" for name, value in now.items() if made[name] != value]
     if now["epochs"] > made["epochs"]:
         odd = [text for text in odd if not text.startswith("`epochs`")]
     if odd:

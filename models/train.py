@@ -76,6 +76,12 @@ class Training:
         recompute_statistics(module, self.examples, self.task.run)
         return module
 
+    def choose(self) -> None:
+        """Have the trainer keep the best of its candidates, where it has some, on the examples held back."""
+        for candidate in self.trainer.candidates():
+            module, _ = candidate
+            self.trainer.keep(candidate, self.task.mean_loss(self.prepared(module), self.held_back))
+
     def scores(self, module: nn.Module) -> str:
         """Loss, and a classifier's accuracy, on the examples held back, as text."""
         top1 = self.task.top1(module, self.held_back)
@@ -88,7 +94,7 @@ def train(
 ) -> Checkpoint:
     """Train by `config` on `dataset` (None: the architecture's own) and write all files to the folder `out`.
 
-    Returns the averaged weights. Raises InputError for an unknown architecture, or one without data or with too few.
+    Returns the result. Raises InputError for an unknown architecture, or one without data or with too few.
     """
     dataset = dataset or DATASETS.get(config.model)
     if dataset is None:
@@ -126,6 +132,7 @@ def train(
             loss = trainer.train_epoch(examples, answers, lambda: bar.advance(bar_task))
             if not math.isfinite(loss):
                 raise InputError(f"the loss is not finite in epoch {trainer.epoch}; lower `learning_rate`")
+            training.choose()
             trainer.save_state(out / STATE)
             note(
                 f"epoch {trainer.epoch:3d}  loss {loss:.4f}  {progress_of(training)}  {time.monotonic() - start:.0f} s"
@@ -136,7 +143,7 @@ def train(
 def progress_of(training: Training) -> str:
     """What an epoch achieved, on examples held back: recipes are chosen on these, never on the test set."""
     trainer, config = training.trainer, training.trainer.config
-    module = training.prepared(trainer.averaged())
+    module = training.prepared(trainer.result())
     text = f"validation {training.scores(module)}"
     arrived = trainer.arrived(module, config.min_snr_db, torch.Generator().manual_seed(trainer.epoch))
     if arrived is not None:
@@ -147,10 +154,10 @@ def progress_of(training: Training) -> str:
 
 
 def finish(training: Training, metadata: dict[str, str], note: Callable[[str], None]) -> Checkpoint:
-    """Write the result: the averaged weights; then again with their accuracy and metrics on the test examples."""
+    """Write the result, then again with its accuracy and metrics on the test examples."""
     trainer, task = training.trainer, training.task
     config, path = trainer.config, training.out / f"{trainer.config.model}.safetensors"
-    module = trainer.averaged()
+    module = trainer.result()
     if config.half:
         module = module.half().float()  # all results are those of the stored network
     module = training.prepared(module)

@@ -77,6 +77,7 @@ class TrainConfig:
     )
     bits: int | None = option(None, "train with quantisation, to compress to N bits (default: none)", 1)
     refine: bool = option(False, "with --bits: train a hybrid; the residual arrives as noisy analog symbols")
+    best: bool = option(False, "with --bits: the result is the best of all epochs on the examples held back")
     half: bool = option(False, "store the result as float16")
     bf16: bool = option(False, "compute in bfloat16, weights in float32: twice as fast on processors that support it")
     hold_out: int = option(5000, "training examples held back for validation, at most a tenth", 1)
@@ -100,6 +101,8 @@ class TrainConfig:
             )
         if self.bits is not None and self.nested:
             raise InputError("`bits` and `nested` exclude each other; give one of them")
+        if self.best and (self.bits is None or self.refine):
+            raise InputError("`best` goes with `bits`, and not with `refine`")
         if self.refine and (self.bits is None or self.max_snr_db == math.inf):
             raise InputError("`refine` goes with `bits`, and with a `max_snr_db` that is not infinite")
 

@@ -150,6 +150,48 @@ def test_a_hybrid_is_trained_with_noise_on_what_quantisation_leaves(tmp_path):
     assert one == pytest.approx(other, rel=1e-4)
 
 
+@pytest.mark.parametrize("prune_to", [None, 2000])
+def test_the_best_of_all_epochs_is_the_result(small_data, tmp_path, monkeypatch, prune_to):
+    """Of the widths that pruning leaves, averaged or not; a training that was stopped knows what it had kept."""
+    config, losses, real = dataclasses.replace(SMALL, best=True, prune_to=prune_to), [], BitTrainer.keep
+
+    def keep(self, candidate, loss):
+        losses.append((sum(tensor.numel() for tensor in candidate[0].parameters()), loss))
+        real(self, candidate, loss)
+
+    monkeypatch.setattr(BitTrainer, "keep", keep)
+    checkpoint = train(config, tmp_path / "whole", "")
+    last = losses[-1][0]
+    assert len(losses) == 2 * SMALL.epochs
+    assert float(checkpoint.metadata["validation_loss"]) == pytest.approx(
+        min(loss for num, loss in losses if num == last), abs=1e-5
+    )
+    data = compressed(checkpoint, 500)
+    assert str(8 * len(data)) == checkpoint.metadata["bits"]
+    arrived = weights_of(data, [tensor.size for tensor in checkpoint.tensors.values()])
+    assert all(np.array_equal(a, b.reshape(-1)) for a, b in zip(arrived, checkpoint.tensors.values(), strict=True))
+    saved, stop = BitTrainer.save_state, []
+
+    def save_state(self, path):
+        saved(self, path)
+        if self.epoch == 3 and not stop:
+            stop.append(True)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(BitTrainer, "save_state", save_state)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "stopped", "")
+    again = train(config, tmp_path / "stopped", "", resume=True)
+    assert again.metadata == checkpoint.metadata
+    assert all(np.array_equal(again.tensors[name], checkpoint.tensors[name]) for name in checkpoint.tensors)
+
+
+@pytest.mark.parametrize("options", [{"bits": None}, {"refine": True, "max_snr_db": 5.0}])
+def test_the_best_is_one_of_bits_and_no_hybrid(options):
+    with pytest.raises(InputError, match="`best` goes with `bits`"):
+        dataclasses.replace(SMALL, best=True, **options)
+
+
 @pytest.mark.parametrize("options", [{"bits": None}, {"max_snr_db": math.inf}])
 def test_a_hybrid_needs_bits_and_noise(options):
     with pytest.raises(InputError, match="refine"):
