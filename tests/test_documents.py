@@ -315,6 +315,15 @@ RUNS = [
         ],
         ["out/sweep/trials.parquet", "out/sweep/known-fashion.png", "out/sweep/mismatch-fashion.png"],
     ),
+    pytest.param(
+        how.shortened("--snr-db", "15", "--schemes", "analog", "--link-seeds", "1", "--images", "20", data="fewer"),
+        [
+            "python sim/sweep.py --arch cifar-resnet20 --networks models/resnet20 --questions known --snr-db 0 5 10 15 "
+            "--budgets 1 --schemes analog digital bound --out out/resnet20"
+        ],
+        ["out/resnet20/trials.parquet"],
+        marks=pytest.mark.slow,
+    ),
     (
         how.in_this_process(*ONE_RUN),
         ["python sim/experiments/methods.py --link --out out/methods-fashion"],

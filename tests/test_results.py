@@ -79,6 +79,15 @@ def test_analog_against_digital(arch):
         assert "\n".join(curves.table()) in text
 
 
+def test_a_second_architecture():
+    store = pytest.importorskip("airnet_sdr.sim.experiments.library.store", reason="trials are Parquet")
+    from airnet_sdr.sim.experiments.library import panels
+
+    rows = store.read(RESULTS / "sweep-cifar-resnet20.parquet")
+    (curves,) = panels.known(rows, "cifar-resnet20").values()
+    assert "\n".join(curves.table()) in section("## Analog against digital", "### ResNet-20 on CIFAR-10 (JPEG)")
+
+
 def test_one_transmission_for_every_receiver():
     from airnet_sdr.sim.experiments.broadcast import link, tables
 
