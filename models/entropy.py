@@ -148,11 +148,13 @@ class BitTrainer(Trainer):
         return loss.item()
 
     def averaged(self) -> nn.Module:
-        """The network with the averaged weights, quantised to fit the bits: the result of the training.
+        """The result of the training: the averaged weights, quantised to fit the bits, or the best network kept.
 
         For a hybrid the weights keep their residuals, limited so that quantisation finds the same levels again, on a
         grid that fits a byte.
         """
+        if self._is_kept:
+            return self._holding(self.kept).cpu()
         module = super().averaged()
         levels = self.fitted(module)
         if not self.config.refine:
@@ -164,7 +166,7 @@ class BitTrainer(Trainer):
         return load_vectors(module, kept)
 
     def candidates(self) -> list[tuple[nn.Module, Tensor]]:
-        """With `best` the averaged weights and the last ones, both quantised to fit; and their steps' codes."""
+        """With `best` the averaged weights and the present ones, both quantised to fit; and their steps' codes."""
         found = []
         for module in (super().averaged(), copied(self.module).cpu()) if self.config.best else ():
             levels = self.fitted(module)
@@ -183,10 +185,6 @@ class BitTrainer(Trainer):
     def _is_kept(self) -> bool:
         """Whether there is a network of the present widths."""
         return all(name in self.kept and self.kept[name].shape == each.shape for name, each in self.weights.items())
-
-    def result(self) -> nn.Module:
-        """The best network kept; without `best` the averaged weights, quantised."""
-        return self._holding(self.kept).cpu() if self._is_kept else self.averaged()
 
     def arrived(self, module: nn.Module, snr_db: float, rng: torch.Generator) -> nn.Module | None:
         """A hybrid with its residual received at one SNR; None for a purely digital network, which arrives exactly."""
@@ -211,7 +209,7 @@ class BitTrainer(Trainer):
         """Metadata of the result: the compressed bits and the steps."""
         if self._is_kept:
             steps = [step_value(code) for code in self.kept[STEPS].tolist()]
-            tensors = on_grid(list(tensors_of(self.result()).values()), steps)
+            tensors = on_grid(list(tensors_of(self.averaged()).values()), steps)
         else:
             tensors = self.fitted(super().averaged())
         codes = ",".join(str(tensor.step_code) for tensor in tensors)

@@ -78,9 +78,10 @@ class Training:
 
     def choose(self) -> None:
         """Have the trainer keep the best of its candidates, where it has some, on the examples held back."""
-        for candidate in self.trainer.candidates():
-            module, _ = candidate
-            self.trainer.keep(candidate, self.task.mean_loss(self.prepared(module), self.held_back))
+        if isinstance(self.trainer, BitTrainer):
+            for candidate in self.trainer.candidates():
+                module, _ = candidate
+                self.trainer.keep(candidate, self.task.mean_loss(self.prepared(module), self.held_back))
 
     def scores(self, module: nn.Module) -> str:
         """Loss, and a classifier's accuracy, on the examples held back, as text."""
@@ -143,7 +144,7 @@ def train(
 def progress_of(training: Training) -> str:
     """What an epoch achieved, on examples held back: recipes are chosen on these, never on the test set."""
     trainer, config = training.trainer, training.trainer.config
-    module = training.prepared(trainer.result())
+    module = training.prepared(trainer.averaged())
     text = f"validation {training.scores(module)}"
     arrived = trainer.arrived(module, config.min_snr_db, torch.Generator().manual_seed(trainer.epoch))
     if arrived is not None:
@@ -157,7 +158,7 @@ def finish(training: Training, metadata: dict[str, str], note: Callable[[str], N
     """Write the result, then again with its accuracy and metrics on the test examples."""
     trainer, task = training.trainer, training.task
     config, path = trainer.config, training.out / f"{trainer.config.model}.safetensors"
-    module = trainer.result()
+    module = trainer.averaged()
     if config.half:
         module = module.half().float()  # all results are those of the stored network
     module = training.prepared(module)

@@ -252,17 +252,6 @@ class Trainer:
         """A network with the averaged weights: the result."""
         return self._holding(self.average).cpu()
 
-    def candidates(self) -> list[tuple[nn.Module, Tensor]]:
-        """Networks of which the better on the examples held back is kept for the result, see `keep`; none here."""
-        return []
-
-    def keep(self, candidate: tuple[nn.Module, Tensor], loss: float) -> None:
-        """Keep one of the candidates, if its loss is the least so far."""
-
-    def result(self) -> nn.Module:
-        """The network to store."""
-        return self.averaged()
-
     def arrived(self, module: nn.Module, snr_db: float, rng: torch.Generator) -> nn.Module | None:
         """The result as received, every weight at one SNR; None for training without noise."""
         return None if self.config.max_snr_db == math.inf else noisy(module, 10 ** (snr_db / 10), rng)
