@@ -156,10 +156,9 @@ class BitTrainer(Trainer):
         if self._is_kept:
             return self._holding(self.kept).cpu()
         module = super().averaged()
-        levels = self.fitted(module)
         if not self.config.refine:
-            return load_vectors(module, [dequantise(tensor) for tensor in levels])
-        kept = []
+            return self._quantised(module)[0]
+        levels, kept = self.fitted(module), []
         for weights, tensor in zip(to_vectors(tensors_of(module)), levels, strict=True):
             base, part = dequantise(tensor), step_value(tensor.step_code) / PARTS
             kept.append(base + np.float32(part) * np.rint((weights - base) / part).clip(-REACH, REACH))
@@ -167,12 +166,14 @@ class BitTrainer(Trainer):
 
     def candidates(self) -> list[tuple[nn.Module, Tensor]]:
         """With `best` the averaged weights and the present ones, both quantised to fit; and their steps' codes."""
-        found = []
-        for module in (super().averaged(), copied(self.module).cpu()) if self.config.best else ():
-            levels = self.fitted(module)
-            codes = torch.tensor([tensor.step_code for tensor in levels])
-            found.append((load_vectors(module, [dequantise(tensor) for tensor in levels]), codes))
-        return found
+        modules = (super().averaged(), copied(self.module).cpu()) if self.config.best else ()
+        return [self._quantised(module) for module in modules]
+
+    def _quantised(self, module: nn.Module) -> tuple[nn.Module, Tensor]:
+        """The module with its weights on levels that fit the bits, in place, and the codes of their steps."""
+        levels = self.fitted(module)
+        codes = torch.tensor([tensor.step_code for tensor in levels])
+        return load_vectors(module, [dequantise(tensor) for tensor in levels]), codes
 
     def keep(self, candidate: tuple[nn.Module, Tensor], loss: float) -> None:
         """Keep a candidate of the least loss so far, or the first one after a pruning."""

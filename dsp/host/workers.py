@@ -18,7 +18,7 @@ from airnet_sdr.dsp.errors import InputError, one_line
 
 PACKAGE = Path(airnet_sdr.__file__).resolve().parent
 ROOMS = ("dsp", "models", "rx", "sim", "tx")
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "zoo")  # networks travel only where a call names them
+LEFT_OUT = shutil.ignore_patterns("__pycache__", "zoo", "resnet20")  # networks travel only where a call names them
 REACH_S = 5.0  # for a connection to the cluster's head
 
 

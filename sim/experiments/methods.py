@@ -74,8 +74,8 @@ class MethodsConfig(ExperimentConfig):
         return resolve_architecture(self.architecture) or self.arch
 
 
-def measure_methods(config: MethodsConfig) -> list[dict]:
-    """A row for every method, SNR, training and link seed. InputError without networks."""
+def measure_methods(config: MethodsConfig, rows: "Unfinished") -> list[dict]:
+    """Rows for every method, SNR, training and link seed, with those found before. InputError without networks."""
     test = judge_by_test(config.name, config.images, config.data_dir, config.batch_norm == "measured")
     judge = judge_by_loss(config.name, config.images, config.data_dir)
     shelves = [Shelf(config.networks, seed, judge, config.name) for seed in config.training_seeds]
@@ -89,7 +89,7 @@ def measure_methods(config: MethodsConfig) -> list[dict]:
     ]
     if not cells:
         raise InputError(f"no network in {config.networks}; train them, see models/zoo/README.md")
-    rows, own = Unfinished(config), untrained(config.name, test) if test.task.is_own else None
+    own = untrained(config.name, test) if test.task.is_own else None
     for method, shelf, snr_db in track(cells, "methods"):
         cell = {"method": method.name, "snr_db": snr_db, "training_seed": shelf.seed}
         if cell in rows:
@@ -172,11 +172,12 @@ def draw(path: Path, rows: list[dict], arch: str, payload_uses: int) -> None:
 
 def tabulate(config: MethodsConfig, command: str) -> None:
     """Measure, write methods.json and methods.png, print the table."""
-    rows = measure_methods(config)
+    unfinished = Unfinished(config)
+    rows = measure_methods(config, unfinished)
     content = {"command": command, "payload_uses": config.budget, "rows": rows}
     write_whole(config.out / "methods.json", (json.dumps(content, indent=1) + "\n").encode())
     draw(config.out / "methods.png", rows, config.name, config.budget)
-    Unfinished(config).end()
+    unfinished.end()
     print_table(rows)
 
 
