@@ -1,7 +1,7 @@
 """Examples of any structure, by batches: what `load_data` of a user's file may return.
 
 - tensors (N, ...), alone or in tuples, lists and dictionaries of any nesting, the N examples along the first axis;
-- a `torch.utils.data.Dataset` with a length, or a list of examples, which PyTorch's `default_collate` joins;
+- a `torch.utils.data.Dataset`, or a list of examples, which PyTorch's `default_collate` joins;
 - a `DataLoader`, whose own `collate_fn` joins them; its order, workers and batch size are not used, of its samplers
   only the indices of a `SubsetRandomSampler`;
 - any other iterable of batches, which is read once and kept.
@@ -67,8 +67,8 @@ def as_examples(found: Any) -> Examples:
         found = found.tensors
     if isinstance(found, DataLoader) and not isinstance(found.dataset, IterableDataset):
         return _from_loader(found)
-    if isinstance(found, list) and found and isinstance(found[0], (tuple, Mapping)):
-        return _from_dataset(found, default_collate)
+    if isinstance(found, IterableDataset) or (isinstance(found, list) and _is_of_examples(found)):
+        return _from_dataset(list(found), default_collate)
     if isinstance(found, (Tensor, np.ndarray, tuple, list, Mapping)):
         return _from_tensors(found)
     if hasattr(found, "__getitem__") and hasattr(found, "__len__"):
@@ -139,6 +139,10 @@ def logits_of(output: Any) -> Any:
     if isinstance(output, (tuple, list)) and not hasattr(output, "logits"):
         return next(iter(output), None)
     return getattr(output, "logits", output)
+
+
+def _is_of_examples(found: list) -> bool:
+    return bool(found) and isinstance(found[0], (tuple, Mapping))
 
 
 def _from_tensors(found: Any) -> Examples:

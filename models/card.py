@@ -3,8 +3,10 @@
 import dataclasses
 import math
 import re
+import reprlib
 import struct
 from collections.abc import Mapping
+from typing import Any
 
 from airnet_sdr.dsp.errors import InputError
 
@@ -65,7 +67,7 @@ class ModelCard:
 def check_name(name: str) -> None:
     """Raise InputError for a name that a manifest cannot carry."""
     if not _NAME.fullmatch(name):
-        raise InputError(f"manifest: a name is 1 to 63 letters, digits, '_', '.' or '-'; got {name!r}")
+        raise InputError(f"manifest: a name is 1 to 63 ASCII letters, digits, '_', '.' or '-'; got {name!r}")
 
 
 def check_metrics(metrics: Mapping[str, float]) -> None:
@@ -74,7 +76,21 @@ def check_metrics(metrics: Mapping[str, float]) -> None:
         raise InputError(f"manifest: metrics must be at most {MAX_METRICS}; got {len(metrics)}")
     for name in metrics:
         if not isinstance(name, str) or not _METRIC.fullmatch(name):
-            raise InputError(f"manifest: a metric's name is 1 to 32 ASCII characters; got {name!r}")
+            raise InputError(f"manifest: a metric's name is 1 to 32 ASCII characters; got {reprlib.repr(name)}")
+
+
+def checked_metrics(metrics: Mapping[str, Any], what: str) -> dict[str, float]:
+    """The metrics as floats: of numbers, and of arrays and tensors of one; InputError where a manifest cannot carry
+    them, or one is no number. ``what`` found them."""
+    check_metrics(metrics)
+    return {name: _as_float(value, f"{what}: {name}") for name, value in metrics.items()}
+
+
+def _as_float(value: Any, what: str) -> float:
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise InputError(f"{what} must be a number; got {reprlib.repr(value)}") from error
 
 
 def _clipped(value: float) -> float:

@@ -25,6 +25,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.host.files import write_whole
 from airnet_sdr.models import checkpoint as checkpoints
 from airnet_sdr.models.batches import Batch, Examples, tensors_in
@@ -97,7 +98,8 @@ def teacher_logits(teacher, images: Tensor) -> Tensor:
     if found is None:
         module = checkpoints.load(path).module()
         found = (0.5 * (logits(module, images) + logits(module, images.flip(3)))).half()
-        write_whole(kept, serialise({"answers": found}))
+        with contextlib.suppress(InputError):  # beside a teacher in a folder that is only read, none is kept
+            write_whole(kept, serialise({"answers": found}))
     return found
 
 

@@ -14,6 +14,7 @@ Names and shapes follow from the architecture's code. Whatever else a state dict
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -108,9 +109,12 @@ def hollow(module: nn.Module) -> nn.Module:
     Until then it has names, shapes and buffers, but cannot compute: for a receiver, which would have a large network
     once at random and once as it arrived.
     """
-    for _, value in _sent(module):
+    sent, first = _sent(module), _names(module)
+    distinct = (value for name, value in module.state_dict().items() if first[name] == name)
+    users = Counter(value.untyped_storage().data_ptr() for value in distinct if value.layout is torch.strided)
+    for _, value in sent:
         storage = value.untyped_storage()
-        if storage.resizable() and storage.nbytes() == value.nbytes:  # else it is shared, or a part of another
+        if storage.resizable() and storage.nbytes() == value.nbytes and users[storage.data_ptr()] == 1:  # its own
             storage.resize_(0)
     return module
 
@@ -235,6 +239,15 @@ def _sent(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
         if not isinstance(value, torch.Tensor) or value.dtype not in (*REAL, *COMPLEX, *INTEGER):
             what = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
             raise InputError(f"{name} is {what}, which cannot be sent; remove it from the network's state dict")
+        if _is_expanded(value):
+            raise InputError(f"{name} is an expanded tensor, whose numbers share memory; make it contiguous()")
     beside = set(statistics_of(module)) | exact_names(module)
     sent = [name for name, value in state.items() if name not in beside and first[name] == name and value.numel()]
     return [(name, state[name]) for name in sent]
+
+
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    """Whether numbers of the tensor share memory, as `Tensor.expand` makes them, so that torch cannot load them."""
+    if tensor.layout is not torch.strided:
+        return False
+    return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))

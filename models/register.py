@@ -176,10 +176,10 @@ def _takes(function: Callable, given: tuple[str, ...]) -> bool:
 
 @contextlib.contextmanager
 def _own_code(what: str) -> Iterator[None]:
-    """Run a user's own code; whatever it raises becomes an InputError."""
+    """Run a user's own code; whatever it raises becomes an InputError, an exit, too."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{what}: {type(error).__name__}: {one_line(error)}") from error
 
 

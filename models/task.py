@@ -33,7 +33,7 @@ from airnet_sdr.models.batches import (
     size_of,
     tensors_in,
 )
-from airnet_sdr.models.card import check_metrics
+from airnet_sdr.models.card import checked_metrics
 from airnet_sdr.models.screen import can_screen, screened
 
 HOLD_OUT = 2500  # training examples on which no network was trained
@@ -148,11 +148,9 @@ class Task:
         with own_code(f"evaluate of {self.name}"), torch.no_grad(), evaluating(module):
             found = self.evaluate(module, data_dir)
         if not isinstance(found, Mapping) or not found:
-            raise InputError(f"evaluate of {self.name} must return {{name: value}}; got {type(found).__name__}")
-        with own_code(f"evaluate of {self.name}"):
-            values = {name: float(value) for name, value in found.items()}
-        check_metrics(values)
-        return values
+            got = "none" if isinstance(found, Mapping) else type(found).__name__
+            raise InputError(f"evaluate of {self.name} must return {{name: value}}; got {got}")
+        return checked_metrics(found, f"evaluate of {self.name}")
 
 
 OWN: dict[str, Task] = {}  # by data set

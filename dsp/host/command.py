@@ -16,6 +16,7 @@ from airnet_sdr.dsp.host.stopping import stoppable
 
 DISTRIBUTION = "airnet-sdr"
 ENTRY_POINTS = "airnet-"  # what their names begin with
+NEGATIVE = re.compile(r"-(\.?\d|inf\b|nan\b)", re.IGNORECASE)
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -23,6 +24,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **kwargs):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+        self._negative_number_matcher = NEGATIVE  # argparse's own, before Python 3.14, takes -4e3 for an option
         self.add_argument("--version", action="version", version=f"%(prog)s {version()}")
         self.add_argument(
             "--print-completion",

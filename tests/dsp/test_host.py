@@ -50,6 +50,18 @@ def test_options_take_the_types_of_their_fields():
     assert isinstance(config.copies, int) and isinstance(config.snr_db, float)
 
 
+@pytest.mark.parametrize("word", ["-2.5e0", "-25E-1", "-2.5", "-02.5"])
+def test_a_negative_number_may_be_written_in_any_way(word):
+    assert run_with("--snr-db", word) == (0, [Config(snr_db=-2.5)])
+    assert run_with("--levels-db", "-3.", "-.5", word) == (0, [Config(levels_db=(-3.0, -0.5, -2.5))])
+
+
+@pytest.mark.parametrize("word", ["-1e9", "-inf", "-nan"])
+def test_a_negative_number_out_of_bounds_names_its_field(word, capsys):
+    assert run_with("--snr-db", word)[0] == 1
+    assert capsys.readouterr().err.endswith(f"; got {word!r}\n")
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

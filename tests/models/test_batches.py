@@ -40,6 +40,7 @@ class Stream(IterableDataset):
         list(zip(X, Y, strict=True)),
         DataLoader(TensorDataset(X, Y), batch_size=2, shuffle=True),
         DataLoader(Stream(), batch_size=3),
+        Stream(),
         as_examples((X, Y)),
     ],
     ids=lambda found: type(found).__name__,

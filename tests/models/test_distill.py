@@ -56,6 +56,14 @@ def test_answers_that_are_damaged_or_to_other_images_are_asked_again(teacher):
     assert len(teacher_logits(teacher, IMAGES[:7])) == 7
 
 
+def test_answers_are_not_kept_where_nothing_can_be_written(teacher):
+    first = teacher_logits(teacher, IMAGES)
+    (kept,) = teacher.parent.glob("answers-*")
+    kept.unlink()
+    kept.mkdir()
+    assert torch.equal(teacher_logits(teacher, IMAGES), first)
+
+
 def test_no_teacher_is_named():
     with pytest.raises(InputError, match="nosuch"):
         teacher_logits("nosuch", IMAGES)

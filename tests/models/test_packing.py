@@ -69,6 +69,33 @@ def test_what_is_shared_or_a_part_of_another_stays_when_a_network_is_hollowed():
     assert module.mapped.tolist() == [0, 1, 2, 3] and module.part.tolist() == [2, 3]
 
 
+@pytest.mark.parametrize("order", [("part", "whole"), ("whole", "part"), ("part", "whole", "all")])
+def test_tensors_that_share_memory_stay_when_a_network_is_hollowed(order):
+    """The memory of the whole would be made anew in the size of its part."""
+    numbers = torch.arange(12.0)
+    shared = {"part": numbers[:3], "whole": numbers.view(4, 3), "all": numbers[:]}
+    module = nn.Module()
+    for name in order:
+        module.register_parameter(name, nn.Parameter(shared[name]))
+    hollow(module)
+    wanted = to_vectors(tensors_of(module))
+    assert [len(vector) for vector in wanted] == [shared[name].numel() for name in order]
+    load_vectors(module, [vector + 1 for vector in wanted])
+    assert numbers.tolist() == list(range(1, 13))
+
+
+def test_expanded_tensors_are_refused_by_name():
+    module = nn.Linear(2, 3)
+    module.gain = nn.Parameter(torch.ones(1, 2).expand(3, 2))
+    with pytest.raises(InputError, match="gain is an expanded tensor"):
+        tensor_specs(module)
+    module.gain = nn.Parameter(torch.ones(2, 1).expand(2, 1))  # nothing is shared
+    assert len(tensor_specs(module)) == 3
+    module.register_buffer("mask", torch.ones(1, 4, dtype=torch.bool).expand(4, 4))
+    with pytest.raises(InputError, match="mask is an expanded tensor"):
+        tensor_specs(module)
+
+
 def test_the_strict_state_is_the_modules_own_memory_but_for_tied_tensors():
     module = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
     module[1].weight = module[0].weight

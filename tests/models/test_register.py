@@ -42,6 +42,9 @@ def number():
 
 def failing():
     raise RuntimeError("line one\\nline two")
+
+def leaving():
+    raise SystemExit(7)
 """
 
 
@@ -203,6 +206,7 @@ def test_an_evaluation_that_fails_is_said_after_weights_and_report_are_written(t
         ("{file}:missing", "missing"),
         ("{file}:number", "torch.nn.Module"),
         ("{file}:failing", "line one line two"),
+        ("{file}:leaving", "SystemExit: 7"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path, tiny, address, word):

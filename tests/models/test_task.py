@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -238,10 +239,24 @@ def test_batch_norm_of_each_batch_has_two_examples_or_more():
     assert len(bounded_parts(examples)) == 1
 
 
-@pytest.mark.parametrize("found", [{}, 5, {"a": "b"}, {"x" * 40: 1.0}, {str(i): 1.0 for i in range(20)}])
-def test_metrics_that_cannot_be_reported_are_refused(found):
-    with pytest.raises((InputError, OwnCodeError), match="evaluate|manifest"):
+@pytest.mark.parametrize(
+    "found, word",
+    [
+        ({}, "got none"), (5, "got int"), ({"a": "b"}, "a must be a number; got 'b'"), ({"a": None}, "got None"),
+        ({"a": torch.zeros(2)}, "a must be a number; got tensor"), ({"a": 10**400}, "got 1000"), ({"a": 1j}, "got 1j"),
+        ({"x" * 400: 1.0}, r"32 ASCII characters; got 'x+\.\.\.x+'$"),
+        ({str(i): 1.0 for i in range(20)}, "at most 16; got 20"),
+    ],
+)  # fmt: skip
+def test_metrics_that_cannot_be_reported_are_refused(found, word):
+    with pytest.raises(InputError, match=word):
         Task("mine", evaluate=lambda network, data_dir: found).metrics(nn.Linear(3, 2))
+
+
+def test_a_metric_may_be_an_array_of_one():
+    found = {"a": np.ones(1), "b": torch.tensor([[2.5]]), "c": np.float16(3), "d": True}
+    values = Task("mine", evaluate=lambda network, data_dir: found).metrics(nn.Linear(3, 2))
+    assert values == {"a": 1, "b": 2.5, "c": 3, "d": 1} and {type(each) for each in values.values()} == {float}
 
 
 def test_metrics_are_found_in_evaluation_mode_and_beside_accuracy(monkeypatch):
