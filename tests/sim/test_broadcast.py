@@ -2,19 +2,24 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from airnet_sdr.dsp.units import linear
+from airnet_sdr.models import shipped
 from airnet_sdr.models.digital.rate import least_snr_db, most_robust
 from airnet_sdr.sim.experiments.broadcast import feedback, plans
 from airnet_sdr.sim.experiments.broadcast.answers import Place
+from airnet_sdr.sim.experiments.broadcast.case import candidates
 from airnet_sdr.sim.experiments.broadcast.laws import CHANCE, KNOWN, LAWS, SNR_DB, known
 from airnet_sdr.sim.experiments.broadcast.outputs import OFFSETS_DB, WEIGHTS, Analog, Digital
 from airnet_sdr.sim.experiments.broadcast.plans import Search, expected_curve
 from airnet_sdr.sim.experiments.broadcast.tables import known_table, leads
 from airnet_sdr.sim.experiments.broadcast.transmissions import Entrant
+from airnet_sdr.sim.experiments.grid.plans import reference_uses
+from airnet_sdr.sim.experiments.library.networks import Shelf
 from airnet_sdr.sim.experiments.library.white_noise import ADDED_NOISE, ESTIMATE_ERROR
 
 BUDGET = 40_000
@@ -247,3 +252,14 @@ def test_a_plan_is_a_transmission_file(search):
         assert sum(row["uses"] * linear(row["power_db"]) for row in rows) == pytest.approx(BUDGET, rel=1e-3)
         (base,) = (row for row in rows if row["scheme"] == "analog")
         assert base["snr_db"] + base["power_db"] == pytest.approx(part.plan_db)
+
+
+@pytest.mark.parametrize("arch", ["fashion", "cifar"])
+def test_every_analog_part_leaves_room_for_what_it_is_sent_with(arch):
+    budget = reference_uses(arch)
+    found = candidates(Shelf(shipped.ZOO, 1, SimpleNamespace(data_dir=None), arch), budget)
+    assert set(found) == {"beside", "alone", "nested", "below", "hybrid"} and all(found.values())
+    shares = {part.uses / budget for part in found["beside"]}
+    assert 0.01 < min(shares) < 0.1 and max(shares) == pytest.approx(0.75, abs=1e-4)  # beside digital layers
+    assert all(0.9 < part.uses / budget <= 0.96 for part in found["below"])
+    assert all(0.9 < part.uses / budget <= 1 for part in found["alone"] + found["nested"])

@@ -33,7 +33,8 @@ from airnet_sdr.sim.experiments.grid.plans import reference_uses
 from airnet_sdr.sim.experiments.library.networks import Shelf, load_once
 from airnet_sdr.sim.experiments.library.place import Place
 
-SPREAD = 1.25  # payload symbols per pair of weights of an analog part beside digital layers, which has less than half
+SPREAD = 1.25  # payload symbols per pair of weights of an analog part beside digital layers
+MOST = (0.6, 0.75)  # shares of the budget's symbols of one that has most of them
 WHOLE, BELOW = 1.0, 0.96  # shares of the budget of an analog part alone, and below layers whose states have the rest
 ENTRANTS = (
     Entrant("digital", 1),
@@ -56,20 +57,30 @@ AT_KNOWN = [  # layers are of use where SNRs differ; a digital base with a refin
 # candidates by place: networks, and the SNRs per symbol that they are planned for; quantised after training: bits
 CANDIDATES: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {
     "fashion": {
-        "beside": {"low16": (2,), "low8": (3,), "norm16": (2,), "norm8": (3,), "pruned4": (4,), "nested": (3,)},
-        "alone": {"norm8": (-5,), "pruned4": (0,)},
+        "beside": {
+            "low16": (2,),
+            "low8": (3,),
+            "norm16": (2,),
+            "norm8": (3,),
+            "pruned4": (4,),
+            "pruned2": (7,),
+            "nested": (3,),
+        },
+        "most": {"nested": (0, 3), "norm8": (-2,), "pruned4": (2,)},
+        "alone": {"norm8": (-5,), "pruned4": (0,), "pruned2": (5,)},
         "nested": {"nested": (-5, 0, 5)},
         "below": {"pruned4": (2,), "nested": (0,)},
     },
     "cifar": {
-        "beside": {"low16": (2,), "low8": (3,), "nested": (3,)},
-        "alone": {"low8": (-5,), "low4": (-2,), "pruned4": (2,)},
+        "beside": {"low32": (2,), "low16": (2,), "low8": (3,), "pruned4": (4,), "pruned2": (7,), "nested": (3,)},
+        "most": {"nested": (0, 3), "low4": (-1,), "pruned4": (2,)},
+        "alone": {"low8": (-5,), "low4": (-2,), "pruned4": (2,), "pruned2": (5,)},
         "nested": {"nested": (-5, 0, 5)},
         "below": {"low8": (-3,), "pruned4": (2,)},
     },
 }
 HYBRID_DB = (-5, 0, 5)  # planned for hybrids
-QUANTISED = {"fashion": (160_000, 220_000, 320_000), "cifar": (1_100_000, 1_600_000, 2_400_000)}
+QUANTISED = {"fashion": (220_000, 440_000, 650_000), "cifar": (1_360_000, 2_000_000, 2_700_000)}
 
 
 class Case:
@@ -141,7 +152,9 @@ def candidates(shelf: Shelf, budget: int) -> dict[str, list[Analog]]:
             members = from_metadata(checkpoint.metadata, checkpoint.arch)
             networks = [extract(checkpoint, each) for each in members] or [checkpoint]
             spread = [SPREAD * symbols_once(each) for each in networks]
-            return [Analog(network, int(uses), plan_db) for uses in spread if uses < budget / 2]
+            return [Analog(network, int(uses), plan_db) for uses in spread if uses < max(MOST) * budget]
+        if place == "most":
+            return [Analog(network, int(share * budget), plan_db) for share in MOST]
         of_state = state_symbols(checkpoint, PlanConfig(snr_db=plan_db))
         return [Analog(network, int((BELOW if place == "below" else WHOLE) * budget) - of_state, plan_db)]
 
@@ -155,6 +168,7 @@ def candidates(shelf: Shelf, budget: int) -> dict[str, list[Analog]]:
         ]
         for place, networks in CANDIDATES[shelf.arch].items()
     }
+    found["beside"] += found.pop("most")
     return found | {"hybrid": list(hybrids(shelf, budget))}
 
 

@@ -2,8 +2,9 @@
 
 Networks are selected by the loss on training examples held back, never on the test examples:
 
-- analog: the best network of `METHODS` at the planned SNR, protected by size, or the one network that was given,
-  protected as measured or by size; where a tensor has the most power there is, also with a bound of MORE_POWER_DB;
+- analog: the best network of `METHODS` and `SIZED` at the planned SNR, protected by size, or the one network that was
+  given, protected as measured or by size; where a tensor has the most power there is, also with a bound of
+  MORE_POWER_DB;
 - digital: the best network, trained for a number of bits (`models.entropy`) or quantised after training, that fits the
   bits that modulation and code carry at the planned SNR;
 - hybrid: the best network trained for a digital base with an analog refinement at the planned SNR, with the smallest
@@ -43,6 +44,7 @@ from airnet_sdr.sim.experiments.library.networks import (
     ONE,
     OWN_BY_SIZE,
     OWN_METHOD,
+    SIZED,
     Method,
     Shelf,
     load_once,
@@ -108,7 +110,8 @@ class Networks(Shelf):
         """Each available network, with the best method for it."""
         if self.is_single:
             return {ONE: OWN_METHOD, **({BY_SIZE: OWN_BY_SIZE} if self.is_measured else {})}
-        return {name: method for method in METHODS for name in method.networks if self.path(name).is_file()}
+        methods = *METHODS, SIZED
+        return {name: method for method in methods for name in method.networks if self.path(name).is_file()}
 
     def select_network(self, plan: Plan) -> str | None:
         """The name of the selected network, of an analog one as in `sent`; None if none fits."""

@@ -60,6 +60,8 @@ METHODS = (
     Method("+ batch norm", ("clean", "noise", *SMALL, *NORMALISED), "size", "auto"),
     Method("nested networks", ("nested",), "size", "auto"),
 )
+# no row of the table, but in the sweep, whose budgets they fit
+SIZED = Method("more sizes", ("low32", "pruned4/222k", "pruned2"), "size", "auto")
 
 
 def folder_of(networks: Path, arch: str, method: str, seed: int) -> Path:
