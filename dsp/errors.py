@@ -30,6 +30,6 @@ class RadioTimeoutError(RadioError):
     """No samples came, or none were taken, within the timeout."""
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """The text of an error of other code as one line."""
     return " ".join(str(error).split())
