@@ -26,7 +26,7 @@ from airnet_sdr.sim.experiments.library.white_noise import ESTIMATE_ERROR
 
 SHARES = np.arange(0.025, 1.0, 0.025)  # of the symbols, side by side
 POWERS = (0.4, 0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99)  # of a layer in what is left
-# of an analog part beside
+# energies of an analog part beside, over that of the budget
 ENERGIES = (0.03, 0.07, 0.12, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9)
 BELOW = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)  # power of an analog part below
 STATE_DB = (-5.0, -8.0, -10.0)  # planned for an analog part's state: it arrives from -6.5, -9.5, -12.5 dB on
