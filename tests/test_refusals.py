@@ -4,6 +4,7 @@ import gzip
 import json
 import signal
 import struct
+import textwrap
 import time
 
 import numpy as np
@@ -223,7 +224,7 @@ def test_a_label_without_an_output_is_refused():
 @pytest.mark.parametrize("command", ["tx/send.py", "sim/loopback.py"])
 def test_ctrl_c_while_the_libraries_are_imported_is_one_line(command):
     """At several moments of a start; the first some milliseconds are the interpreter's own."""
-    for delay_s in (0.15, 0.4, 0.8):
+    for delay_s in (0.25, 0.5, 0.9):
         process = start(command, "--model", "fashion", "--radio" if "send" in command else "--snr-db", "none:")
         time.sleep(delay_s)
         process.send_signal(signal.SIGINT)
@@ -253,3 +254,17 @@ def test_the_line_of_a_start_that_is_stopped():
     )
     result = finish(start("-c", program))
     assert (result.status, result.out) == (130, "") and result.err.endswith(": stopped by Ctrl-C\n")
+
+
+@pytest.mark.parametrize("number, error", [(signal.SIGINT, "send: stopped by Ctrl-C\n"), (signal.SIGTERM, "")])
+def test_a_signal_that_a_library_swallows_ends_the_work_without_another_word(number, error):
+    """In a callback from C Python can only print what a signal raises, and the library fails later, of what it lacks."""
+    program = f"""
+        import sys; sys.path.insert(0, 'src'); import ctypes, os
+        from airnet_sdr.dsp.host.command import CommandParser, run_command
+        def work():
+            ctypes.CFUNCTYPE(ctypes.c_int)(lambda: os.kill(os.getpid(), {int(number)}) or 1)()
+            raise RuntimeError("nothing was compiled")
+        sys.exit(run_command(CommandParser(prog="send"), work))"""
+    result = finish(start("-c", textwrap.dedent(program)))
+    assert (result.status, result.out, result.err) == (128 + number, "", error)

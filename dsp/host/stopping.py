@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from airnet_sdr.dsp.errors import LinkError
+
 _stopped_by: int | None = None  # the signal that the work at hand has been told to end with
 
 
@@ -22,14 +24,23 @@ def stoppable() -> Iterator[None]:
 
     So ``with`` blocks shut their radios down. A SIGHUP that is ignored (nohup) stays ignored. The signals are as before
     once the block ends.
+
+    Where it strikes a destructor or a callback of a library, Python would print it there, and the library may fail of
+    it with an error of its own: neither is said, the work ends as stopped.
     """
     global _stopped_by  # noqa: PLW0603 signals are of the process
     defaults = {signal.SIGHUP: (signal.SIG_DFL,), signal.SIGINT: (signal.default_int_handler, _end_at_once)}
     ends = [signal.SIGTERM, *(number for number, default in defaults.items() if signal.getsignal(number) in default)]
-    previous = {number: signal.signal(number, _stop) for number in ends}
+    previous, unraisable = {number: signal.signal(number, _stop) for number in ends}, sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if _is_stop(lost.exc_value) else unraisable(lost)
     try:
         yield
+    except Exception as error:
+        if not isinstance(error, LinkError):
+            raise_if_stopped()
+        raise
     finally:
+        sys.unraisablehook = unraisable
         for number, handler in previous.items():
             signal.signal(number, handler)
         _stopped_by = None
@@ -43,6 +54,11 @@ def raise_if_stopped() -> None:
     """
     if _stopped_by is not None:
         raise KeyboardInterrupt if _stopped_by == signal.SIGINT else SystemExit(128 + _stopped_by)
+
+
+def _is_stop(error) -> bool:
+    """Whether this is what a signal has raised."""
+    return _stopped_by is not None and isinstance(error, KeyboardInterrupt | SystemExit)
 
 
 def _end_at_once(signum, frame):

@@ -31,6 +31,43 @@ def bounded(call, timeout_s: float, what: str) -> Any:
     return outcome["value"]
 
 
+class Calls:
+    """Bounded calls into one end of a device, one after the other.
+
+    A signal that interrupts a call leaves it behind in its thread, where it may still have to begin. It must not act
+    on a device that was shut down meanwhile: the next call waits for it, and if it had not begun it never does.
+    """
+
+    def __init__(self):
+        self._turn = threading.Lock()
+
+    def __call__(self, call, timeout_s: float, what: str) -> Any:
+        """As `bounded`."""
+        left_behind = threading.Event()
+
+        def in_turn():
+            with self._turn:
+                return None if left_behind.is_set() else call()
+
+        try:
+            return bounded(in_turn, timeout_s, what)
+        except BaseException:
+            left_behind.set()
+            raise
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a call is."""
+        return self._turn.locked()
+
+    def over(self, timeout_s: float) -> bool:
+        """Whether none is any more, within so long."""
+        if self._turn.acquire(timeout=timeout_s):
+            self._turn.release()
+            return True
+        return False
+
+
 @functools.cache
 def quieten() -> None:
     """Libraries print lines of their own to C's `stderr`, beside the one line that an error is here: not any more.

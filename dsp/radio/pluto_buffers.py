@@ -7,17 +7,19 @@ the kernel has 256 MiB for all buffers together, which 4 of the largest would fi
 
 import contextlib
 import functools
+import time
 
 import numpy as np
 
 from airnet_sdr.dsp.errors import RadioTimeoutError
-from airnet_sdr.dsp.radio.native import bounded
-from airnet_sdr.dsp.radio.pluto_context import BoardContext
+from airnet_sdr.dsp.radio.native import Calls
+from airnet_sdr.dsp.radio.pluto_context import LEFT_BEHIND_S, BoardContext
 from airnet_sdr.dsp.radio.pluto_library import mapped
 
 STATUS_REGISTER = 0x80000088  # each core, of the receiver and of the transmitter, has its own
 RX_OVERFLOW, TX_UNDERFLOW = 4, 1
 DMA_SAMPLES = 4
+WAKE_S = 0.02
 
 
 def whole(num_samples: int) -> int:
@@ -31,7 +33,7 @@ class Buffers:
     def __init__(self, context: BoardContext, num_buffers: int):
         self._context, self.num_buffers = context, num_buffers
         self._rx_buffer = None
-        self._hanging: list = []  # buffers that a call is in
+        self._receiving, self._sending = Calls(), Calls()
 
     @property
     def _pluto(self):
@@ -58,7 +60,7 @@ class Buffers:
     def refill(self, timeout_s: float) -> np.ndarray:
         """The next buffer, whole numbers as complex."""
         with mapped("receiving", self._context.uri):
-            return self._in_buffer(self._rx_buffer, self._pluto.rx, timeout_s, f"receiving from {self._context.uri}")
+            return self._in_buffer(self._receiving, self._pluto.rx, timeout_s, f"receiving from {self._context.uri}")
 
     def push(self, words: np.ndarray, cyclic: bool, timeout_s: float) -> None:
         """Whole numbers within ±32767 as complex (n,), n a multiple of 4, to the transmit buffer."""
@@ -72,18 +74,18 @@ class Buffers:
             self._context.ask("preparing to transmit", prepare)
         with mapped("transmitting", self._context.uri):
             push = functools.partial(self._pluto.tx, words)
-            self._in_buffer(self._pluto._txbuf, push, timeout_s, f"transmitting to {self._context.uri}")
+            self._in_buffer(self._sending, push, timeout_s, f"transmitting to {self._context.uri}")
 
-    def _in_buffer(self, buffer, call, timeout_s, what):
+    def _in_buffer(self, calls, call, timeout_s, what):
         """A call that may hang in a buffer; one that does is woken here, or, after a signal, when the board closes."""
-        self._hanging.append(buffer)
         try:
-            found = bounded(call, timeout_s, what)
+            return calls(call, timeout_s, what)
         except RadioTimeoutError:
-            self.cancel(buffer)
+            self.cancel(self._buffer_of(calls))
             raise
-        self._hanging.remove(buffer)
-        return found
+
+    def _buffer_of(self, calls):
+        return self._rx_buffer if calls is self._receiving else self._pluto._txbuf
 
     def probe_transmitter(self) -> None:
         """Open the transmit buffer and close it again: RadioError where another program has it."""
@@ -99,23 +101,33 @@ class Buffers:
 
     def stop_receiving(self) -> None:
         """Destroy the receive buffer."""
-        buffer, self._rx_buffer = self._rx_buffer, None
-        self.destroy(buffer)
-        self._pluto.rx_destroy_buffer()
+        if self._leave(self._receiving):
+            buffer, self._rx_buffer = self._rx_buffer, None
+            self.destroy(buffer)
+            self._pluto.rx_destroy_buffer()
 
     def stop_sending(self) -> None:
         """Destroy the transmit buffer."""
-        buffer = self._pluto._txbuf
-        self._pluto.tx_destroy_buffer()
-        self.destroy(buffer)
+        if self._leave(self._sending):
+            buffer = self._pluto._txbuf
+            self._pluto.tx_destroy_buffer()
+            self.destroy(buffer)
 
     def wake(self) -> None:
         """Wake whatever hangs in a buffer, and all of a board that is silent, so that closing does not wait for it."""
-        for buffer in self._hanging:
-            self.cancel(buffer or self._pluto._txbuf)  # the first push makes its buffer
-        if self._context.silent:
-            for buffer in (self._rx_buffer, self._pluto._txbuf):
-                self.cancel(buffer)
+        for calls in (self._receiving, self._sending):
+            if calls.under_way or self._context.silent:
+                self.cancel(self._buffer_of(calls))
+
+    def _leave(self, calls) -> bool:
+        """Wake a call that hangs, or was interrupted, until it has left the buffer, which it may still have to make;
+        whether it did: otherwise buffer and context are left alone."""
+        deadline = time.monotonic() + LEFT_BEHIND_S
+        while calls.under_way and time.monotonic() < deadline:
+            self.cancel(self._buffer_of(calls))
+            calls.over(WAKE_S)
+        self._context.in_use |= calls.under_way
+        return not calls.under_way
 
     @staticmethod
     def cancel(buffer) -> None:

@@ -10,10 +10,11 @@ import re
 from typing import Any
 
 from airnet_sdr.dsp.errors import RadioError, RadioTimeoutError
-from airnet_sdr.dsp.radio.native import bounded
+from airnet_sdr.dsp.radio.native import Calls, bounded
 from airnet_sdr.dsp.radio.pluto_library import library, mapped, not_opened, versions
 
 CONNECT_TIMEOUT_S = 15.0
+LEFT_BEHIND_S = 1.0  # for a call that a signal interrupted, to end
 PATIENCE_S = 10.0  # for an attribute; a calibration takes a second
 _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?")
 
@@ -25,6 +26,8 @@ class BoardContext:
         self.uri = uri
         self.patience_s = min(PATIENCE_S, timeout_s)
         self.silent = False  # a question was never answered: it is not asked again
+        self.in_use = False  # a call hangs in a buffer: the context stays, too
+        self._calls = Calls()
         adi = library()
         import iio
 
@@ -47,7 +50,7 @@ class BoardContext:
         patience_s = self.patience_s if timeout_s is None else timeout_s
         with mapped(what, self.uri):
             try:
-                return bounded(call, patience_s, f"{what} at {self.uri}")
+                return self._calls(call, patience_s, f"{what} at {self.uri}")
             except (OSError, RadioTimeoutError) as error:
                 self._hanging |= isinstance(error, RadioTimeoutError)
                 self.silent = self._hanging or getattr(error, "errno", None) == 110
@@ -77,9 +80,9 @@ class BoardContext:
         self.ask("setting the timeout", lambda: self.pluto._ctx.set_timeout(milliseconds))
 
     def destroy(self) -> None:
-        """Destroy the context, whose buffers are gone; left alone where a call still hangs in it."""
+        """Destroy the context, whose buffers are gone; left alone where a call still hangs in it or in a buffer."""
         pluto, self.pluto = self.pluto, None
-        if pluto is None or self._hanging:
+        if pluto is None or self.in_use or self._hanging or not self._calls.over(LEFT_BEHIND_S):
             return
         context = pluto._ctx
         with contextlib.suppress(Exception):

@@ -144,11 +144,11 @@ def set_rate(context: BoardContext, rate_hz: float) -> None:
 
     def set_it():
         context.pluto.sample_rate = int(rate_hz)
-        for on, name in zip(_fpga_filters(context), ("rx_dec8_filter_en", "tx_int8_filter_en"), strict=True):
-            if on:
-                setattr(context.pluto, name, False)
 
     context.ask("setting the rate", set_it)
+    for on, name in zip(_fpga_filters(context), ("rx_dec8_filter_en", "tx_int8_filter_en"), strict=True):
+        if on:
+            context.ask("switching the FPGA's filters off", lambda name=name: setattr(context.pluto, name, False))
     if not rate_is(context, rate_hz):
         found = context.number("reading the rate", lambda: context.pluto.sample_rate)
         raise RadioError(

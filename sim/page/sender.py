@@ -22,6 +22,7 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import LinkError
 from airnet_sdr.dsp.host.command import CommandParser, run_command
+from airnet_sdr.dsp.host.memory import LEAST_BYTES, give_back
 from airnet_sdr.dsp.host.options import add_options, check_fields, config_from, option
 from airnet_sdr.dsp.radio import RadioConfig, Sink, open_sink
 from airnet_sdr.rx.live import LiveFeed
@@ -101,6 +102,7 @@ class Planner:
                 self.bursts, self.plans, self.errors = bursts, plans, errors
                 self.made += 1
                 self.busy = self._asked is not None
+            give_back(LEAST_BYTES)  # a plan takes a hundred times what a burst keeps
 
     def _burst(self, knobs: SenderKnobs, scheme: str) -> Burst:
         path = self._model if knobs.network == OWN else NETWORKS[knobs.network][scheme]
