@@ -258,7 +258,7 @@ def test_the_line_of_a_start_that_is_stopped():
 
 @pytest.mark.parametrize("number, error", [(signal.SIGINT, "send: stopped by Ctrl-C\n"), (signal.SIGTERM, "")])
 def test_a_signal_that_a_library_swallows_ends_the_work_without_another_word(number, error):
-    """In a callback from C Python can only print what a signal raises, and the library fails later, of what it lacks."""
+    """In a callback from C Python can only print what a signal raises, and the library fails later."""
     program = f"""
         import sys; sys.path.insert(0, 'src'); import ctypes, os
         from airnet_sdr.dsp.host.command import CommandParser, run_command

@@ -172,6 +172,19 @@ def test_of_plans_of_nearly_one_mean_the_best_worst_case_is_taken(search, monkey
     assert sum(worst[1.0]) > sum(worst[1e-6]) + 1
 
 
+def test_a_worst_case_that_is_asked_for_is_kept_where_a_plan_has_it(search):
+    law, entrant, parts = LAWS["uniform"], Entrant("", 1, analog="beside"), [Known.analog]
+
+    def found(least_worst):
+        curve = expected_curve(search.best(law, entrant, parts, least_worst), search, search.outputs)
+        return law.mean(curve), law.worst(curve)
+
+    mean, worst = found(-np.inf)
+    kept_mean, kept_worst = found(worst + 2)
+    assert kept_worst >= worst + 2 and 50 < kept_mean < mean
+    assert found(worst - 2) == (mean, worst) == found(99.0)  # none has 99 %
+
+
 def test_a_state_takes_symbols_and_arrives_from_an_snr_on(search):
     search.outputs.state, search.outputs.least = 1000, -4.0
     plan = search.best(LAWS["rayleigh10"], Entrant("", 1, analog="beside"), [Known.analog])

@@ -5,8 +5,9 @@
 writes broadcast.json: mean accuracy, 5 % quantile and worst case of every entrant under three laws of the receivers'
 SNR, uniform from -5 to 20 dB and Rayleigh fading of mean 10 and 15 dB, flat and constant over a transmission. All have
 the same payload symbols and power, b as in `grid.plans`. Plans are chosen for each law, data set and training seed by
-the mean on held-out training images; the numbers are those on the test images. plans.json has the plans, known.json the
-same for single SNRs that are known, feedback.json what digital transmission would have if receivers answered.
+the mean on held-out training images, with an analog part by both mean and worst case, where one is better than the best
+digital one in both; the numbers are those on the test images. plans.json has the plans, known.json the same for single
+SNRs that are known, feedback.json what digital transmission would have if receivers answered.
 
 Outputs of networks are stored in the folder of --out when computed, and a run that was stopped continues with them.
 With --floor-db receivers below an SNR have no network whatever was sent, as in a link whose frames end there.

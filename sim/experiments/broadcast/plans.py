@@ -3,7 +3,7 @@
 The layers arrive one after the other as the SNR rises, and the receiver answers from those that arrived by the rule
 that validation prefers (`answers`). The search takes the bits that a symbol carries from one table for all lengths;
 `expected_curve` then plans the code itself. Of plans whose means differ by less than `NEARLY` the one of the best worst
-case is taken.
+case is taken; plans whose worst case is below what is asked for are left out.
 """
 
 import dataclasses
@@ -66,16 +66,24 @@ class Search:
         """Sum of weight times accuracy over the points below each of `SNR_DB` and above all: (points + 1,)."""
         return np.concatenate([[0], np.cumsum(law.weights * self.curve(arrived, place))])
 
-    def best(self, law: Law, entrant: Entrant, parts: Sequence[Analog] = ()) -> Transmission:
-        """The transmission of this kind with the most mean accuracy; InputError if none reaches a receiver."""
+    def best(
+        self, law: Law, entrant: Entrant, parts: Sequence[Analog] = (), least_worst: float = -np.inf
+    ) -> Transmission:
+        """The transmission of this kind with the most mean accuracy, of those whose worst case is ``least_worst`` or
+        more, if any is; InputError if none reaches a receiver."""
         found: list[tuple[float, float, Transmission]] = []
         for part, power in _choices(entrant, parts, self.budget):
             for state_db in STATE_DB if part and self.outputs.state_symbols(part, 0.0) else STATE_DB[:1]:
                 for layers in itertools.combinations(self.digital, entrant.num_layers):
-                    found += self._divided(law, Transmission(entrant, layers, (), (), part, power, state_db))
+                    plan = Transmission(entrant, layers, (), (), part, power, state_db)
+                    found += self._divided(law, plan, least_worst)
+        if not found and least_worst > -np.inf:
+            return self.best(law, entrant, parts)
         if not found:
             raise InputError(f"no transmission of {entrant.num_layers} digital layers arrives; give more networks")
         curves = {plan: expected_curve(plan, self, self.outputs) for plan in _final(found, law)}
+        least_worst = min(least_worst, max(map(law.worst, curves.values())))
+        curves = {plan: curve for plan, curve in curves.items() if law.worst(curve) >= least_worst}
         most = max(law.mean(curve) for curve in curves.values())
         return max(
             (plan for plan, curve in curves.items() if law.mean(curve) > most - NEARLY),
@@ -114,18 +122,20 @@ class Search:
                     rows.append(row)
         return rows
 
-    def _divided(self, law: Law, plan: Transmission) -> Iterator[tuple[float, float, Transmission]]:
+    def _divided(self, law: Law, plan: Transmission, least_worst: float) -> Iterator[tuple[float, float, Transmission]]:
         """The best few divisions of the symbols among the layers, each with mean and worst accuracy."""
         room, power = self._room(plan)
         if room < 0:
             return
         if not plan.layers:
             curve = self.curve(plan.arrived(0), self.place(plan))
-            yield law.mean(curve), law.worst(curve), plan
+            if law.worst(curve) >= least_worst:
+                yield law.mean(curve), law.worst(curve), plan
         elif room > LEAST_SHARE and power > LEAST_SHARE:
             shares, powers = divisions(len(plan.layers), plan.entrant.superposed)
             shares, powers = room * shares, power * powers
             means, worst = self._means(law, plan, shares, powers)
+            means = np.where(worst < least_worst, -1, means)
             near = np.flatnonzero((means > means.max() - NEARLY) & (means > 0))
             for k in {*near[np.argsort(means[near])[-2:]], *near[np.argsort(worst[near])[-1:]]}:
                 divided = dataclasses.replace(plan, shares=tuple(shares[k]), powers=tuple(powers[k]))

@@ -61,7 +61,7 @@ METHODS = (
     Method("nested networks", ("nested",), "size", "auto"),
 )
 # no row of the table, but in the sweep, whose budgets they fit
-SIZED = Method("more sizes", ("low32", "pruned4/222k", "pruned2"), "size", "auto")
+SIZED = Method("more sizes", ("low32", "pruned4/222k", "low2", "pruned2"), "size", "auto")
 
 
 def folder_of(networks: Path, arch: str, method: str, seed: int) -> Path:
