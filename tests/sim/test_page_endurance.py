@@ -18,7 +18,7 @@ SAMPLE_S = 5.0
 WARM = 0.3  # of the time: caches fill, the plots reach their length
 GROWTH = 1.05  # of a process's memory after that
 # and MB: freed blocks are kept until much is freed at once, so memory rises and falls, and its lowest value counts
-GROWTH_MB = 20.0 if SECONDS >= 3600 else 200.0
+GROWTH_MB = 20.0 if SECONDS >= 3600 else 100.0
 
 
 def resident_mb(pid: int) -> float:
