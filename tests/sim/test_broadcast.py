@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.dsp.units import linear
 from airnet_sdr.models import shipped
 from airnet_sdr.models.digital.rate import least_snr_db, most_robust
@@ -182,7 +183,9 @@ def test_a_worst_case_that_is_asked_for_is_kept_where_a_plan_has_it(search):
     mean, worst = found(-np.inf)
     kept_mean, kept_worst = found(worst + 2)
     assert kept_worst >= worst + 2 and 50 < kept_mean < mean
-    assert found(worst - 2) == (mean, worst) == found(99.0)  # none has 99 %
+    assert found(worst - 2) == (mean, worst)
+    with pytest.raises(InputError, match="99.0 %"):
+        found(99.0)
 
 
 def test_a_state_takes_symbols_and_arrives_from_an_snr_on(search):

@@ -139,7 +139,10 @@ class Case:
         """A plan of this kind that is better than the curve of another in mean and worst case, if there is any."""
         if law.worst(expected_curve(plan, search, self.validation)) >= law.worst(digital):
             return plan
-        other = search.best(law, plan.entrant, parts, law.worst(digital))
+        try:
+            other = search.best(law, plan.entrant, parts, law.worst(digital))
+        except InputError:
+            return plan  # no plan of this kind has such a worst case
         return other if law.mean(expected_curve(other, search, self.validation)) > law.mean(digital) else plan
 
     def row(self, search: Search, law: Law, plan: Transmission) -> dict:

@@ -70,17 +70,16 @@ class Search:
         self, law: Law, entrant: Entrant, parts: Sequence[Analog] = (), least_worst: float = -np.inf
     ) -> Transmission:
         """The transmission of this kind with the most mean accuracy, of those whose worst case is ``least_worst`` or
-        more, if any is; InputError if none reaches a receiver."""
+        more; InputError if there is none that reaches a receiver."""
         found: list[tuple[float, float, Transmission]] = []
         for part, power in _choices(entrant, parts, self.budget):
             for state_db in STATE_DB if part and self.outputs.state_symbols(part, 0.0) else STATE_DB[:1]:
                 for layers in itertools.combinations(self.digital, entrant.num_layers):
                     plan = Transmission(entrant, layers, (), (), part, power, state_db)
                     found += self._divided(law, plan, least_worst)
-        if not found and least_worst > -np.inf:
-            return self.best(law, entrant, parts)
         if not found:
-            raise InputError(f"no transmission of {entrant.num_layers} digital layers arrives; give more networks")
+            least = f" with {least_worst:.1f} % or more" if least_worst > -np.inf else ""
+            raise InputError(f"no transmission of the kind {entrant.name!r} arrives{least}; give more networks")
         curves = {plan: expected_curve(plan, self, self.outputs) for plan in _final(found, law)}
         least_worst = min(least_worst, max(map(law.worst, curves.values())))
         curves = {plan: curve for plan, curve in curves.items() if law.worst(curve) >= least_worst}
