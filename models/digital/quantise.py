@@ -57,13 +57,16 @@ def grid_of(metadata: dict[str, str]) -> list[float]:
     return [step / int(metadata.get("parts", "1")) for step in steps_of(metadata) or ()]
 
 
-def quantise(weights: np.ndarray, code: int, rounding: float = ROUNDING) -> Quantised:
-    """Finite weights, float32 of any shape, to levels with the step of a code; at most ±127."""
+def quantise(weights: np.ndarray, code: int, rounding: float = ROUNDING, anchors=()) -> Quantised:
+    """Finite weights, float32 of any shape, to levels with the step of a code; at most ±127. Those with the indices
+    ``anchors`` (`normalised`) have a level other than 0, unless they are 0."""
     rows, kernel = (len(weights), int(np.prod(weights.shape[2:]))) if weights.ndim > 1 else (1, 1)
     layout = (rows, kernel) if 0 < rows <= MAX_ROWS and 0 < kernel <= MAX_KERNEL else (1, 1)
     weights = weights.reshape(-1)
     scaled = np.abs(weights.astype(np.float64)) / step_value(code)
     magnitude = np.minimum(np.floor(scaled + rounding), MAX_LEVEL)
+    anchors = np.asarray(anchors, np.int64)
+    magnitude[anchors] = np.maximum(magnitude[anchors], 1)
     outside = magnitude > 0
     shift = float(np.mean((magnitude - scaled)[outside])) if outside.any() else 0.0
     levels = (np.sign(weights) * magnitude).astype(np.int32)

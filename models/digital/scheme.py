@@ -16,6 +16,7 @@ import numpy as np
 
 from airnet_sdr.dsp.errors import InputError
 from airnet_sdr.models.digital import compress
+from airnet_sdr.models.digital.normalised import anchors
 from airnet_sdr.models.digital.quantise import Quantised, dequantise, quantise, step_code, steps_of
 from airnet_sdr.models.packing import real_view
 
@@ -36,16 +37,22 @@ def compressed(checkpoint, num_bytes: int, damage=None, snr_grid_db=None) -> byt
         data = compress.encode(on_grid(tensors, steps))
         if len(data) <= num_bytes:
             return data
-    return compress.encode(compress_to_fit(tensors, num_bytes, damage, snr_grid_db))
+    kept = anchors(checkpoint.tensors)
+    return compress.encode(compress_to_fit(tensors, num_bytes, damage, snr_grid_db, kept))
 
 
-def compress_to_fit(tensors: list[np.ndarray], num_bytes: int, damage=None, snr_grid_db=None) -> list[Quantised]:
+def compress_to_fit(
+    tensors: list[np.ndarray], num_bytes: int, damage=None, snr_grid_db=None, kept: list[np.ndarray] | None = None
+) -> list[Quantised]:
     """Quantise float32 weights so that `compress.encode` returns at most ``num_bytes``.
 
     ``damage`` (tensors, G) is over the weight SNRs ``snr_grid_db`` (G,); without it the damage of every tensor is its
-    NMSE. Raises InputError if even the coarsest steps do not fit.
+    NMSE. ``kept`` are indices of weights of each tensor that do not become 0. Raises InputError if even the coarsest
+    steps do not fit.
     """
-    choices = [_choices(weights) for weights in tensors]
+    choices = [
+        _choices(weights, indices) for weights, indices in zip(tensors, kept or [()] * len(tensors), strict=True)
+    ]
     nmse = [np.array([option.nmse for option in options]) for options in choices]
     costs = nmse if damage is None else _costs(nmse, np.asarray(damage, np.float64), snr_grid_db)
     low, high = 0.0, 1.0  # prices per bit: too many bytes at the lower, few enough at the higher
@@ -105,18 +112,18 @@ def quantise_to_fit(tensors: list[np.ndarray], steps: list[float], num_bytes: in
 class _Choice:
     """One way to quantise a tensor: its levels, their bits, and the NMSE about the tensor's mean."""
 
-    def __init__(self, weights, step, rounding, power):
-        self.tensor = quantise(weights, step_code(step), rounding)
+    def __init__(self, weights, step, rounding, power, kept):
+        self.tensor = quantise(weights, step_code(step), rounding, kept)
         counts = np.unique(self.tensor.levels, return_counts=True)[1]
         self.bits = float(counts @ np.log2(weights.size / counts))
         error = dequantise(self.tensor) - weights.reshape(-1)
         self.nmse = float(np.mean(np.square(error, dtype=np.float64)) / power) if power else 0.0
 
 
-def _choices(weights) -> list[_Choice]:
+def _choices(weights, kept) -> list[_Choice]:
     power = float(np.var(weights, dtype=np.float64))
     rms = float(np.sqrt(np.mean(np.square(weights, dtype=np.float64)))) or 1.0
-    return [_Choice(weights, step * rms, rounding, power) for step in STEPS for rounding in ROUNDINGS]
+    return [_Choice(weights, step * rms, rounding, power, kept) for step in STEPS for rounding in ROUNDINGS]
 
 
 def _at_price(choices, costs, price) -> list[Quantised]:
