@@ -50,9 +50,8 @@ def compress_to_fit(
     NMSE. ``kept`` are indices of weights of each tensor that do not become 0. Raises InputError if even the coarsest
     steps do not fit.
     """
-    choices = [
-        _choices(weights, indices) for weights, indices in zip(tensors, kept or [()] * len(tensors), strict=True)
-    ]
+    kept = kept or [np.zeros(0, np.int64)] * len(tensors)
+    choices = [_choices(*each) for each in zip(tensors, kept, strict=True)]
     nmse = [np.array([option.nmse for option in options]) for options in choices]
     costs = nmse if damage is None else _costs(nmse, np.asarray(damage, np.float64), snr_grid_db)
     low, high = 0.0, 1.0  # prices per bit: too many bytes at the lower, few enough at the higher
